@@ -1,0 +1,15 @@
+"""The stack program: edge inference sites in a parent Region and its Local Zones, and the name that leads users to the best."""
+
+import pulumi
+
+from components import build
+from components.outputs import stack_outputs
+from components.stack_config import checked_config
+
+config = checked_config()
+networks = build.networks(config)
+sites = build.sites(config, networks)
+routing = build.routing(config, sites)
+
+for name, value in stack_outputs(config.settings, sites, routing).items():
+    pulumi.export(name, value)

@@ -1,0 +1,153 @@
+"""Asks AWS, through the provider's own lookups, for what preflight.py judges and the components need.
+
+Works the same for plain `pulumi up`, for previews and on the local cloud. Nothing here decides anything.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import pulumi_aws as aws
+
+from components.dns_plan import Replica
+from components.preflight import AwsFacts, InstanceTypeFacts, RegionFacts, ZoneFacts
+from components.settings import Settings, SiteSettings, Validated
+from components.tags import REPLICA_TAG, STACK_TAG
+
+_AMI_PARAMETER = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-amazon-linux-2023/latest/ami-id"
+"""Driver, Docker and the NVIDIA container toolkit, no framework: enough for a container (aws-facts 3.6)."""
+_G_AND_VT = ["g*", "vt*"]
+"""The instance families that quota L-DB2E81BA counts."""
+
+_Answer = TypeVar("_Answer")
+
+
+class AwsSilentError(Exception):
+    """AWS answers nothing at all: no credentials, no network, no local cloud."""
+
+
+def ask_aws(validated: Validated, stack: str) -> AwsFacts:
+    """All that AWS can say about a config; AwsSilentError where it says nothing.
+
+    `stack` tells which running instances are this stack's own.
+    """
+    try:
+        aws.get_caller_identity()
+    except Exception as error:
+        raise AwsSilentError(str(error)) from error
+    by_region: dict[str, list[SiteSettings]] = {}
+    for site in validated.sites:
+        by_region.setdefault(site.parsed_zone.region, []).append(site)
+    regions = {region: _ask_region(region, sites, stack, validated.settings) for region, sites in by_region.items()}
+    settings = validated.settings
+    if settings is None or not settings.is_routed:
+        return AwsFacts(regions)
+    try:
+        zone = aws.route53.get_zone(name=settings.routing.hosted_zone, private_zone=False)
+    except Exception as error:
+        return AwsFacts(regions, hosted_zone_trouble=str(error).splitlines()[-1])
+    return AwsFacts(regions, hosted_zone_id=zone.zone_id)
+
+
+def planned_replicas(sites: Sequence[SiteSettings]) -> list[Replica]:
+    """Every replica that a config asks for."""
+    return [Replica(site.parsed_zone, number) for site in sites for number in range(1, site.replicas + 1)]
+
+
+def _ask_region(region: str, sites: list[SiteSettings], stack: str, settings: Settings | None) -> RegionFacts:
+    names = aws.get_availability_zones(all_availability_zones=True, region=region).names
+    types = {site.instance_type: _type_facts(site.instance_type, region) for site in sites}
+    own = [
+        aws.ec2.GetInstancesFilterArgs(name=f"tag:{STACK_TAG}", values=[stack]),
+        aws.ec2.GetInstancesFilterArgs(name=f"tag:{REPLICA_TAG}", values=[replica.key for replica in planned_replicas(sites)]),
+    ]
+    checkers = (
+        _answer(lambda: aws.ec2.get_managed_prefix_list(name=f"com.amazonaws.{region}.route53-healthchecks", region=region))
+        if settings is None or settings.is_routed
+        else None
+    )
+    return RegionFacts(
+        zones={site.zone: _zone_facts(site.zone, region) for site in sites if site.zone in names},
+        similar_zones=tuple(names),
+        types=types,
+        offered={name: _offering_zones(name, region) for name, known in types.items() if known},
+        vcpu_quota=_quota("ec2", "L-DB2E81BA", region),
+        vcpus_used=_answer(lambda: _vcpus_of_others(region, own)),
+        address_quota=_quota("ec2", "L-0263D0A3", region),
+        addresses_used=_answer(lambda: _addresses_of_others(region, own)),
+        rules_per_group=_quota("vpc", "L-0EA8095F", region),
+        health_checkers=checkers.id if checkers else None,
+        health_checkers_weight=checkers.max_entries if checkers else 0,
+        ami=_newest_ami(region, settings),
+    )
+
+
+def _zone_facts(zone: str, region: str) -> ZoneFacts:
+    # Zones that are not opted in are invisible without all_availability_zones.
+    answer = aws.get_availability_zone(name=zone, all_availability_zones=True, region=region)
+    return ZoneFacts(
+        group=answer.group_name,
+        border_group=answer.network_border_group,
+        is_local=answer.zone_type == "local-zone",
+        opted_in=answer.opt_in_status != "not-opted-in",
+    )
+
+
+def _type_facts(instance_type: str, region: str) -> InstanceTypeFacts | None:
+    answer = _answer(lambda: aws.ec2.get_instance_type(instance_type=instance_type, region=region))
+    if answer is None:
+        return None
+    return InstanceTypeFacts(
+        vcpus=answer.default_vcpus,
+        gpus=sum(gpu.count for gpu in answer.gpuses),
+        gpu_mib=max((gpu.memory_size for gpu in answer.gpuses), default=0),
+    )
+
+
+def _offering_zones(instance_type: str, region: str) -> frozenset[str]:
+    answer = aws.ec2.get_instance_type_offerings(
+        location_type="availability-zone",
+        filters=[aws.ec2.GetInstanceTypeOfferingsFilterArgs(name="instance-type", values=[instance_type])],
+        region=region,
+    )
+    return frozenset(answer.locations)
+
+
+def _vcpus_of_others(region: str, own: Sequence[aws.ec2.GetInstancesFilterArgs]) -> int:
+    """VCPUs of the Region's running G and VT instances, without those of this stack's planned replicas."""
+
+    def ids(filters: Sequence[aws.ec2.GetInstancesFilterArgs]) -> set[str]:
+        of_family = aws.ec2.GetInstancesFilterArgs(name="instance-type", values=_G_AND_VT)
+        answer = aws.ec2.get_instances(filters=[of_family, *filters], instance_state_names=["pending", "running"], region=region)
+        return set(answer.ids)
+
+    types = [aws.ec2.get_instance(instance_id=instance_id, region=region).instance_type for instance_id in ids([]) - ids(own)]
+    vcpus = {name: aws.ec2.get_instance_type(instance_type=name, region=region).default_vcpus for name in set(types)}
+    return sum(vcpus[name] for name in types)
+
+
+def _addresses_of_others(region: str, own: Sequence[aws.ec2.GetInstancesFilterArgs]) -> int:
+    filters = [aws.ec2.GetEipsFilterArgs(name=each.name, values=each.values) for each in own]
+    everyone = aws.ec2.get_eips(region=region)
+    mine = aws.ec2.get_eips(filters=filters, region=region)
+    return len(set(everyone.allocation_ids) - set(mine.allocation_ids))
+
+
+def _quota(service: str, code: str, region: str) -> float | None:
+    answer = _answer(lambda: aws.servicequotas.get_service_quota(service_code=service, quota_code=code, region=region))
+    return answer.value if answer else None
+
+
+def _newest_ami(region: str, settings: Settings | None) -> str | None:
+    if settings and region in settings.host.amis:
+        return settings.host.amis[region]
+    # insecure_value: the parameter's `value` is always a secret.
+    answer = _answer(lambda: aws.ssm.get_parameter(name=_AMI_PARAMETER, region=region))
+    return answer.insecure_value if answer else None
+
+
+def _answer(ask: Callable[[], _Answer]) -> _Answer | None:
+    """What AWS answers, or None: a missing permission for a lookup must not keep a stack from being deployed."""
+    try:
+        return ask()
+    except Exception:
+        return None

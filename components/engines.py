@@ -1,0 +1,72 @@
+"""What differs between the serving engines: image, command line, environment, paths. Adding an engine touches this file only.
+
+Both are asked through the same request bodies. Leaves out the limits of a GPU: models.py judges what fits.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from components.settings import ServerSettings
+
+WEIGHTS_DIRECTORY = "/model"
+"""Where the container finds the weights: served offline from a plain directory, fetched before (serving-facts 1)."""
+SERVED_MODEL_NAME = "tgi"
+"""The model's name in OpenAI requests. TGI reads any other as a LoRA id, so vLLM is started under this name too."""
+
+
+@dataclass(frozen=True)
+class ServerProcess:
+    """How the server's container is started."""
+
+    image: str
+    container_port: int
+    health_path: str
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str]
+
+
+def server_process(server: ServerSettings) -> ServerProcess:
+    """The container of the chosen engine for these settings."""
+    return {"tgi": _tgi, "vllm": _vllm}[server.engine](server)
+
+
+def _tgi(server: ServerSettings) -> ServerProcess:
+    """TGI 2.4.0, as in the source document. float16: the T4 has no bfloat16, and a report can state it.
+
+    No `--revision`: with one the router asks the Hub even for a local directory.
+    """
+    return ServerProcess(
+        image=server.image or "ghcr.io/huggingface/text-generation-inference:2.4.0",
+        container_port=80,
+        health_path="/health",
+        arguments=(
+            "--model-id", WEIGHTS_DIRECTORY,
+            "--dtype", "float16",
+            "--max-input-tokens", str(server.max_input_tokens),
+            "--max-total-tokens", str(server.max_total_tokens),
+            *server.extra_arguments,
+        ),
+        environment={
+            "HF_HUB_OFFLINE": "1",
+            "USAGE_STATS": "off",
+            **({} if server.prefix_caching else {"PREFIX_CACHING": "0"}),
+        },
+    )  # fmt: skip
+
+
+def _vllm(server: ServerSettings) -> ServerProcess:
+    """VLLM 0.33.0; on a T4 its attention runs on Triton, which nobody here could try (serving-facts 1)."""
+    return ServerProcess(
+        image=server.image or "vllm/vllm-openai:v0.33.0",
+        container_port=8000,
+        health_path="/health",
+        arguments=(
+            "--model", WEIGHTS_DIRECTORY,
+            "--served-model-name", SERVED_MODEL_NAME,
+            "--dtype", "half",
+            "--max-model-len", str(server.max_total_tokens),
+            *(() if server.prefix_caching else ("--no-enable-prefix-caching",)),
+            *server.extra_arguments,
+        ),
+        environment={"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"},
+    )  # fmt: skip

@@ -1,0 +1,132 @@
+"""The steps that converge a host to "this model is being served", as command texts: pure, so that a diff is predictable.
+
+A text changes exactly when its step must run again: it holds all that the step depends on, and the instance's id, since a new
+instance behind the same address has nothing yet. Secrets never stand in a text; they travel on standard input.
+"""
+
+import hashlib
+import io
+import shlex
+import tarfile
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from components.engines import ServerProcess, server_process
+from components.models import ModelFacts
+from components.settings import HostSettings, ServerSettings
+
+_REMOTE_SCRIPTS = Path(__file__).parent / "remote"
+_HOME = '"${EDGE_HOST_ROOT:-}/opt/edge-inference"'
+"""Where the scripts live on a host. EDGE_HOST_ROOT is empty on a real host; see remote/common.sh."""
+_FIRST_BACKOFF_SECONDS, _BACKOFF_FACTOR, _LONGEST_BACKOFF_SECONDS = 0.1, 1.5, 5.0
+"""pulumi-command's pauses between dials (v1.2.1, retry.go)."""
+
+
+@dataclass(frozen=True)
+class ServingSpec:
+    """What a host is to serve, and how long each step may take."""
+
+    server: ServerSettings
+    host: HostSettings
+    model: ModelFacts
+
+    @property
+    def process(self) -> ServerProcess:
+        """The container that serves."""
+        return server_process(self.server)
+
+    @property
+    def revision(self) -> str:
+        """The commit to fetch; the branch `main` where none is pinned."""
+        return self.model.revision or "main"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One remote command of a host."""
+
+    name: str
+    text: str
+    """The command, without the instance's id: `on_instance` adds it."""
+
+    def on_instance(self, instance_id: str) -> str:
+        """The whole command text for an instance."""
+        return f"# on {instance_id}\n{self.text}"
+
+
+@cache
+def scripts_archive() -> bytes:
+    """The remote scripts as a tar archive, the same bytes for the same scripts."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for path in sorted(_REMOTE_SCRIPTS.glob("*[!~]")):
+            if path.suffix not in {".sh", ".py"}:
+                continue
+            content = path.read_bytes()
+            entry = tarfile.TarInfo(path.name)
+            entry.size, entry.mode = len(content), 0o755
+            archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def install_scripts() -> tuple[Step, str]:
+    """The step that brings the scripts to the host, and its standard input: the archive in base64."""
+    digest = hashlib.sha256(scripts_archive()).hexdigest()[:16]
+    text = (
+        f"# scripts {digest}\n"
+        f'set -e; home={_HOME}; sudo mkdir -p "$home/remote"\n'
+        'base64 --decode | sudo tar --extract --no-same-owner --directory "$home/remote"'
+    )
+    return Step("scripts", text), b64encode(scripts_archive()).decode()
+
+
+def serving_steps(spec: ServingSpec) -> list[Step]:
+    """The steps after the scripts are there, in order; `weights` reads the Hugging Face token from standard input."""
+    process, host = spec.process, spec.host
+    model = [spec.server.model, spec.revision]
+    return [
+        _step("host", "prepare-host", [host.boot_budget_seconds]),
+        _step("image", "pull-image", [process.image, host.image_budget_seconds]),
+        _step("weights", "fetch-weights", [process.image, *model, host.weights_budget_seconds]),
+        _step("server", "start-server", [_spec_digest(spec), *model, *_run_arguments(spec)]),
+        _step(
+            "ready",
+            "wait-ready",
+            [process.container_port, process.health_path, host.ready_budget_seconds],
+            f"# server {_spec_digest(spec)}\n",
+        ),
+    ]
+
+
+def dial_attempts(budget_seconds: int) -> int:
+    """How many dials pulumi-command must be allowed so that a host which refuses at once is tried for `budget_seconds`.
+
+    A dial that times out takes longer than one that is refused, so the whole wait can be up to twice the budget.
+    """
+    waited, pause, attempts = 0.0, _FIRST_BACKOFF_SECONDS, 1
+    while waited < budget_seconds:
+        waited += pause
+        pause = min(pause * _BACKOFF_FACTOR, _LONGEST_BACKOFF_SECONDS)
+        attempts += 1
+    return attempts
+
+
+def _step(name: str, script: str, arguments: Sequence[object], comment: str = "") -> Step:
+    words = " ".join(shlex.quote(str(argument)) for argument in arguments)
+    digest = hashlib.sha256(scripts_archive()).hexdigest()[:16]
+    return Step(name, f"# scripts {digest}\n{comment}sudo {_HOME}/remote/{script}.sh {words}")
+
+
+def _run_arguments(spec: ServingSpec) -> list[str]:
+    """The arguments of `docker run` that depend on the spec, then the image and its own arguments."""
+    process = spec.process
+    environment = [part for key, value in process.environment.items() for part in ("-e", f"{key}={value}")]
+    return ["-p", f"{spec.server.port}:{process.container_port}", *environment, process.image, *process.arguments]
+
+
+def _spec_digest(spec: ServingSpec) -> str:
+    described = "\0".join([spec.server.model, spec.revision, *_run_arguments(spec)])
+    return hashlib.sha256(described.encode()).hexdigest()[:16]

@@ -1,0 +1,227 @@
+"""What AWS says about a stack's config before the first resource: zones, offers, quotas, addresses, names.
+
+`judge` is pure; `aws_facts.py` asks. Where AWS does not answer, the program says unknown and goes on. What has no API at all is
+left out: EBS volume types by zone and the stock of GPUs.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from components.models import ModelFacts, fit_problem
+from components.problems import Problem
+from components.settings import PROJECT, Settings, SiteSettings, Validated
+
+DEFAULT_RULES_PER_GROUP = 60
+"""Inbound rules of a security group where the account's quota L-0EA8095F is not known."""
+
+
+@dataclass(frozen=True)
+class ZoneFacts:
+    """A zone as AWS describes it."""
+
+    group: str
+    border_group: str
+    """The network border group that an address for this zone must carry."""
+    is_local: bool
+    opted_in: bool
+
+
+@dataclass(frozen=True)
+class InstanceTypeFacts:
+    """An instance type as AWS describes it."""
+
+    vcpus: int
+    gpus: int
+    gpu_mib: int
+    """Memory of one GPU in MiB."""
+
+
+@dataclass(frozen=True)
+class RegionFacts:
+    """What AWS says about one parent Region; None is unknown."""
+
+    zones: Mapping[str, ZoneFacts]
+    """The zones that exist, of those that were asked for."""
+    similar_zones: tuple[str, ...] = ()
+    """Names of all zones of the Region."""
+    types: Mapping[str, InstanceTypeFacts | None] = field(default_factory=dict[str, InstanceTypeFacts | None])
+    """None: AWS knows no such type in this Region."""
+    offered: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
+    """By instance type, the zones that offer it."""
+    vcpu_quota: float | None = None
+    vcpus_used: int | None = None
+    """By running GPU instances that are not the stack's own planned ones."""
+    address_quota: float | None = None
+    addresses_used: int | None = None
+    """By addresses that are not the stack's own planned ones."""
+    rules_per_group: float | None = None
+    health_checkers: str | None = None
+    """Id of the Route 53 health checkers' prefix list."""
+    health_checkers_weight: int = 0
+    """How many rules the list counts as."""
+    ami: str | None = None
+    """The newest Deep Learning AMI."""
+
+
+@dataclass(frozen=True)
+class AwsFacts:
+    """What AWS says."""
+
+    regions: Mapping[str, RegionFacts]
+    hosted_zone_id: str | None = None
+    hosted_zone_trouble: str | None = None
+    """Why the hosted zone could not be found."""
+
+
+def judge(validated: Validated, facts: AwsFacts, model: ModelFacts) -> list[Problem]:
+    """Everything that AWS would refuse of this config, and the model that does not fit; judged also when the config has
+    other problems, for its well-formed sites.
+    """
+    problems = [
+        problem
+        for index, site in enumerate(validated.sites)
+        for problem in _site_problems(index, site, facts.regions[site.parsed_zone.region])
+    ]
+    settings = validated.settings
+    if settings is None:
+        return problems
+    for region, sites in settings.regions.items():
+        problems += _quota_problems(region, sites, facts.regions[region])
+        problems += _rule_problems(settings, region, facts.regions[region])
+        if facts.regions[region].ami is None and region not in settings.host.amis:
+            problems.append(
+                Problem(
+                    f"{PROJECT}:host.amis.{region}",
+                    None,
+                    "AWS knows no Deep Learning AMI under its public parameter in this Region",
+                    f"pulumi config set --path edge-inference:host.amis.{region} ami-...",
+                )
+            )
+    fits = (
+        fit_problem(settings.server, model, site.instance_type, type_facts.gpu_mib)
+        for site in {site.instance_type: site for site in settings.sites}.values()
+        if (type_facts := facts.regions[site.parsed_zone.region].types.get(site.instance_type)) and type_facts.gpus
+    )
+    problems += [problem for problem in fits if problem]
+    if settings.is_routed and facts.hosted_zone_id is None:
+        problems.append(
+            Problem(
+                f"{PROJECT}:routing.hostedZone",
+                f'"{settings.routing.hosted_zone}"',
+                f"no public hosted zone of this name in the account: {facts.hosted_zone_trouble}",
+                f"aws route53 create-hosted-zone --name {settings.routing.hosted_zone} --caller-reference $(date +%s)",
+            )
+        )
+    return problems
+
+
+def warnings(settings: Settings, facts: AwsFacts) -> Iterator[str]:
+    """What is not wrong but should be known."""
+    if "0.0.0.0/0" in settings.access.client_cidrs:
+        yield f"{PROJECT}:access.clientCidrs holds 0.0.0.0/0: everyone on the internet may use the GPUs"
+    for region, region_facts in facts.regions.items():
+        unknown = {
+            "the vCPU quota for G and VT instances (L-DB2E81BA)": region_facts.vcpu_quota,
+            "the Elastic IP quota (L-0263D0A3)": region_facts.address_quota,
+        }
+        for what, value in unknown.items():
+            if value is None:
+                yield f"{what} of {region} is unknown: AWS did not answer; a launch may be refused"
+
+
+def _site_problems(index: int, site: SiteSettings, facts: RegionFacts) -> Iterator[Problem]:
+    path = f"{PROJECT}:sites[{index}]"
+    zone = facts.zones.get(site.zone)
+    if zone is None:
+        known = ", ".join(sorted(name for name in facts.similar_zones)) or "none that this account can see"
+        yield Problem(
+            f"{path}.zone",
+            f'"{site.zone}"',
+            f"AWS knows no such zone in {site.parsed_zone.region}; it has {known}",
+            f"pulumi config set --path '{path}.zone' ZONE",
+        )
+        return
+    if not zone.opted_in and not site.opt_in:
+        yield Problem(
+            f"{path}.zone",
+            f'"{site.zone}"',
+            f"the account is not opted in to the zone group {zone.group}",
+            f"aws ec2 modify-availability-zone-group --region {site.parsed_zone.region} --group-name {zone.group} "
+            f"--opt-in-status opted-in\npulumi config set --path '{path}.optIn' true   # or let the program do it",
+        )
+    instance_type = facts.types.get(site.instance_type)
+    if instance_type is None:
+        yield Problem(
+            f"{path}.instanceType",
+            f'"{site.instance_type}"',
+            f"AWS knows no such instance type in {site.parsed_zone.region}",
+            f"pulumi config set --path '{path}.instanceType' g4dn.2xlarge",
+        )
+    elif not instance_type.gpus:
+        yield Problem(
+            f"{path}.instanceType",
+            f'"{site.instance_type}"',
+            "has no GPU, and the model is served from one",
+            f"pulumi config set --path '{path}.instanceType' g4dn.2xlarge",
+        )
+    elif zone.opted_in and site.zone not in facts.offered.get(site.instance_type, frozenset()):
+        offering = ", ".join(sorted(name for name, zones in facts.offered.items() if site.zone in zones))
+        hint = f"; of the types in this config it offers {offering}" if offering else ""
+        yield Problem(
+            f"{path}.instanceType",
+            f'"{site.instance_type}"',
+            f"is not offered in {site.zone}{hint}",
+            f"aws ec2 describe-instance-type-offerings --region {site.parsed_zone.region} --location-type availability-zone "
+            f"--filters Name=location,Values={site.zone}   # lists what is",
+        )
+
+
+def _quota_problems(region: str, sites: list[SiteSettings], facts: RegionFacts) -> Iterator[Problem]:
+    types = [(site, facts.types.get(site.instance_type)) for site in sites]
+    vcpus = sum(site.replicas * known.vcpus for site, known in types if known)
+    if facts.vcpu_quota is not None and vcpus + (facts.vcpus_used or 0) > facts.vcpu_quota:
+        yield _quota_problem(
+            region, f"{vcpus} vCPUs", facts.vcpus_used, facts.vcpu_quota,
+            "Running On-Demand G and VT instances", "ec2", "L-DB2E81BA", vcpus + (facts.vcpus_used or 0),
+        )  # fmt: skip
+    addresses = sum(site.replicas for site in sites)
+    if facts.address_quota is not None and addresses + (facts.addresses_used or 0) > facts.address_quota:
+        yield _quota_problem(
+            region, f"{addresses} Elastic IP addresses", facts.addresses_used, facts.address_quota,
+            "EC2-VPC Elastic IPs", "ec2", "L-0263D0A3", addresses + (facts.addresses_used or 0),
+        )  # fmt: skip
+
+
+def _quota_problem(  # noqa: PLR0913, PLR0917 - the parts of one sentence
+    region: str, needs: str, used: int | None, quota: float, name: str, service: str, code: str, wanted: int
+) -> Problem:
+    return Problem(
+        f"{PROJECT}:sites",
+        None,
+        f"the sites of {region} need {needs}; the account uses {used or 0} otherwise and its quota '{name}' is {quota:g} "
+        "(Local Zones count towards their Region)",
+        f"aws service-quotas request-service-quota-increase --region {region} --service-code {service} "
+        f"--quota-code {code} --desired-value {wanted}",
+    )
+
+
+def _rule_problems(settings: Settings, region: str, facts: RegionFacts) -> Iterator[Problem]:
+    checkers = facts.health_checkers_weight if settings.is_routed else 0
+    if settings.is_routed and facts.health_checkers is None:
+        yield Problem(
+            f"{PROJECT}:routing.policy",
+            f'"{settings.routing.policy}"',
+            f"AWS shows no prefix list com.amazonaws.{region}.route53-healthchecks; Route 53 could not check the sites",
+            "pulumi config set --path edge-inference:routing.policy none",
+        )
+    quota = facts.rules_per_group or DEFAULT_RULES_PER_GROUP
+    clients, ssh = len(settings.access.client_cidrs), len(settings.access.ssh_cidrs)
+    if clients + ssh + checkers > quota:
+        yield Problem(
+            f"{PROJECT}:access.clientCidrs",
+            f"{clients} networks",
+            f"a security group takes {quota:g} inbound rules in {region}; {ssh} for SSH and {checkers} for Route 53's health "
+            f"checkers leave room for {max(int(quota) - ssh - checkers, 0)} client networks",
+            f"aws service-quotas request-service-quota-increase --region {region} --service-code vpc "
+            f"--quota-code L-0EA8095F --desired-value {clients + ssh + checkers}   # or merge networks",
+        )

@@ -1,0 +1,55 @@
+# shellcheck shell=bash
+# What all steps share: where things are on a host, how progress is told, how time is limited.
+# Every step is idempotent and keeps all it writes under one folder. Output is short lines, at least one in 10 seconds.
+
+set -euo pipefail
+
+# EDGE_HOST_ROOT is empty on a real host; a host of the local cloud has its own root folder there.
+EDGE_HOME="${EDGE_HOST_ROOT:-}/opt/edge-inference"
+# shellcheck disable=SC2034 # the steps that source this file use both
+MODELS="$EDGE_HOME/models"
+# shellcheck disable=SC2034
+CONTAINER=edge-inference-server
+STEP=$(basename "$0" .sh)
+
+say() {
+  printf '%s: %s\n' "$STEP" "$*"
+}
+
+# fail REASON HINT: ends the step; HINT is what to look at or to run.
+fail() {
+  printf '%s failed: %s\n  -> %s\n' "$STEP" "$1" "$2" >&2
+  exit 1
+}
+
+# within SECONDS WHAT COMMAND...: runs a command, tells every 10 s that it goes on, ends it after SECONDS.
+within() {
+  local budget=$1 what=$2 started=$SECONDS beat status=0
+  shift 2
+  # The heartbeat must not hold the connection's output open after it is ended, so its sleep writes nowhere.
+  (while sleep 10 >/dev/null 2>&1; do say "$what: $((SECONDS - started)) s of at most $budget s"; done) &
+  beat=$!
+  timeout --kill-after=10 "$budget" "$@" || status=$?
+  kill "$beat" 2>/dev/null || true
+  wait "$beat" 2>/dev/null || true
+  if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
+    say "$what: given up after $budget s" >&2
+  fi
+  return "$status"
+}
+
+# wait_until SECONDS WHAT COMMAND...: repeats a quick command until it succeeds; tells every 10 s what is waited for.
+wait_until() {
+  local budget=$1 what=$2 started=$SECONDS told=$SECONDS
+  shift 2
+  until "$@" >/dev/null 2>&1; do
+    if [ $((SECONDS - started)) -ge "$budget" ]; then
+      return 1
+    fi
+    if [ $((SECONDS - told)) -ge 10 ]; then
+      told=$SECONDS
+      say "waiting for $what: $((SECONDS - started)) s of at most $budget s"
+    fi
+    sleep 0.5
+  done
+}

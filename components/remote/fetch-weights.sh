@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# fetch-weights.sh IMAGE MODEL REVISION BUDGET_SECONDS: fetches a model's files once, into a folder the server reads offline.
+# The Hugging Face token comes on standard input, or an empty line. It is in a root-only file while weights are fetched.
+# shellcheck source=components/remote/common.sh
+. "$(dirname "$0")/common.sh"
+image=$1 model=$2 revision=$3 budget=$4
+
+IFS= read -r token || true
+directory="$MODELS/${model//\//--}@${revision//\//--}"
+token_file="$EDGE_HOME/secrets/hugging-face-token"
+trap 'rm -f "$token_file"' EXIT
+rm -f "$token_file"
+
+if [ -e "$directory/.complete" ]; then
+  say "$model at $revision is here already"
+  exit 0
+fi
+mkdir -p "$directory" "$(dirname "$token_file")"
+chmod 700 "$(dirname "$token_file")"
+(umask 077 && printf '%s' "$token" >"$token_file")
+unset token
+
+docker rm -f edge-inference-weights >/dev/null 2>&1 || true
+started=$SECONDS
+within "$budget" "fetching $model" docker run --rm --name edge-inference-weights \
+  -v "$directory:/model" -v "$EDGE_HOME/remote/fetch_weights.py:/fetch_weights.py:ro" \
+  -v "$token_file:/run/secrets/hugging-face-token:ro" -e HF_TOKEN_PATH=/run/secrets/hugging-face-token \
+  --entrypoint python3 "$image" /fetch_weights.py "$model" "$revision" /model ||
+  fail "the weights of $model at $revision were not fetched" \
+    "gated model: accept its licence at https://huggingface.co/$model and check edge-inference:huggingFaceToken"
+touch "$directory/.complete"
+say "fetched $model at $revision in $((SECONDS - started)) s"

@@ -1,0 +1,94 @@
+"""ServiceRouting: the health checks and records that send each user to the best healthy site.
+
+Decides nothing: dns_plan.py plans the records, this component creates them in an order that AWS accepts both ways.
+"""
+
+from typing import Literal, TypedDict
+
+import pulumi
+import pulumi_aws as aws
+
+from components.dns_plan import Geoproximity, Latency, PlannedRecord, Weighted, plan_dns
+from components.settings import RoutingSettings
+from components.site import SiteReplica
+from components.tags import Tags
+
+
+class ServiceRoutingArgs(TypedDict):
+    """What a ServiceRouting is made from."""
+
+    routing: RoutingSettings
+    policy: Literal["latency", "geoproximity"]
+    domain: str
+    hosted_zone_id: str
+    port: int
+    health_path: str
+    replicas: list[SiteReplica]
+    tags: Tags
+
+
+class ServiceRouting(pulumi.ComponentResource):
+    """The service's name and all records under it."""
+
+    site_names: dict[str, str]
+    """The plain name of every zone's site."""
+
+    def __init__(self, name: str, args: ServiceRoutingArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("edge-inference:index:ServiceRouting", name, None, opts)
+        self._name, self._args = name, args
+        self._replicas = {each.replica.key: each for each in args["replicas"]}
+        self._checks = {key: self._health_check(each) for key, each in self._replicas.items()}
+        plan = plan_dns(args["policy"], args["domain"], [each.replica for each in args["replicas"]])
+        created: dict[str, list[pulumi.Resource]] = {}
+        for record in plan.records:
+            created.setdefault(record.name, []).append(self._record(record, created.get(record.alias_of or "", [])))
+        self.site_names = plan.site_names
+        self.register_outputs({"domain": args["domain"]})
+
+    def _health_check(self, each: SiteReplica) -> aws.route53.HealthCheck:
+        routing, key = self._args["routing"], each.replica.key
+        return aws.route53.HealthCheck(
+            f"{self._name}-health-{key}",
+            type="HTTP",
+            ip_address=each.address,
+            port=self._args["port"],
+            resource_path=self._args["health_path"],
+            request_interval=routing.health_interval_seconds,
+            failure_threshold=routing.health_failure_threshold,
+            tags=self._args["tags"].of(f"health-{key}", each.replica),
+            # A new check counts as healthy until there is data, so it starts when the replica serves.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[each.server]),
+        )
+
+    def _record(self, record: PlannedRecord, targets: list[pulumi.Resource]) -> aws.route53.Record:
+        zone_id = self._args["hosted_zone_id"]
+        routing = record.routing
+        replica = self._replicas[record.replica.key] if record.replica else None
+        geoproximity = routing if isinstance(routing, Geoproximity) else None
+        return aws.route53.Record(
+            f"{self._name}-{record.key}",
+            zone_id=zone_id,
+            name=record.name,
+            type="A",
+            set_identifier=record.set_identifier,
+            ttl=self._args["routing"].ttl_seconds if replica else None,
+            records=[replica.address] if replica else None,
+            health_check_id=self._checks[replica.replica.key].id if replica else None,
+            aliases=[aws.route53.RecordAliasArgs(name=record.alias_of, zone_id=zone_id, evaluate_target_health=True)]
+            if record.alias_of
+            else None,
+            weighted_routing_policies=[aws.route53.RecordWeightedRoutingPolicyArgs(weight=routing.weight)]
+            if isinstance(routing, Weighted)
+            else None,
+            latency_routing_policies=[aws.route53.RecordLatencyRoutingPolicyArgs(region=routing.region)]
+            if isinstance(routing, Latency)
+            else None,
+            geoproximity_routing_policy=aws.route53.RecordGeoproximityRoutingPolicyArgs(
+                aws_region=geoproximity.location if geoproximity.kind == "aws_region" else None,
+                local_zone_group=geoproximity.location if geoproximity.kind == "local_zone_group" else None,
+            )
+            if geoproximity
+            else None,
+            # A record is there only when its site serves, an alias only when its targets are.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[replica.server] if replica else targets),
+        )

@@ -1,0 +1,478 @@
+"""The stack config as one typed, validated object; README's table and docs/stack-config.schema.json are made from it.
+
+Judges what can be judged without asking anyone. What AWS must answer is asked by preflight.py, what the Hugging Face Hub
+knows of a model by models.py. Leaves out reading the engine: `stack_config.py` does.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network
+from typing import Annotated, Any, Literal, TypeVar, cast
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+
+from components.host_identity import deployer_public_key
+from components.problems import ConfigurationError, Problem
+from components.subnets import SUBNET_PREFIX_LENGTH, planned_subnets
+from components.zones import Zone, parse_zone
+
+PROJECT = "edge-inference"
+_Value = TypeVar("_Value")
+
+_DOCUMENTATION_NETWORKS = tuple(IPv4Network(network) for network in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24"))
+"""RFC 5737: addresses that stand in documents and belong to nobody."""
+_EXAMPLE_DOMAINS = re.compile(r"(^|\.)(example(\.(com|net|org))?|test|invalid|localhost|your\.domain|your-domain(\.\w+)?)$")
+"""RFC 2606 and 6761, and the placeholders of this project's own documents."""
+_HOST_NAME = re.compile(r"(?=.{1,253}$)([a-z0-9_]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
+_WIDEST_SSH_PREFIX = 8
+
+
+def _client_network(value: str) -> str:
+    """A CIDR in canonical form: ValueError for host bits, IPv6 and documentation addresses."""
+    if ":" in value:
+        raise ValueError("is IPv6; sites have IPv4 addresses, since few Local Zones offer IPv6")
+    try:
+        network = IPv4Network(value)
+    except ValueError as error:
+        try:
+            network = IPv4Network(value, strict=False)
+        except ValueError:
+            raise ValueError("is no IPv4 network: write it like 93.184.216.34/32") from error
+        raise ValueError(f"has host bits set; the network is {network}") from error
+    if any(network.subnet_of(documentation) for documentation in _DOCUMENTATION_NETWORKS):
+        raise ValueError("is a documentation address (RFC 5737) and belongs to nobody, so nobody could connect")
+    return str(network)
+
+
+def _ssh_network(value: str) -> str:
+    if IPv4Network(_client_network(value)).prefixlen < _WIDEST_SSH_PREFIX:
+        raise ValueError("opens port 22 to the world; name the address of the machine that deploys, as a /32")
+    return _client_network(value)
+
+
+def _zone_name(value: str) -> str:
+    return parse_zone(value).name
+
+
+def _domain(value: str) -> str:
+    name = value.rstrip(".").lower()
+    if not _HOST_NAME.fullmatch(name):
+        raise ValueError("is no domain name")
+    if _EXAMPLE_DOMAINS.search(name):
+        raise ValueError("is an example name (RFC 2606, 6761) that no resolver will ever find")
+    return name
+
+
+def _vpc_network(value: str) -> str:
+    network = IPv4Network(value)
+    if not network.is_private:
+        raise ValueError("is not a private network (RFC 1918)")
+    if not 16 <= network.prefixlen <= SUBNET_PREFIX_LENGTH - 5:  # noqa: PLR2004
+        raise ValueError("must be a /16 to /19: AWS allows no larger VPC, and every zone gets a /24 of it")
+    return str(network)
+
+
+def _tag_key(value: str) -> str:
+    if value.lower().startswith("aws:"):
+        raise ValueError("begins with aws:, which AWS keeps for itself")
+    return value
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True, use_attribute_docstrings=True
+    )
+
+
+class SiteSettings(_Section):
+    """One edge inference site."""
+
+    zone: Annotated[str, AfterValidator(_zone_name)] = Field(examples=["us-west-2-lax-1a"])
+    """The zone: a Local Zone (us-west-2-lax-1a) or one of the parent Region (us-west-2a)."""
+    replicas: int = Field(default=1, ge=1, le=20)
+    """How many GPU instances serve in this zone, each with an address and a weighted DNS record of its own."""
+    instance_type: str = Field(default="g4dn.2xlarge", pattern=r"^[a-z][a-z0-9-]*\.[a-z0-9-]+$")
+    """A GPU instance type that the zone offers; g4dn.2xlarge (one T4) is sold in almost every Local Zone."""
+    volume_type: Literal["gp2", "gp3"] | None = None
+    """EBS type of the root volume; unset: gp2 in a Local Zone (gp3 is not in all of them), gp3 in the Region."""
+    volume_gib: int = Field(default=100, ge=75, le=16384)
+    """Size of the root volume in GiB, for image, weights and Docker; the AMI's own snapshot needs 75."""
+    opt_in: bool = False
+    """Opt the account in to the zone's group if it is not. AWS opts out only through Support, so destroy never does."""
+    subnet_cidr: str | None = None
+    """The site's subnet inside the VPC; unset: planned from the zone's name."""
+
+    @property
+    def parsed_zone(self) -> Zone:
+        """The zone's name, taken apart."""
+        return parse_zone(self.zone)
+
+    @property
+    def root_volume_type(self) -> str:
+        """The EBS volume type to ask for, never left to the AMI (aws-facts 3.4)."""
+        return self.volume_type or ("gp2" if self.parsed_zone.is_local else "gp3")
+
+
+class ServerSettings(_Section):
+    """What every site serves, and with which engine."""
+
+    engine: Literal["tgi", "vllm"] = "tgi"
+    """Serving engine: Hugging Face TGI, or vLLM."""
+    image: str | None = Field(default=None, pattern=r"^[a-z0-9][a-zA-Z0-9._/:@-]*$")
+    """Docker image; unset: the engine's pinned one. A registry of your own goes here."""
+    model: str = Field(default="meta-llama/Llama-3.2-3B-Instruct", pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
+    """Model id on the Hugging Face Hub."""
+    revision: str | None = Field(default=None, pattern=r"^[\w./-]+$")
+    """Commit of the model's repository; unset: the pinned commit of a known model, else the branch main as it is on the day."""
+    model_parameters: int | None = Field(default=None, gt=0)
+    """Number of parameters, where neither the Hub nor the built-in table knows the model."""
+    model_gated: bool | None = None
+    """Whether the model needs an accepted licence and a token, where neither the Hub nor the built-in table knows."""
+    port: int = Field(default=8080, ge=1, le=65535)
+    """TCP port of the endpoint."""
+    max_input_tokens: int = Field(default=3072, ge=1)
+    """Longest prompt that is accepted, in tokens."""
+    max_total_tokens: int = Field(default=4096, ge=2)
+    """Longest prompt and answer together, in tokens."""
+    prefix_caching: bool = True
+    """Reuse the computed prefix of earlier prompts. Off makes benchmarks with repeated prompts honest."""
+    extra_arguments: list[Annotated[str, Field(pattern=r"^[\w@%+=:,./-]+$")]] = []
+    """Further arguments of the engine's own command line, one list item a word."""
+
+    @model_validator(mode="after")
+    def _room_for_an_answer(self) -> "ServerSettings":
+        if self.max_input_tokens >= self.max_total_tokens:
+            raise ValueError(
+                f"maxInputTokens {self.max_input_tokens} leaves no room for an answer: it must be below maxTotalTokens "
+                f"{self.max_total_tokens}"
+            )
+        return self
+
+
+class AccessSettings(_Section):
+    """Who may connect."""
+
+    client_cidrs: list[Annotated[str, AfterValidator(_client_network)]] = Field(min_length=1)
+    """Networks of the endpoint's callers; 0.0.0.0/0 must be spelled out and is warned about."""
+    ssh_cidrs: list[Annotated[str, AfterValidator(_ssh_network)]] = Field(min_length=1)
+    """Networks that may reach port 22: the machine that runs `pulumi up`."""
+
+
+class RoutingSettings(_Section):
+    """How users reach the best site."""
+
+    policy: Literal["latency", "geoproximity", "none"] = "latency"
+    """latency: the tree over parent Regions, zone groups and replicas; geoproximity: one flat set; none: addresses only."""
+    domain: Annotated[str, AfterValidator(_domain)] | None = None
+    """The service's name, one per environment, such as llm.YOUR.DOMAIN."""
+    hosted_zone: Annotated[str, AfterValidator(_domain)] | None = None
+    """Name of the existing public hosted zone that the domain lies in."""
+    ttl_seconds: int = Field(default=60, ge=1, le=60)
+    """TTL of the A records; Route 53 asks for 60 s or less beside a health check."""
+    health_interval_seconds: Literal[10, 30] = 30
+    """How often each Route 53 checker asks /health; 10 costs more. Fixed once created."""
+    health_failure_threshold: int = Field(default=3, ge=1, le=10)
+    """Failed checks in a row after which a replica counts as unhealthy."""
+
+    @model_validator(mode="after")
+    def _named(self) -> "RoutingSettings":
+        if self.policy == "none":
+            return self
+        if not (self.domain and self.hosted_zone):
+            missing = " and ".join(
+                name for name, value in (("domain", self.domain), ("hostedZone", self.hosted_zone)) if not value
+            )
+            raise ValueError(f"missing {missing}: users are routed by a name (or set policy to none)")
+        if self.domain != self.hosted_zone and not self.domain.endswith(f".{self.hosted_zone}"):
+            raise ValueError(f"domain {self.domain} does not lie in the hosted zone {self.hosted_zone}")
+        return self
+
+
+class NetworkSettings(_Section):
+    """The VPC of every parent Region."""
+
+    vpc_cidr: Annotated[str, AfterValidator(_vpc_network)] = "10.64.0.0/16"
+    """Private network of each VPC; Regions are not connected, so all use the same."""
+
+
+class HostSettings(_Section):
+    """The GPU hosts."""
+
+    amis: dict[
+        Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")],
+        Annotated[str, Field(pattern=r"^ami-[0-9a-f]{8,17}$")],
+    ] = {}
+    """AMI by parent Region; unset: the newest Deep Learning AMI at the first launch, kept from then on."""
+    connect_budget_seconds: int = Field(default=600, ge=10, le=3600)
+    """How long a new host may take until it accepts SSH."""
+    boot_budget_seconds: int = Field(default=600, ge=10, le=3600)
+    """How long cloud-init, the GPU driver and Docker may take."""
+    image_budget_seconds: int = Field(default=1800, ge=10, le=7200)
+    """How long pulling the image may take."""
+    weights_budget_seconds: int = Field(default=1800, ge=10, le=14400)
+    """How long fetching the weights may take."""
+    ready_budget_seconds: int = Field(default=900, ge=10, le=3600)
+    """How long the server may take to load the model and generate its first token."""
+
+
+class Secrets(_Section):
+    """What only the owner knows."""
+
+    ssh_private_key: SecretStr
+    """ed25519 private key of the deployer."""
+    host_key_secret: SecretStr
+    """64 hex digits; every host's SSH host key is derived from them."""
+    hugging_face_token: SecretStr | None = None
+    """Read token for gated models."""
+
+
+_TAGS = TypeAdapter(dict[Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_tag_key)], str])
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A stack's whole configuration."""
+
+    stack: str
+    sites: tuple[SiteSettings, ...]
+    server: ServerSettings
+    access: AccessSettings
+    routing: RoutingSettings
+    network: NetworkSettings
+    host: HostSettings
+    tags: Mapping[str, str]
+    secrets: Secrets = field(repr=False)
+
+    @property
+    def regions(self) -> dict[str, list[SiteSettings]]:
+        """The sites of every parent Region, in the order of the config."""
+        by_region: dict[str, list[SiteSettings]] = {}
+        for site in self.sites:
+            by_region.setdefault(site.parsed_zone.region, []).append(site)
+        return by_region
+
+    @property
+    def is_routed(self) -> bool:
+        """Whether users find the sites by a DNS name."""
+        return self.routing.policy != "none"
+
+
+@dataclass(frozen=True)
+class StackConfig:
+    """A stack's config as the engine hands it over: full keys, values as text, objects as JSON."""
+
+    stack: str
+    values: Mapping[str, str]
+    secret_keys: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Validated:
+    """What came of a stack's config: settings where it has no problems, else what can still be asked of AWS."""
+
+    settings: Settings | None
+    problems: tuple[Problem, ...]
+    sites: tuple[SiteSettings, ...]
+    """The well-formed sites, for AWS to judge also when something else is wrong."""
+
+    def require(self, stack: str) -> Settings:
+        """The settings; ConfigurationError with all problems where there are any."""
+        if self.settings is None:
+            raise ConfigurationError(stack, self.problems)
+        return self.settings
+
+
+SECTIONS: Mapping[str, type[_Section]] = {
+    "server": ServerSettings,
+    "access": AccessSettings,
+    "routing": RoutingSettings,
+    "network": NetworkSettings,
+    "host": HostSettings,
+}
+"""The object-valued keys but `sites` and `tags`."""
+_SECRET_FIXES = {
+    "sshPrivateKey": (
+        "ssh-keygen -t ed25519 -N '' -f deployer && pulumi config set --secret edge-inference:sshPrivateKey < deployer"
+    ),
+    "hostKeySecret": "openssl rand -hex 32 | pulumi config set --secret edge-inference:hostKeySecret",
+    "huggingFaceToken": "pulumi config set --secret edge-inference:huggingFaceToken   # paste the token, end with Ctrl-D",
+}
+_EXAMPLES = {
+    "access.clientCidrs": "pulumi config set --path 'edge-inference:access.clientCidrs[0]' A.B.C.D/32   # a caller's address",
+    "access.sshCidrs": "pulumi config set --path 'edge-inference:access.sshCidrs[0]' A.B.C.D/32   # this machine's address",
+    "routing.domain": "pulumi config set --path edge-inference:routing.domain llm.YOUR.DOMAIN",
+    "routing.hostedZone": "pulumi config set --path edge-inference:routing.hostedZone YOUR.DOMAIN",
+    "sites": "pulumi config set --path 'edge-inference:sites[0].zone' us-west-2-lax-1a",
+}
+
+
+def validate(config: StackConfig) -> Validated:
+    """Reads a stack's whole config and reports everything that is wrong with it at once."""
+    reader = _Reader(config)
+    sections = {key: reader.section(key, model) for key, model in SECTIONS.items()}
+    sites = reader.sites()
+    tags = reader.typed("tags", _TAGS, default={})
+    secrets = reader.secrets()
+    problems = [
+        *reader.unknown_keys(),
+        *reader.problems,
+        *_subnet_problems(sites, cast("NetworkSettings | None", sections["network"])),
+    ]
+    settings = None
+    if not problems:
+        settings = Settings(
+            stack=config.stack,
+            sites=tuple(sites),
+            tags=tags or {},
+            secrets=cast("Secrets", secrets),
+            **cast("dict[str, Any]", sections),
+        )
+    return Validated(settings, tuple(problems), tuple(sites))
+
+
+class _Reader:
+    """Reads one config, collecting problems."""
+
+    def __init__(self, config: StackConfig) -> None:
+        self._config = config
+        self.problems: list[Problem] = []
+
+    def unknown_keys(self) -> Iterator[Problem]:
+        known = [*SECTIONS, "sites", "tags", *_SECRET_FIXES]
+        for key in self._config.values:
+            namespace, _, name = key.partition(":")
+            if namespace == PROJECT and name not in known:
+                yield _unknown_key(key, name, known)
+
+    def section(self, key: str, model: type[_Section]) -> _Section | None:
+        return self.typed(key, TypeAdapter(model), default={})
+
+    def sites(self) -> list[SiteSettings]:
+        """The well-formed sites; a zone that stands there twice counts once."""
+        raw = self._json("sites", default=[])
+        if not isinstance(raw, list) or not raw:
+            shown = None if raw in ([], None) else json.dumps(raw)
+            self._add("sites", shown, "no site: at least one zone must be chosen", _EXAMPLES["sites"])
+            return []
+        sites: dict[str, SiteSettings] = {}
+        for index, entry in enumerate(cast("list[object]", raw)):
+            site = self._validated(f"sites[{index}]", TypeAdapter(SiteSettings), entry)
+            if site is None:
+                continue
+            if site.zone in sites:
+                self._add(
+                    f"sites[{index}].zone",
+                    json.dumps(site.zone),
+                    "is there twice; a zone is one site, and `replicas` gives it more instances",
+                    f"pulumi config rm --path 'edge-inference:sites[{index}]'",
+                )
+            sites.setdefault(site.zone, site)
+        return list(sites.values())
+
+    def secrets(self) -> Secrets | None:
+        given: dict[str, str] = {}
+        for key, fix in _SECRET_FIXES.items():
+            value = self._config.values.get(f"{PROJECT}:{key}", "")
+            if value and f"{PROJECT}:{key}" not in self._config.secret_keys:
+                self._add(key, None, "stands in clear in the stack's file; treat it as known to others, make a new one", fix)
+            elif value:
+                given[key] = value
+            elif key != "huggingFaceToken":
+                self._add(key, None, "is missing", f"{fix}   # or: edge keys {self._config.stack}")
+        self._judge_key(given)
+        if not {"sshPrivateKey", "hostKeySecret"} <= given.keys():
+            return None
+        return Secrets.model_validate(given)
+
+    def _judge_key(self, given: Mapping[str, str]) -> None:
+        if "sshPrivateKey" in given:
+            try:
+                deployer_public_key(given["sshPrivateKey"])
+            except ValueError as error:
+                self._add("sshPrivateKey", None, str(error), _SECRET_FIXES["sshPrivateKey"])
+        if "hostKeySecret" in given and not re.fullmatch(r"[0-9a-f]{64}", given["hostKeySecret"].strip()):
+            self._add("hostKeySecret", None, "is not 64 hex digits (32 random bytes)", _SECRET_FIXES["hostKeySecret"])
+
+    def typed(self, key: str, adapter: TypeAdapter[_Value], default: object) -> _Value | None:
+        return self._validated(key, adapter, self._json(key, default))
+
+    def _json(self, key: str, default: object) -> object:
+        text = self._config.values.get(f"{PROJECT}:{key}")
+        if not text:
+            return default
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError:
+            return text
+
+    def _validated(self, key: str, adapter: TypeAdapter[_Value], raw: object) -> _Value | None:
+        try:
+            return adapter.validate_python(raw)
+        except ValidationError as error:
+            for detail in error.errors(include_url=False):
+                self.problems.append(_problem_of(key, cast("dict[str, Any]", detail), raw))
+            return None
+
+    def _add(self, key: str, value: str | None, reason: str, fix: str) -> None:
+        self.problems.append(Problem(f"{PROJECT}:{key}", value, reason, fix))
+
+
+def _subnet_problems(sites: list[SiteSettings], network: NetworkSettings | None) -> Iterator[Problem]:
+    if network is None:
+        return
+    by_region: dict[str, dict[str, str | None]] = {}
+    for site in sites:
+        by_region.setdefault(site.parsed_zone.region, {})[site.zone] = site.subnet_cidr
+    for zones in by_region.values():
+        try:
+            planned_subnets(IPv4Network(network.vpc_cidr), zones)
+        except ValueError as error:
+            free = IPv4Network(network.vpc_cidr).network_address + (255 << 8)
+            yield Problem(
+                f"{PROJECT}:sites[].subnetCidr",
+                None,
+                str(error),
+                f"pulumi config set --path 'edge-inference:sites[N].subnetCidr' {free}/24   # of one of them",
+            )
+
+
+def _problem_of(key: str, detail: dict[str, Any], raw: object) -> Problem:
+    """A pydantic error in the words of this project."""
+    path = key + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"])
+    where = f"{PROJECT}:{path}"
+    kind, value = detail["type"], detail["input"]
+    if kind == "extra_forbidden":
+        model = SiteSettings if key.startswith("sites") else SECTIONS[key]
+        return _unknown_key(where, str(detail["loc"][-1]), [to_camel(name) for name in model.model_fields])
+    if kind == "missing":
+        return Problem(where, None, "is missing", _EXAMPLES.get(path, f"pulumi config set --path '{where}' VALUE"))
+    reason = str(detail["ctx"]["error"]) if kind == "value_error" else _lower_first(str(detail["msg"]))
+    if value is raw and isinstance(value, dict):  # a rule over the whole section
+        missing = [name for name in ("domain", "hostedZone") if name in reason.partition(":")[0].split()]
+        fixes = [_EXAMPLES[f"routing.{name}"] for name in missing]
+        return Problem(where, None, reason, "\n".join(fixes) or f"pulumi config set --path '{where}.FIELD' VALUE")
+    fix = _EXAMPLES.get(re.sub(r"\[\d+\]$", "", path), f"pulumi config set --path '{where}' VALUE")
+    return Problem(where, json.dumps(value), reason, fix)
+
+
+def _unknown_key(where: str, name: str, known: list[str]) -> Problem:
+    close = difflib.get_close_matches(name, known, n=1)
+    meant = f"; did you mean {close[0]}?" if close else f"; known are {', '.join(known)}"
+    return Problem(where, None, f"no such key{meant}", f"pulumi config rm --path '{where}'")
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,76 @@
+"""The way from the engine's config to a checked one: read, validate, ask Hub and AWS, and only then let resources be made.
+
+The only module that turns problems into the program's end. Leaves out judging: settings.py, models.py and preflight.py do.
+"""
+
+from dataclasses import dataclass
+
+import pulumi
+
+from components.aws_facts import AwsSilentError, ask_aws
+from components.models import HubAnswer, ModelFacts, ask_hub, known_facts, model_problems, unknowns
+from components.preflight import AwsFacts, judge, warnings
+from components.problems import ConfigurationError
+from components.settings import PROJECT, Settings, StackConfig, Validated, validate
+
+
+@dataclass(frozen=True)
+class CheckedConfig:
+    """A stack's settings, which AWS and the Hub have nothing against, and what they said."""
+
+    settings: Settings
+    aws: AwsFacts
+    model: ModelFacts
+
+
+def checked_config() -> CheckedConfig:
+    """The running stack's config; ends the program with one error (no traceback) that lists everything that is wrong."""
+    stack = pulumi.get_stack()
+    validated = validate(
+        StackConfig(
+            stack,
+            pulumi.runtime.get_config_env(),
+            frozenset(pulumi.runtime.get_config_secret_keys_env()),
+        )
+    )
+    try:
+        return _check(validated, stack)
+    except ConfigurationError as error:
+        raise pulumi.RunError(str(error)) from None
+    except AwsSilentError as error:
+        problems = "\n".join(f"  {problem}" for problem in validated.problems)
+        raise pulumi.RunError(
+            f"AWS does not answer, so nothing can be checked or made: {error}\n"
+            "  -> aws sts get-caller-identity   # credentials; on the local cloud: edge cloud start"
+            + (f"\nBesides, the configuration of stack '{stack}' has problems:\n{problems}" if problems else "")
+        ) from None
+
+
+def _check(validated: Validated, stack: str) -> CheckedConfig:
+    facts = ask_aws(validated, stack)
+    settings = validated.settings
+    if settings is None:
+        model = ModelFacts(None, None, None, "")
+        raise ConfigurationError(stack, [*validated.problems, *judge(validated, facts, model)])
+    token = settings.secrets.hugging_face_token
+    hub = _hub(settings, token.get_secret_value() if token else None)
+    model = known_facts(settings.server, hub)
+    problems = [
+        *model_problems(settings.server, model, has_token=token is not None),
+        *judge(validated, facts, model),
+    ]
+    if problems:
+        raise ConfigurationError(stack, problems)
+    for warning in (*warnings(settings, facts), *unknowns(settings.server, model, hub)):
+        pulumi.log.warn(warning)
+    return CheckedConfig(settings, facts, model)
+
+
+def _hub(settings: Settings, token: str | None) -> HubAnswer:
+    server = settings.server
+    if server.model_parameters is not None and server.model_gated is not None:
+        return HubAnswer(None, f"{PROJECT}:server settles it")
+    hub = ask_hub(server.model, token)
+    if hub.silence:
+        pulumi.log.info(f"{hub.silence}; what the built-in table knows of {server.model} is used instead")
+    return hub

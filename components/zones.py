@@ -1,0 +1,46 @@
+"""Zone names: what a name alone says about a zone, its group and its parent Region.
+
+Leaves out what only AWS knows (does the zone exist, is its group opted in, its network border group): preflight.py asks.
+"""
+
+import re
+from dataclasses import dataclass
+
+_REGION = r"(?P<region>[a-z]{2}(?:-[a-z]+)+-\d)"
+_REGION_ZONE = re.compile(rf"{_REGION}(?P<letter>[a-z])")
+_LOCAL_ZONE = re.compile(rf"{_REGION}-(?P<city>[a-z]{{3}}-\d+)(?P<letter>[a-z])")
+
+
+@dataclass(frozen=True)
+class Zone:
+    """A zone's name, taken apart."""
+
+    name: str
+    """`us-west-2-lax-1a`, or `us-west-2a` for a zone of the Region itself."""
+    region: str
+    """The parent Region, `us-west-2`."""
+    group: str
+    """The zone group, `us-west-2-lax-1`; for a zone of the Region the Region's name, since those zones are routed as one."""
+    is_local: bool
+    """True for a Local Zone, False for a zone of the parent Region."""
+
+    @property
+    def group_label(self) -> str:
+        """The group as a DNS label below its Region: `lax-1`, or `region` for the Region's own zones."""
+        return self.group.removeprefix(f"{self.region}-") if self.is_local else "region"
+
+
+def parse_zone(name: str) -> Zone:
+    """Takes a zone's name apart; ValueError where no Region zone and no Local Zone is named like this.
+
+    The form is AWS's: a Local Zone is `<region>-<city>-<number><letter>`, its group the same without the letter
+    (aws-facts 3.1). Wavelength Zones (`...-wlz-1`) have carrier addresses and are left out on purpose.
+    """
+    if match := _LOCAL_ZONE.fullmatch(name):
+        region = match["region"]
+        return Zone(name, region, f"{region}-{match['city']}", is_local=True)
+    if match := _REGION_ZONE.fullmatch(name):
+        return Zone(name, match["region"], match["region"], is_local=False)
+    raise ValueError(
+        "not the name of a zone: a Local Zone is written like us-west-2-lax-1a, a zone of the parent Region like us-west-2a"
+    )
