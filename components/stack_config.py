@@ -3,7 +3,9 @@
 The only module that turns problems into the program's end. Leaves out judging: settings.py, models.py and preflight.py do.
 """
 
+import sys
 from dataclasses import dataclass
+from typing import NoReturn
 
 import pulumi
 
@@ -12,6 +14,9 @@ from components.models import HubAnswer, ModelFacts, ask_hub, known_facts, model
 from components.preflight import AwsFacts, judge, warnings
 from components.problems import ConfigurationError
 from components.settings import PROJECT, Settings, StackConfig, Validated, validate
+
+_MESSAGE_WAS_SHOWN = 32
+"""The exit status by which a program tells Pulumi's language host that the person has been told (its exec script)."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +41,20 @@ def checked_config() -> CheckedConfig:
     try:
         return _check(validated, stack)
     except ConfigurationError as error:
-        raise pulumi.RunError(str(error)) from None
+        _end(str(error))
     except AwsSilentError as error:
         problems = "\n".join(f"  {problem}" for problem in validated.problems)
-        raise pulumi.RunError(
+        _end(
             f"AWS does not answer, so nothing can be checked or made: {error}\n"
             "  -> aws sts get-caller-identity   # credentials; on the local cloud: edge cloud start"
             + (f"\nBesides, the configuration of stack '{stack}' has problems:\n{problems}" if problems else "")
-        ) from None
+        )
+
+
+def _end(message: str) -> NoReturn:
+    """Ends the program with a message: no traceback, and no second error of the engine about an exit code."""
+    pulumi.log.error(message)
+    sys.exit(_MESSAGE_WAS_SHOWN)
 
 
 def _check(validated: Validated, stack: str) -> CheckedConfig:

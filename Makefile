@@ -1,0 +1,27 @@
+# `make demo` shows the product on this machine, `make test` proves it. Both set up all that they need.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help demo test check clean
+
+help:
+	@echo "make demo    deploy three simulated edge sites on this machine and stream from each"
+	@echo "make test    all checks and tests that this machine can run"
+	@echo "make clean   stop the local cloud; remove .localcloud and .venv"
+
+demo:
+	@tools/setup.sh requirements-edge.txt
+	@.venv/bin/python -m automation.demo
+
+test:
+	@tools/setup.sh requirements-dev.txt
+	@tools/check.sh
+	@.venv/bin/python -m pytest
+
+check:
+	@tools/setup.sh requirements-dev.txt
+	@tools/check.sh
+
+clean:
+	@if [ -x .venv/bin/edge ]; then .venv/bin/edge cloud stop; fi
+	@chmod -R u+w .localcloud 2>/dev/null || true
+	rm -rf .localcloud .venv

@@ -1,0 +1,179 @@
+"""Environment: one environment's stack, driven over the very program that `pulumi up` runs.
+
+Local programs only (the project folder), so that the shell, CI and Python all take the same door. Blocking: an engine run is a
+process of its own, and a thread is enough to wait for it.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pulumi import automation
+from pulumi.automation import errors as engine_errors
+
+from automation import local
+from automation.errors import DeploymentFailedError, EdgeError, EnvironmentBusyError, NothingDeployedError, UsageError
+from automation.paths import LOCAL_DIRECTORY, PROJECT_ROOT, known_environments, stack_file
+from automation.progress import ErrorCollector
+from tools.provide_engine import EngineError, provide
+
+if TYPE_CHECKING:
+    from pulumi.automation.events import EngineEvent
+
+Say = Callable[[str], None]
+_EngineResult = automation.UpResult | automation.PreviewResult | automation.RefreshResult | automation.DestroyResult
+OnEvent = Callable[["EngineEvent"], None]
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a run did, or would do: how many resources by operation (`create`, `update`, `same`, ...)."""
+
+    counts: Mapping[str, int]
+    seconds: float
+    outputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The stack's outputs after `up` and `refresh`: see docs/outputs.schema.json."""
+
+    @property
+    def changed(self) -> int:
+        """How many resources are not as they were."""
+        return sum(count for operation, count in self.counts.items() if operation != "same")
+
+
+class Environment:
+    """An environment by name: `Environment("prod")` on AWS, `Environment("prod", on_local_cloud=True)` rehearses it.
+
+    `Environment("local")` is always on the local cloud, which is started where it does not run. `say` is told what is being
+    prepared. Methods raise EdgeError subclasses (errors.py), never an engine's traceback.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        on_local_cloud: bool = False,
+        directory: Path = LOCAL_DIRECTORY,
+        say: Say = lambda _: None,
+    ) -> None:
+        if not stack_file(name).exists():
+            raise UsageError(
+                f"there is no environment '{name}': Pulumi.{name}.yaml does not exist\n"
+                f"  -> known are {', '.join(known_environments())}"
+            )
+        self.name = name
+        self.on_local_cloud = on_local_cloud or name == "local"
+        self.stand_ins: tuple[str, ...] = ()
+        """What stands in for the owner's own values, once a stack was opened on the local cloud."""
+        self._directory = directory
+        self._say = say
+
+    def up(self, on_event: OnEvent | None = None) -> Changes:
+        """Deploys: afterwards every site of the config serves. DeploymentFailedError names what does not."""
+        stack = self._open(may_start=True)
+        return self._run("up", lambda errors: stack.up(on_event=errors.then(on_event)))
+
+    def preview(self, on_event: OnEvent | None = None) -> Changes:
+        """What `up` would change; changes nothing."""
+        stack = self._open(may_start=True)
+        return self._run("preview", lambda errors: stack.preview(on_event=errors.then(on_event)))
+
+    def refresh(self, on_event: OnEvent | None = None) -> Changes:
+        """Reads back what is really there into the state."""
+        stack = self._open(may_start=False)
+        return self._run("refresh", lambda errors: stack.refresh(on_event=errors.then(on_event)))
+
+    def destroy(self, on_event: OnEvent | None = None) -> Changes:
+        """Removes everything that the environment deployed, then its stack's history on the local cloud."""
+        stack = self._open(may_start=False)
+        return self._run("destroy", lambda errors: stack.destroy(on_event=errors.then(on_event)))
+
+    def outputs(self) -> dict[str, Any]:
+        """The outputs of what is deployed; NothingDeployedError where nothing is."""
+        stack = self._open(may_start=False)
+        values = {name: output.value for name, output in stack.outputs().items()}
+        if not values:
+            raise self._nothing_deployed()
+        return values
+
+    def store_secrets(self, values: Mapping[str, str]) -> None:
+        """Stores secret config values, encrypted by the stack's secrets provider."""
+        stack = self._open(may_start=True)
+        stack.set_all_config({key: automation.ConfigValue(value, secret=True) for key, value in values.items()})
+
+    def has_config(self, key: str) -> bool:
+        """Whether a config value is set in the stack."""
+        return key in self._open(may_start=True).get_all_config()
+
+    def shell_variables(self) -> dict[str, str]:
+        """What a shell needs so that plain `pulumi` acts on this environment on the local cloud."""
+        cloud = local.require_cloud(self._directory)
+        stack = self._open(may_start=False, may_create=True)
+        path = f"{self._engine().parent}:{PROJECT_ROOT / '.venv' / 'bin'}:$PATH"
+        return {
+            **local.local_environment(self._directory, cloud),
+            "PULUMI_OPTION_CWD": stack.workspace.work_dir,
+            "PATH": path,
+        }
+
+    def _run(self, operation: str, run: Callable[[ErrorCollector], _EngineResult]) -> Changes:
+        errors, started = ErrorCollector(), time.monotonic()
+        try:
+            result = run(errors)
+        except engine_errors.ConcurrentUpdateError as error:
+            raise EnvironmentBusyError(
+                f"another run is at work on '{self.name}'\n  -> wait for it; if it was killed: pulumi cancel, then run this again"
+            ) from error
+        except engine_errors.CommandError as error:
+            raise DeploymentFailedError(operation, errors.texts or _last_words(str(error))) from error
+        if isinstance(result, automation.PreviewResult):
+            return Changes({str(key): count for key, count in result.change_summary.items()}, time.monotonic() - started)
+        outputs = {name: output.value for name, output in getattr(result, "outputs", {}).items()}
+        return Changes(dict(result.summary.resource_changes or {}), time.monotonic() - started, outputs)
+
+    def _open(self, *, may_start: bool, may_create: bool | None = None) -> automation.Stack:
+        """The stack; created where `may_create` (default: `may_start`), otherwise NothingDeployedError where there is none."""
+        may_create = may_start if may_create is None else may_create
+        engine = automation.PulumiCommand(str(self._engine().parent.parent))
+        if not self.on_local_cloud:
+            return self._select(PROJECT_ROOT, engine, {"PULUMI_SKIP_UPDATE_CHECK": "true"}, may_create=may_create)
+        cloud = local.start_cloud(self._directory, self._say) if may_start else local.require_cloud(self._directory)
+        local.install_plugins(self._directory)
+        prepared = local.prepare_stack(self.name, self._directory)
+        self.stand_ins = prepared.stand_ins
+        variables = local.local_environment(self._directory, cloud)
+        stack = self._select(prepared.folder, engine, variables, may_create=may_create)
+        if prepared.secrets:
+            stack.set_all_config({key: automation.ConfigValue(value, secret=True) for key, value in prepared.secrets.items()})
+        return stack
+
+    def _select(
+        self, folder: Path, engine: automation.PulumiCommand, variables: dict[str, str], *, may_create: bool
+    ) -> automation.Stack:
+        options = automation.LocalWorkspaceOptions(work_dir=str(folder), pulumi_command=engine, env_vars=variables)
+        workspace = automation.LocalWorkspace(**vars(options))
+        if may_create:
+            return automation.Stack.create_or_select(self.name, workspace)
+        try:
+            return automation.Stack.select(self.name, workspace)
+        except engine_errors.StackNotFoundError as error:
+            raise self._nothing_deployed() from error
+
+    def _nothing_deployed(self) -> NothingDeployedError:
+        flag = " --local" if self.on_local_cloud and self.name != "local" else ""
+        where = "on the local cloud" if self.on_local_cloud else "on AWS"
+        return NothingDeployedError(f"'{self.name}' is not deployed {where}\n  -> edge up {self.name}{flag}")
+
+    def _engine(self) -> Path:
+        """The engine's executable, `.../bin/pulumi`."""
+        try:
+            return provide(self._directory / "engine", self._say).path
+        except EngineError as error:
+            raise EdgeError(str(error)) from error
+
+
+def _last_words(text: str) -> list[str]:
+    """The lines of an engine's failure that say something, where no event did."""
+    lines = [line.strip() for line in text.splitlines()]
+    return [line for line in lines if line.startswith(("error:", "stderr: error:"))] or lines[-3:]

@@ -1,0 +1,152 @@
+"""How a stack of this project runs on the local cloud: its environment variables, its own project folder, its stand-ins.
+
+Nothing tracked is modified: the stack's config is written to a folder below `.localcloud/world/`, where the state is too, so
+that both live and die with the cloud's world.
+"""
+
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+from automation.errors import CloudNotRunningError
+from automation.keys import new_deployer_key, new_host_key_secret
+from automation.paths import PROJECT_ROOT, stack_file
+from localcloud import client
+from localcloud.plugins.install import install
+
+_PROJECT = "edge-inference"
+_HOSTED_ZONE = "edge.internal"
+_LOOPBACK = "127.0.0.1/32"
+_STAND_IN_TOKEN = "hf_local_cloud_stand_in"  # noqa: S105 - opens nothing; the local cloud's Hub takes any
+
+
+@dataclass(frozen=True)
+class LocalStack:
+    """A stack's own project folder on the local cloud."""
+
+    folder: Path
+    stand_ins: tuple[str, ...]
+    """What was put in place of what the tracked file leaves to its owner."""
+    secrets: dict[str, str]
+    """Secret config by full key, to be stored through the engine."""
+
+
+def start_cloud(directory: Path, say: Callable[[str], None]) -> client.CloudStatus:
+    """The running local cloud, started if need be; says what a new start has lost."""
+    running = client.status(directory)
+    if running is not None:
+        return running
+    started = client.start(directory, say=say)
+    if started.lost_stacks:
+        say(
+            f"The local cloud lives in memory and was started anew: what {', '.join(started.lost_stacks)} had deployed "
+            "there is gone with it. Deploying from nothing."
+        )
+    return started
+
+
+def require_cloud(directory: Path) -> client.CloudStatus:
+    """The running local cloud; CloudNotRunningError where there is none."""
+    running = client.status(directory)
+    if running is None:
+        raise CloudNotRunningError(
+            "the local cloud is not running, and with it went what was deployed there\n"
+            "  -> edge up local   # starts it and deploys"
+        )
+    return running
+
+
+def local_environment(directory: Path, cloud: client.CloudStatus) -> dict[str, str]:
+    """The variables with which any stack of this project deploys to the local cloud."""
+    state = directory / "world" / "state"
+    state.mkdir(parents=True, exist_ok=True)
+    return {
+        "PULUMI_HOME": str(directory / "pulumi"),
+        "PULUMI_BACKEND_URL": f"file://{state}",
+        "PULUMI_CONFIG_PASSPHRASE_FILE": str(_passphrase_file(directory)),
+        "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
+        "AWS_ENDPOINT_URL": cloud.url,
+        "AWS_ACCESS_KEY_ID": "localcloud",
+        "AWS_SECRET_ACCESS_KEY": "localcloud",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "HF_ENDPOINT": f"{cloud.url}/_localcloud/hub",
+    }
+
+
+def install_plugins(directory: Path) -> None:
+    """Puts the local cloud's own plugins where the engine looks for them."""
+    install(directory / "pulumi", PROJECT_ROOT / ".venv" / "bin" / "python")
+
+
+def prepare_stack(name: str, directory: Path) -> LocalStack:
+    """Writes the project folder of a stack: the tracked config with stand-ins for addresses, domain and secrets."""
+    folder = directory / "world" / "projects" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_project(folder)
+    tracked = cast("dict[str, Any]", yaml.safe_load(stack_file(name).read_text(encoding="utf-8")) or {})
+    config = {key: value for key, value in cast("dict[str, Any]", tracked.get("config") or {}).items() if not _is_secret(value)}
+    stand_ins = _fill_in(config, name)
+    routing = cast("dict[str, str]", config[f"{_PROJECT}:routing"])
+    if hosted_zone := routing.get("hostedZone"):
+        client.request(directory, "PUT", "hosted-zones", {"name": hosted_zone})
+    target = folder / f"Pulumi.{name}.yaml"
+    previous = cast("dict[str, Any]", yaml.safe_load(target.read_text(encoding="utf-8")) if target.exists() else {})
+    kept = {key: value for key, value in cast("dict[str, Any]", previous.get("config") or {}).items() if _is_secret(value)}
+    content = {**{key: previous[key] for key in ("encryptionsalt",) if key in previous}, "config": {**config, **kept}}
+    target.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    missing = {key: make for key, make in _SECRETS.items() if key not in kept}
+    return LocalStack(folder, tuple(stand_ins), {key: make() for key, make in missing.items()})
+
+
+_SECRETS: dict[str, Callable[[], str]] = {
+    f"{_PROJECT}:sshPrivateKey": new_deployer_key,
+    f"{_PROJECT}:hostKeySecret": new_host_key_secret,
+    f"{_PROJECT}:huggingFaceToken": lambda: _STAND_IN_TOKEN,
+}
+"""Never the real ones: nothing of theirs is needed on the local cloud."""
+
+
+def _fill_in(config: dict[str, Any], name: str) -> list[str]:
+    """Stand-ins for what a tracked file leaves to its owner, and for addresses, which the local cloud cannot have."""
+    said: list[str] = []
+    access = dict(cast("dict[str, Any]", config.get(f"{_PROJECT}:access") or {}))
+    for key in ("clientCidrs", "sshCidrs"):
+        networks = cast("list[str]", access.get(key) or [])
+        if not networks or not all(network.startswith("127.") for network in networks):
+            access[key] = [_LOOPBACK]
+            said.append(f"access.{key}: {_LOOPBACK}")
+    config[f"{_PROJECT}:access"] = access
+    routing = dict(cast("dict[str, Any]", config.get(f"{_PROJECT}:routing") or {}))
+    if routing.get("policy") != "none" and not (routing.get("domain") and routing.get("hostedZone")):
+        routing |= {"domain": f"{name}.{_HOSTED_ZONE}", "hostedZone": _HOSTED_ZONE}
+        said.append(f"routing.domain: {routing['domain']}")
+    config[f"{_PROJECT}:routing"] = routing
+    return [*said, "sshPrivateKey, hostKeySecret, huggingFaceToken: made up for this local cloud"]
+
+
+def _is_secret(value: object) -> bool:
+    return isinstance(value, dict) and "secure" in value
+
+
+def _write_project(folder: Path) -> None:
+    """The tracked project, run from the checkout with the checkout's interpreter."""
+    project = cast("dict[str, Any]", yaml.safe_load((PROJECT_ROOT / "Pulumi.yaml").read_text(encoding="utf-8")))
+    project["main"] = str(PROJECT_ROOT)
+    project["runtime"]["options"]["virtualenv"] = str(PROJECT_ROOT / ".venv")
+    (folder / "Pulumi.yaml").write_text(yaml.safe_dump(project, sort_keys=False), encoding="utf-8")
+
+
+def _passphrase_file(directory: Path) -> Path:
+    """The passphrase that local stacks are encrypted with, made once for this checkout."""
+    path = directory / "passphrase"
+    if not path.exists():
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(16))
+    return path

@@ -1,0 +1,126 @@
+"""Tells a person what an engine run is doing: a line when a resource is done, what remote commands say, a sign of life.
+
+Plain lines, so that a file and a terminal read the same. Leaves out the live table per site, which has its own issue.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from pulumi.automation.events import EngineEvent, StepEventMetadata
+
+_SILENCE_SECONDS = 4.0
+"""After so long without a line, one tells what is being waited for."""
+_DONE = {
+    "create": "created",
+    "update": "updated",
+    "delete": "deleted",
+    "read": "read",
+    "replace": "replaced",
+    "create-replacement": "created anew",
+    "delete-replaced": "deleted, to be created anew",
+    "discard-replaced": "discarded",
+}
+
+
+class ErrorCollector:
+    """Keeps the errors of a run, as the engine words them, each once."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def then(self, further: "Callable[[EngineEvent], None] | None") -> "Callable[[EngineEvent], None]":
+        """An event callback that collects, then hands on."""
+
+        def on_event(event: "EngineEvent") -> None:
+            diagnostic = event.diagnostic_event
+            if diagnostic and diagnostic.severity == "error":
+                self._add(diagnostic.urn, diagnostic.message.strip())
+            if further:
+                further(event)
+
+        return on_event
+
+    def _add(self, urn: str | None, message: str) -> None:
+        # The engine adds these to every failure; they say nothing.
+        if not message or message in {"update failed", "preview failed", "destroy failed", "refresh failed"}:
+            return
+        name = _name(urn) if urn else ""
+        text = message if not name or "::pulumi:pulumi:Stack::" in (urn or "") else f"{name}: {message}"
+        if text not in self.texts:
+            self.texts.append(text)
+
+
+class ProgressLines:
+    """Turns a run's events into lines; use it as a context manager, so that silence is noticed too."""
+
+    def __init__(self, write: Callable[[str], None], *, is_preview: bool = False) -> None:
+        self._write, self._is_preview = write, is_preview
+        self._lock = threading.Lock()
+        self._started: dict[str, float] = {}
+        self._begun = self._last = time.monotonic()
+        self._over = threading.Event()
+        self._watch = threading.Thread(target=self._notice_silence, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._watch.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._watch.join()
+
+    def say(self, text: str) -> None:
+        """One line."""
+        with self._lock:
+            self._last = time.monotonic()
+            self._write(text)
+
+    def on_event(self, event: "EngineEvent") -> None:
+        """Takes one event of the engine."""
+        if event.resource_pre_event:
+            self._begin(event.resource_pre_event.metadata)
+        elif event.res_outputs_event:
+            self._end(event.res_outputs_event.metadata)
+        elif event.diagnostic_event:
+            diagnostic = event.diagnostic_event
+            text = diagnostic.message.rstrip()
+            if text and diagnostic.severity.startswith(("info", "warning")):
+                mark = "warning: " if diagnostic.severity == "warning" else ""
+                for line in text.splitlines():
+                    self.say(f"      {_name(diagnostic.urn)}: {mark}{line}" if diagnostic.urn else f"  {mark}{line}")
+
+    def _begin(self, step: "StepEventMetadata") -> None:
+        self._started[step.urn] = time.monotonic()
+        if self._is_preview and step.op in _DONE:
+            self.say(f"  {step.op.value:<8} {_name(step.urn)}  {_kind(step.type)}{_changed(step)}")
+
+    def _end(self, step: "StepEventMetadata") -> None:
+        seconds = time.monotonic() - self._started.pop(step.urn, time.monotonic())
+        if not self._is_preview and step.op in _DONE and _kind(step.type) not in {"Stack", ""}:
+            self.say(f"  {_DONE[step.op]:<8} {_name(step.urn)}  {_kind(step.type)}  {seconds:.1f} s")
+
+    def _notice_silence(self) -> None:
+        while not self._over.wait(0.5):
+            now = time.monotonic()
+            if now - self._last < _SILENCE_SECONDS:
+                continue
+            pending = sorted(_name(urn) for urn, begun in list(self._started.items()) if now - begun > 1 and "$" in urn)
+            what = f"at work on {', '.join(pending[:4])}" if pending else "the engine is at work"
+            more = f" and {len(pending) - 4} more" if len(pending) > 4 else ""  # noqa: PLR2004
+            self.say(f"  ... {now - self._begun:.0f} s: {what}{more}")
+
+
+def _name(urn: str | None) -> str:
+    return (urn or "").rpartition("::")[2]
+
+
+def _kind(resource_type: str) -> str:
+    return resource_type.rpartition(":")[2]
+
+
+def _changed(step: "StepEventMetadata") -> str:
+    """Which inputs differ, where a resource exists already."""
+    return f"  ({', '.join(step.diffs)})" if step.diffs else ""

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# check.sh: format, lint, types and shell scripts; all clean or it fails.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PATH="$PWD/.venv/bin:$PATH"
+ruff format --check .
+ruff check .
+pyright
+mapfile -t scripts < <(git ls-files '*.sh' .ci/run)
+shellcheck -x "${scripts[@]}"
