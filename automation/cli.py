@@ -158,11 +158,10 @@ def cloud_stop() -> None:
     """
     from localcloud import client
 
-    if client.status(LOCAL_DIRECTORY) is None:
+    if client.stop(LOCAL_DIRECTORY):
+        _say("The local cloud is stopped, and what was deployed there is gone with it.")
+    else:
         _say("The local cloud is not running.")
-        return
-    client.stop(LOCAL_DIRECTORY)
-    _say("The local cloud is stopped, and what was deployed there is gone with it.")
 
 
 @cloud_app.command("status")
@@ -176,7 +175,7 @@ def cloud_status(as_json: JsonFlag = False) -> None:  # noqa: FBT002
     status = client.status(LOCAL_DIRECTORY)
     if status is None:
         raise CloudNotRunningError("the local cloud is not running\n  -> edge cloud start")
-    described = client.request(LOCAL_DIRECTORY, "GET", "status")
+    described = status.request("GET", "status")
     if as_json:
         _print_json(described)
         return
@@ -203,8 +202,13 @@ def cloud_logs(lines: Annotated[int, typer.Option("--lines", "-n", help="How man
 
 def main() -> None:
     """The console script: user errors are one text and an exit code, never a traceback."""
+    from localcloud.client import CloudError
+
     try:
         app()
+    except CloudError as error:
+        _say(f"error: {error}")
+        sys.exit(1)
     except EdgeError as error:
         _say(f"error: {error}")
         sys.exit(error.exit_code)

@@ -140,7 +140,7 @@ class Environment:
             return self._select(PROJECT_ROOT, engine, {"PULUMI_SKIP_UPDATE_CHECK": "true"}, may_create=may_create)
         cloud = local.start_cloud(self._directory, self._say) if may_start else local.require_cloud(self._directory)
         local.install_plugins(self._directory)
-        prepared = local.prepare_stack(self.name, self._directory)
+        prepared = local.prepare_stack(self.name, self._directory, cloud)
         self.stand_ins = prepared.stand_ins
         variables = local.local_environment(self._directory, cloud)
         stack = self._select(prepared.folder, engine, variables, may_create=may_create)

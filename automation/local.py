@@ -84,7 +84,7 @@ def install_plugins(directory: Path) -> None:
     install(directory / "pulumi", PROJECT_ROOT / ".venv" / "bin" / "python")
 
 
-def prepare_stack(name: str, directory: Path) -> LocalStack:
+def prepare_stack(name: str, directory: Path, cloud: client.CloudStatus) -> LocalStack:
     """Writes the project folder of a stack: the tracked config with stand-ins for addresses, domain and secrets."""
     folder = directory / "world" / "projects" / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -94,7 +94,7 @@ def prepare_stack(name: str, directory: Path) -> LocalStack:
     stand_ins = _fill_in(config, name)
     routing = cast("dict[str, str]", config[f"{_PROJECT}:routing"])
     if hosted_zone := routing.get("hostedZone"):
-        client.request(directory, "PUT", "hosted-zones", {"name": hosted_zone})
+        cloud.request("PUT", "hosted-zones", {"name": hosted_zone})
     target = folder / f"Pulumi.{name}.yaml"
     previous = cast("dict[str, Any]", yaml.safe_load(target.read_text(encoding="utf-8")) if target.exists() else {})
     kept = {key: value for key, value in cast("dict[str, Any]", previous.get("config") or {}).items() if _is_secret(value)}
