@@ -45,8 +45,9 @@ class Changes:
 class Environment:
     """An environment by name: `Environment("prod")` on AWS, `Environment("prod", on_local_cloud=True)` rehearses it.
 
-    `Environment("local")` is always on the local cloud, which is started where it does not run. `say` is told what is being
-    prepared. Methods raise EdgeError subclasses (errors.py), never an engine's traceback.
+    `Environment("local")` is always on the local cloud, which is started where it does not run. `directory` holds that cloud
+    and the engine, `stack_files` the Pulumi.NAME.yaml; `say` is told what is being prepared. Methods raise EdgeError subclasses
+    (errors.py), never an engine's traceback.
     """
 
     def __init__(
@@ -55,12 +56,14 @@ class Environment:
         *,
         on_local_cloud: bool = False,
         directory: Path = LOCAL_DIRECTORY,
+        stack_files: Path = PROJECT_ROOT,
         say: Say = lambda _: None,
     ) -> None:
-        if not stack_file(name).exists():
+        self._config_file = stack_file(name, stack_files)
+        if not self._config_file.exists():
             raise UsageError(
                 f"there is no environment '{name}': Pulumi.{name}.yaml does not exist\n"
-                f"  -> known are {', '.join(known_environments())}"
+                f"  -> known are {', '.join(known_environments(stack_files))}"
             )
         self.name = name
         self.on_local_cloud = on_local_cloud or name == "local"
@@ -113,6 +116,7 @@ class Environment:
         path = f"{self._engine().parent}:{PROJECT_ROOT / '.venv' / 'bin'}:$PATH"
         return {
             **local.local_environment(self._directory, cloud),
+            "AWS_DEFAULT_REGION": stack.get_config("aws:region").value,
             "PULUMI_OPTION_CWD": stack.workspace.work_dir,
             "PATH": path,
         }
@@ -128,9 +132,13 @@ class Environment:
         except engine_errors.CommandError as error:
             raise DeploymentFailedError(operation, errors.texts or _last_words(str(error))) from error
         if isinstance(result, automation.PreviewResult):
-            return Changes({str(key): count for key, count in result.change_summary.items()}, time.monotonic() - started)
+            return Changes({key.value: count for key, count in result.change_summary.items()}, time.monotonic() - started)
         outputs = {name: output.value for name, output in getattr(result, "outputs", {}).items()}
-        return Changes(dict(result.summary.resource_changes or {}), time.monotonic() - started, outputs)
+        return Changes(
+            {str(key): count for key, count in (result.summary.resource_changes or {}).items()},
+            time.monotonic() - started,
+            outputs,
+        )
 
     def _open(self, *, may_start: bool, may_create: bool | None = None) -> automation.Stack:
         """The stack; created where `may_create` (default: `may_start`), otherwise NothingDeployedError where there is none."""
@@ -140,7 +148,7 @@ class Environment:
             return self._select(PROJECT_ROOT, engine, {"PULUMI_SKIP_UPDATE_CHECK": "true"}, may_create=may_create)
         cloud = local.start_cloud(self._directory, self._say) if may_start else local.require_cloud(self._directory)
         local.install_plugins(self._directory)
-        prepared = local.prepare_stack(self.name, self._directory, cloud)
+        prepared = local.prepare_stack(self._config_file, self._directory, cloud)
         self.stand_ins = prepared.stand_ins
         variables = local.local_environment(self._directory, cloud)
         stack = self._select(prepared.folder, engine, variables, may_create=may_create)

@@ -15,7 +15,7 @@ import yaml
 
 from automation.errors import CloudNotRunningError
 from automation.keys import new_deployer_key, new_host_key_secret
-from automation.paths import PROJECT_ROOT, stack_file
+from automation.paths import PROJECT_ROOT
 from localcloud import client
 from localcloud.plugins.install import install
 
@@ -84,12 +84,13 @@ def install_plugins(directory: Path) -> None:
     install(directory / "pulumi", PROJECT_ROOT / ".venv" / "bin" / "python")
 
 
-def prepare_stack(name: str, directory: Path, cloud: client.CloudStatus) -> LocalStack:
+def prepare_stack(config_file: Path, directory: Path, cloud: client.CloudStatus) -> LocalStack:
     """Writes the project folder of a stack: the tracked config with stand-ins for addresses, domain and secrets."""
+    name = config_file.name.removeprefix("Pulumi.").removesuffix(".yaml")
     folder = directory / "world" / "projects" / name
     folder.mkdir(parents=True, exist_ok=True)
     _write_project(folder)
-    tracked = cast("dict[str, Any]", yaml.safe_load(stack_file(name).read_text(encoding="utf-8")) or {})
+    tracked = cast("dict[str, Any]", yaml.safe_load(config_file.read_text(encoding="utf-8")) or {})
     config = {key: value for key, value in cast("dict[str, Any]", tracked.get("config") or {}).items() if not _is_secret(value)}
     stand_ins = _fill_in(config, name)
     routing = cast("dict[str, str]", config[f"{_PROJECT}:routing"])

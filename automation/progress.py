@@ -87,19 +87,19 @@ class ProgressLines:
         elif event.diagnostic_event:
             diagnostic = event.diagnostic_event
             text = diagnostic.message.rstrip()
-            if text and diagnostic.severity.startswith(("info", "warning")):
+            if text and not diagnostic.ephemeral and diagnostic.severity.startswith(("info", "warning")):
                 mark = "warning: " if diagnostic.severity == "warning" else ""
                 for line in text.splitlines():
                     self.say(f"      {_name(diagnostic.urn)}: {mark}{line}" if diagnostic.urn else f"  {mark}{line}")
 
     def _begin(self, step: "StepEventMetadata") -> None:
         self._started[step.urn] = time.monotonic()
-        if self._is_preview and step.op in _DONE:
+        if self._is_preview and _is_shown(step):
             self.say(f"  {step.op.value:<8} {_name(step.urn)}  {_kind(step.type)}{_changed(step)}")
 
     def _end(self, step: "StepEventMetadata") -> None:
         seconds = time.monotonic() - self._started.pop(step.urn, time.monotonic())
-        if not self._is_preview and step.op in _DONE and _kind(step.type) not in {"Stack", ""}:
+        if not self._is_preview and _is_shown(step):
             self.say(f"  {_DONE[step.op]:<8} {_name(step.urn)}  {_kind(step.type)}  {seconds:.1f} s")
 
     def _notice_silence(self) -> None:
@@ -108,9 +108,16 @@ class ProgressLines:
             if now - self._last < _SILENCE_SECONDS:
                 continue
             pending = sorted(_name(urn) for urn, begun in list(self._started.items()) if now - begun > 1 and "$" in urn)
-            what = f"at work on {', '.join(pending[:4])}" if pending else "the engine is at work"
+            idle = "the engine is at work" if self._started else "the engine starts; config and AWS are checked"
+            what = f"at work on {', '.join(pending[:4])}" if pending else idle
             more = f" and {len(pending) - 4} more" if len(pending) > 4 else ""  # noqa: PLR2004
             self.say(f"  ... {now - self._begun:.0f} s: {what}{more}")
+
+
+def _is_shown(step: "StepEventMetadata") -> bool:
+    """Changes of real resources; components and providers only stand for others."""
+    state = step.new or step.old
+    return step.op in _DONE and state is not None and bool(state.custom) and not step.type.startswith("pulumi:providers:")
 
 
 def _name(urn: str | None) -> str:

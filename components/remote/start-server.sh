@@ -11,7 +11,7 @@ inspect() {
 }
 
 if [ "$(inspect '{{index .Config.Labels "edge-inference.spec"}}')" = "$digest" ] &&
-  [ "$(inspect '{{.State.Running}}')" = true ]; then
+  [ "$(inspect '{{.State.Status}}')" = running ]; then
   say "already running as wanted"
   exit 0
 fi

@@ -9,12 +9,13 @@ give_up() {
   fail "$1; above are the last lines of the server's log" "sudo docker logs --tail 200 $CONTAINER"
 }
 
-# Ends the wait early when the container keeps dying.
+# Ends the wait early when the container dies: Docker's restart policy would start it again and again.
 healthy_or_dead() {
-  [ "$(docker inspect --type container --format '{{.State.Running}}' "$CONTAINER")" = true ] || return 0
+  [ "$(docker inspect --type container --format '{{.RestartCount}}' "$CONTAINER")" = "$restarts" ] || return 0
   curl -fsS --max-time 5 "http://$address$health"
 }
 
+restarts=$(docker inspect --type container --format '{{.RestartCount}}' "$CONTAINER" 2>/dev/null || true)
 # Docker knows where it published the port.
 address=$(docker port "$CONTAINER" "$port/tcp" 2>/dev/null | head -n 1)
 [ -n "$address" ] || give_up "the server's container is not running"
