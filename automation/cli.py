@@ -247,11 +247,10 @@ def _show_endpoints(values: Any) -> None:
     """Endpoint URLs, and a command that shows one of them stream."""
     if values.get("service_url"):
         _print(f"service   {values['service_url']}")
-    endpoints: dict[str, str] = values.get("endpoint_urls", {})
+    endpoints: dict[str, str | None] = values.get("endpoint_urls", {})
     for zone, url in endpoints.items():
-        _print(f"endpoint  {zone:<18} {url}")
-    if endpoints:
-        url = next(iter(endpoints.values()))
+        _print(f"endpoint  {zone:<18} {url or 'does not serve'}")
+    if url := next(filter(None, endpoints.values()), None):
         _print("\nTry one:")
         _print(
             f"  curl -N {url}/generate_stream -H 'Content-Type: application/json' \\\n"

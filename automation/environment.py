@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pulumi import automation
 from pulumi.automation import errors as engine_errors
+from pulumi.runtime.rpc import UNKNOWN
 
 from automation import local
 from automation.errors import DeploymentFailedError, EdgeError, EnvironmentBusyError, NothingDeployedError, UsageError
@@ -73,9 +74,10 @@ class Environment:
         self._say = say
 
     def up(self, on_event: OnEvent | None = None) -> Changes:
-        """Deploys: afterwards every site of the config serves. DeploymentFailedError names what does not."""
+        """Deploys: afterwards every site of the config serves. DeploymentFailedError names what does not; one site that
+        fails does not keep the others from being finished."""
         stack = self._open(may_start=True)
-        return self._run("up", lambda errors: stack.up(on_event=errors.then(on_event)))
+        return self._run("up", lambda errors: stack.up(continue_on_error=True, on_event=errors.then(on_event)))
 
     def preview(self, on_event: OnEvent | None = None) -> Changes:
         """What `up` would change; changes nothing."""
@@ -93,9 +95,9 @@ class Environment:
         return self._run("destroy", lambda errors: stack.destroy(on_event=errors.then(on_event)))
 
     def outputs(self) -> dict[str, Any]:
-        """The outputs of what is deployed; NothingDeployedError where nothing is."""
+        """The outputs of what is deployed, None for what a failed site does not have; NothingDeployedError where nothing is."""
         stack = self._open(may_start=False)
-        values = {name: output.value for name, output in stack.outputs().items()}
+        values = {name: _known(output.value) for name, output in stack.outputs().items()}
         if not values:
             raise self._nothing_deployed()
         return values
@@ -130,10 +132,13 @@ class Environment:
                 f"another run is at work on '{self.name}'\n  -> wait for it; if it was killed: pulumi cancel, then run this again"
             ) from error
         except engine_errors.CommandError as error:
-            raise DeploymentFailedError(operation, errors.texts or _last_words(str(error))) from error
+            texts = errors.texts or _last_words(str(error))
+            if errors.changed:
+                texts.append("What was finished stays. Mend the cause, then run the same command again.")
+            raise DeploymentFailedError(operation, texts) from error
         if isinstance(result, automation.PreviewResult):
             return Changes({key.value: count for key, count in result.change_summary.items()}, time.monotonic() - started)
-        outputs = {name: output.value for name, output in getattr(result, "outputs", {}).items()}
+        outputs = {name: _known(output.value) for name, output in getattr(result, "outputs", {}).items()}
         return Changes(
             {str(key): count for key, count in (result.summary.resource_changes or {}).items()},
             time.monotonic() - started,
@@ -179,6 +184,17 @@ class Environment:
             return provide(self._directory / "engine", self._say).path
         except EngineError as error:
             raise EdgeError(str(error)) from error
+
+
+def _known(value: Any) -> Any:
+    """An output as the contract has it: what the engine does not know, since its resource failed, is None."""
+    if value == UNKNOWN:
+        return None
+    if isinstance(value, dict):
+        return {key: _known(each) for key, each in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list):
+        return [_known(each) for each in cast("list[Any]", value)]
+    return value
 
 
 def _last_words(text: str) -> list[str]:

@@ -30,6 +30,8 @@ class ErrorCollector:
 
     def __init__(self) -> None:
         self.texts: list[str] = []
+        self.changed = False
+        """Whether any resource was changed before the run ended."""
 
     def then(self, further: "Callable[[EngineEvent], None] | None") -> "Callable[[EngineEvent], None]":
         """An event callback that collects, then hands on."""
@@ -38,6 +40,8 @@ class ErrorCollector:
             diagnostic = event.diagnostic_event
             if diagnostic and diagnostic.severity == "error":
                 self._add(diagnostic.urn, diagnostic.message.strip())
+            if event.res_outputs_event and _is_shown(event.res_outputs_event.metadata):
+                self.changed = True
             if further:
                 further(event)
 
@@ -60,6 +64,7 @@ class ProgressLines:
         self._write, self._is_preview = write, is_preview
         self._lock = threading.Lock()
         self._started: dict[str, float] = {}
+        self._has_begun = False
         self._begun = self._last = time.monotonic()
         self._over = threading.Event()
         self._watch = threading.Thread(target=self._notice_silence, daemon=True)
@@ -93,6 +98,8 @@ class ProgressLines:
                     self.say(f"      {_name(diagnostic.urn)}: {mark}{line}" if diagnostic.urn else f"  {mark}{line}")
 
     def _begin(self, step: "StepEventMetadata") -> None:
+        # The stack itself and the providers begin before the program has judged its config.
+        self._has_begun = self._has_begun or "$" in step.urn
         self._started[step.urn] = time.monotonic()
         if self._is_preview and _is_shown(step):
             self.say(f"  {step.op.value:<8} {_name(step.urn)}  {_kind(step.type)}{_changed(step)}")
@@ -108,7 +115,7 @@ class ProgressLines:
             if now - self._last < _SILENCE_SECONDS:
                 continue
             pending = sorted(_name(urn) for urn, begun in list(self._started.items()) if now - begun > 1 and "$" in urn)
-            idle = "the engine is at work" if self._started else "the engine starts; config and AWS are checked"
+            idle = "the engine is at work" if self._has_begun else "the engine starts; config and AWS are checked"
             what = f"at work on {', '.join(pending[:4])}" if pending else idle
             more = f" and {len(pending) - 4} more" if len(pending) > 4 else ""  # noqa: PLR2004
             self.say(f"  ... {now - self._begun:.0f} s: {what}{more}")

@@ -35,7 +35,7 @@ def ask_aws(validated: Validated, stack: str) -> AwsFacts:
     except Exception as error:
         raise AwsSilentError(str(error)) from error
     by_region: dict[str, list[SiteSettings]] = {}
-    for site in validated.sites:
+    for site in validated.sites.values():
         by_region.setdefault(site.parsed_zone.region, []).append(site)
     regions = {region: _ask_region(region, sites, stack, validated.settings) for region, sites in by_region.items()}
     settings = validated.settings
@@ -54,7 +54,11 @@ def planned_replicas(sites: Sequence[SiteSettings]) -> list[Replica]:
 
 
 def _ask_region(region: str, sites: list[SiteSettings], stack: str, settings: Settings | None) -> RegionFacts:
-    names = aws.get_availability_zones(all_availability_zones=True, region=region).names
+    known = _answer(lambda: aws.get_availability_zones(all_availability_zones=True, region=region))
+    if known is None:
+        # No such Region, or one that the account has not enabled: then none of its zones exists for it.
+        return RegionFacts(zones={})
+    names = known.names
     types = {site.instance_type: _type_facts(site.instance_type, region) for site in sites}
     own = [
         aws.ec2.GetInstancesFilterArgs(name=f"tag:{STACK_TAG}", values=[stack]),
@@ -69,7 +73,7 @@ def _ask_region(region: str, sites: list[SiteSettings], stack: str, settings: Se
         zones={site.zone: _zone_facts(site.zone, region) for site in sites if site.zone in names},
         similar_zones=tuple(names),
         types=types,
-        offered={name: _offering_zones(name, region) for name, known in types.items() if known},
+        offered={name: _offering_zones(name, region) for name, facts in types.items() if facts},
         vcpu_quota=_quota("ec2", "L-DB2E81BA", region),
         vcpus_used=_answer(lambda: _vcpus_of_others(region, own)),
         address_quota=_quota("ec2", "L-0263D0A3", region),
@@ -103,13 +107,15 @@ def _type_facts(instance_type: str, region: str) -> InstanceTypeFacts | None:
     )
 
 
-def _offering_zones(instance_type: str, region: str) -> frozenset[str]:
-    answer = aws.ec2.get_instance_type_offerings(
-        location_type="availability-zone",
-        filters=[aws.ec2.GetInstanceTypeOfferingsFilterArgs(name="instance-type", values=[instance_type])],
-        region=region,
+def _offering_zones(instance_type: str, region: str) -> frozenset[str] | None:
+    answer = _answer(
+        lambda: aws.ec2.get_instance_type_offerings(
+            location_type="availability-zone",
+            filters=[aws.ec2.GetInstanceTypeOfferingsFilterArgs(name="instance-type", values=[instance_type])],
+            region=region,
+        )
     )
-    return frozenset(answer.locations)
+    return frozenset(answer.locations) if answer else None
 
 
 def _vcpus_of_others(region: str, own: Sequence[aws.ec2.GetInstancesFilterArgs]) -> int:

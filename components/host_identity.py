@@ -9,6 +9,7 @@ from base64 import b64encode
 from dataclasses import dataclass, field
 from textwrap import indent
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -69,7 +70,7 @@ def deployer_public_key(private_key: str) -> str:
     """The public line of the deployer's private key; ValueError where it is no unencrypted ed25519 private key."""
     try:
         key = serialization.load_ssh_private_key(private_key.encode(), password=None)
-    except ValueError as error:
+    except (ValueError, UnsupportedAlgorithm) as error:
         # The library's texts can quote the key.
         raise ValueError("not an unencrypted OpenSSH private key") from error
     except TypeError as error:

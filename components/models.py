@@ -61,19 +61,22 @@ def ask_hub(model: str, token: str | None) -> HubAnswer:
             headers={"Authorization": f"Bearer {token}"} if token else {},
             timeout=_HUB_TIMEOUT_SECONDS,
         )
+        if answer.status_code != requests.codes.ok:
+            return HubAnswer(None, f"the Hugging Face Hub answers {answer.status_code} for {model}")
+        body: object = answer.json()
     except requests.RequestException as error:
         return HubAnswer(None, f"the Hugging Face Hub cannot be reached ({type(error).__name__})")
-    if answer.status_code != requests.codes.ok:
-        return HubAnswer(None, f"the Hugging Face Hub answers {answer.status_code} for {model}")
-    body = cast("dict[str, Any]", answer.json())
-    return HubAnswer(
-        ModelFacts(
-            parameters=_parameters(body),
-            gated=bool(body["gated"]) if "gated" in body else None,
-            revision=body.get("sha"),
-            source="the Hugging Face Hub",
-        ),
-        None,
+    if not isinstance(body, dict):
+        return HubAnswer(None, "what answers in the Hugging Face Hub's place is not its API")
+    return HubAnswer(_facts(cast("dict[str, Any]", body)), None)
+
+
+def _facts(body: dict[str, Any]) -> ModelFacts:
+    return ModelFacts(
+        parameters=_parameters(body),
+        gated=bool(body["gated"]) if "gated" in body else None,
+        revision=body.get("sha"),
+        source="the Hugging Face Hub",
     )
 
 

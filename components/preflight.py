@@ -46,8 +46,8 @@ class RegionFacts:
     """Names of all zones of the Region."""
     types: Mapping[str, InstanceTypeFacts | None] = field(default_factory=dict[str, InstanceTypeFacts | None])
     """None: AWS knows no such type in this Region."""
-    offered: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
-    """By instance type, the zones that offer it."""
+    offered: Mapping[str, frozenset[str] | None] = field(default_factory=dict[str, frozenset[str] | None])
+    """By instance type, the zones that offer it; None: AWS did not say."""
     vcpu_quota: float | None = None
     vcpus_used: int | None = None
     """By running GPU instances that are not the stack's own planned ones."""
@@ -79,7 +79,7 @@ def judge(validated: Validated, facts: AwsFacts, model: ModelFacts) -> list[Prob
     """
     problems = [
         problem
-        for index, site in enumerate(validated.sites)
+        for index, site in validated.sites.items()
         for problem in _site_problems(index, site, facts.regions[site.parsed_zone.region])
     ]
     settings = validated.settings
@@ -123,10 +123,15 @@ def warnings(settings: Settings, facts: AwsFacts) -> Iterator[str]:
         unknown = {
             "the vCPU quota for G and VT instances (L-DB2E81BA)": region_facts.vcpu_quota,
             "the Elastic IP quota (L-0263D0A3)": region_facts.address_quota,
+            "the number of vCPUs in use": region_facts.vcpus_used,
+            "the number of Elastic IPs in use": region_facts.addresses_used,
         }
         for what, value in unknown.items():
             if value is None:
                 yield f"{what} of {region} is unknown: AWS did not answer; a launch may be refused"
+        for instance_type, zones in region_facts.offered.items():
+            if zones is None:
+                yield f"whether {region}'s zones offer {instance_type} is unknown: AWS did not answer; a launch may be refused"
 
 
 def _site_problems(index: int, site: SiteSettings, facts: RegionFacts) -> Iterator[Problem]:
@@ -164,8 +169,8 @@ def _site_problems(index: int, site: SiteSettings, facts: RegionFacts) -> Iterat
             "has no GPU, and the model is served from one",
             f"pulumi config set --path '{path}.instanceType' g4dn.2xlarge",
         )
-    elif zone.opted_in and site.zone not in facts.offered.get(site.instance_type, frozenset()):
-        offering = ", ".join(sorted(name for name, zones in facts.offered.items() if site.zone in zones))
+    elif zone.opted_in and not _may_be_offered(site.instance_type, site.zone, facts):
+        offering = ", ".join(sorted(name for name, zones in facts.offered.items() if zones and site.zone in zones))
         hint = f"; of the types in this config it offers {offering}" if offering else ""
         yield Problem(
             f"{path}.instanceType",
@@ -174,6 +179,11 @@ def _site_problems(index: int, site: SiteSettings, facts: RegionFacts) -> Iterat
             f"aws ec2 describe-instance-type-offerings --region {site.parsed_zone.region} --location-type availability-zone "
             f"--filters Name=location,Values={site.zone}   # lists what is",
         )
+
+
+def _may_be_offered(instance_type: str, zone: str, facts: RegionFacts) -> bool:
+    zones = facts.offered.get(instance_type)
+    return zones is None or zone in zones
 
 
 def _quota_problems(region: str, sites: list[SiteSettings], facts: RegionFacts) -> Iterator[Problem]:

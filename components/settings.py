@@ -8,7 +8,7 @@ import difflib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network
 from typing import Annotated, Any, Literal, TypeVar, cast
 
@@ -34,24 +34,30 @@ _Value = TypeVar("_Value")
 
 _DOCUMENTATION_NETWORKS = tuple(IPv4Network(network) for network in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24"))
 """RFC 5737: addresses that stand in documents and belong to nobody."""
+_PRIVATE_NETWORKS = tuple(IPv4Network(network) for network in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
 _EXAMPLE_DOMAINS = re.compile(r"(^|\.)(example(\.(com|net|org))?|test|invalid|localhost|your\.domain|your-domain(\.\w+)?)$")
 """RFC 2606 and 6761, and the placeholders of this project's own documents."""
 _HOST_NAME = re.compile(r"(?=.{1,253}$)([a-z0-9_]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 _WIDEST_SSH_PREFIX = 8
+_SSH_PORT = 22
 
 
-def _client_network(value: str) -> str:
-    """A CIDR in canonical form: ValueError for host bits, IPv6 and documentation addresses."""
-    if ":" in value:
-        raise ValueError("is IPv6; sites have IPv4 addresses, since few Local Zones offer IPv6")
+def _network(value: str) -> IPv4Network:
     try:
-        network = IPv4Network(value)
+        return IPv4Network(value)
     except ValueError as error:
         try:
             network = IPv4Network(value, strict=False)
         except ValueError:
             raise ValueError("is no IPv4 network: write it like 93.184.216.34/32") from error
         raise ValueError(f"has host bits set; the network is {network}") from error
+
+
+def _client_network(value: str) -> str:
+    """A CIDR in canonical form: ValueError for host bits, IPv6 and documentation addresses."""
+    if ":" in value:
+        raise ValueError("is IPv6; sites have IPv4 addresses, since few Local Zones offer IPv6")
+    network = _network(value)
     if any(network.subnet_of(documentation) for documentation in _DOCUMENTATION_NETWORKS):
         raise ValueError("is a documentation address (RFC 5737) and belongs to nobody, so nobody could connect")
     return str(network)
@@ -77,12 +83,30 @@ def _domain(value: str) -> str:
 
 
 def _vpc_network(value: str) -> str:
-    network = IPv4Network(value)
-    if not network.is_private:
-        raise ValueError("is not a private network (RFC 1918)")
+    network = _network(value)
+    if not any(network.subnet_of(private) for private in _PRIVATE_NETWORKS):
+        raise ValueError("is not a private network (RFC 1918: 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16)")
     if not 16 <= network.prefixlen <= SUBNET_PREFIX_LENGTH - 5:  # noqa: PLR2004
         raise ValueError("must be a /16 to /19: AWS allows no larger VPC, and every zone gets a /24 of it")
     return str(network)
+
+
+def _subnet(value: str) -> str:
+    network = _network(value)
+    if not 16 <= network.prefixlen <= 28:  # noqa: PLR2004
+        raise ValueError("must be a /16 to /28: AWS makes no other subnets")
+    return str(network)
+
+
+def _without_repeats(networks: list[str]) -> list[str]:
+    """One rule for each network: AWS refuses the same twice."""
+    return list(dict.fromkeys(networks))
+
+
+def _endpoint_port(value: int) -> int:
+    if value == _SSH_PORT:
+        raise ValueError("is SSH's own: clients would be let in there, and the endpoint could not listen")
+    return value
 
 
 def _tag_key(value: str) -> str:
@@ -112,7 +136,7 @@ class SiteSettings(_Section):
     """Size of the root volume in GiB, for image, weights and Docker; the AMI's own snapshot needs 75."""
     opt_in: bool = False
     """Opt the account in to the zone's group if it is not. AWS opts out only through Support, so destroy never does."""
-    subnet_cidr: str | None = None
+    subnet_cidr: Annotated[str, AfterValidator(_subnet)] | None = None
     """The site's subnet inside the VPC; unset: planned from the zone's name."""
 
     @property
@@ -141,7 +165,7 @@ class ServerSettings(_Section):
     """Number of parameters, where neither the Hub nor the built-in table knows the model."""
     model_gated: bool | None = None
     """Whether the model needs an accepted licence and a token, where neither the Hub nor the built-in table knows."""
-    port: int = Field(default=8080, ge=1, le=65535)
+    port: Annotated[int, AfterValidator(_endpoint_port)] = Field(default=8080, ge=1, le=65535)
     """TCP port of the endpoint."""
     max_input_tokens: int = Field(default=3072, ge=1)
     """Longest prompt that is accepted, in tokens."""
@@ -156,8 +180,8 @@ class ServerSettings(_Section):
     def _room_for_an_answer(self) -> "ServerSettings":
         if self.max_input_tokens >= self.max_total_tokens:
             raise ValueError(
-                f"maxInputTokens {self.max_input_tokens} leaves no room for an answer: it must be below maxTotalTokens "
-                f"{self.max_total_tokens}"
+                f"maxTotalTokens: {self.max_total_tokens} leaves no room for an answer after maxInputTokens"
+                f" {self.max_input_tokens}"
             )
         return self
 
@@ -165,9 +189,13 @@ class ServerSettings(_Section):
 class AccessSettings(_Section):
     """Who may connect."""
 
-    client_cidrs: list[Annotated[str, AfterValidator(_client_network)]] = Field(min_length=1)
+    client_cidrs: Annotated[list[Annotated[str, AfterValidator(_client_network)]], AfterValidator(_without_repeats)] = Field(
+        min_length=1
+    )
     """Networks of the endpoint's callers; 0.0.0.0/0 must be spelled out and is warned about."""
-    ssh_cidrs: list[Annotated[str, AfterValidator(_ssh_network)]] = Field(min_length=1)
+    ssh_cidrs: Annotated[list[Annotated[str, AfterValidator(_ssh_network)]], AfterValidator(_without_repeats)] = Field(
+        min_length=1
+    )
     """Networks that may reach port 22: the machine that runs `pulumi up`."""
 
 
@@ -275,8 +303,8 @@ class StackConfig:
     """A stack's config as the engine hands it over: full keys, values as text, objects as JSON."""
 
     stack: str
-    values: Mapping[str, str]
-    secret_keys: frozenset[str]
+    values: Mapping[str, str] = field(repr=False)
+    secret_keys: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -285,8 +313,8 @@ class Validated:
 
     settings: Settings | None
     problems: tuple[Problem, ...]
-    sites: tuple[SiteSettings, ...]
-    """The well-formed sites, for AWS to judge also when something else is wrong."""
+    sites: Mapping[int, SiteSettings]
+    """The well-formed sites by their place in the config, for AWS to judge also when something else is wrong."""
 
     def require(self, stack: str) -> Settings:
         """The settings; ConfigurationError with all problems where there are any."""
@@ -317,6 +345,12 @@ _EXAMPLES = {
     "routing.hostedZone": "pulumi config set --path edge-inference:routing.hostedZone YOUR.DOMAIN",
     "sites": "pulumi config set --path 'edge-inference:sites[0].zone' us-west-2-lax-1a",
 }
+_SECTION_FIXES = {
+    "domain": _EXAMPLES["routing.domain"],
+    "hostedZone": _EXAMPLES["routing.hostedZone"],
+    "maxTotalTokens": "pulumi config set --path edge-inference:server.maxTotalTokens 4096",
+}
+"""Lines to paste for rules over a whole section, by the field that the rule's text begins with."""
 
 
 def validate(config: StackConfig) -> Validated:
@@ -335,12 +369,12 @@ def validate(config: StackConfig) -> Validated:
     if not problems:
         settings = Settings(
             stack=config.stack,
-            sites=tuple(sites),
+            sites=tuple(sites.values()),
             tags=tags or {},
             secrets=cast("Secrets", secrets),
             **cast("dict[str, Any]", sections),
         )
-    return Validated(settings, tuple(problems), tuple(sites))
+    return Validated(settings, tuple(problems), sites)
 
 
 class _Reader:
@@ -360,27 +394,28 @@ class _Reader:
     def section(self, key: str, model: type[_Section]) -> _Section | None:
         return self.typed(key, TypeAdapter(model), default={})
 
-    def sites(self) -> list[SiteSettings]:
-        """The well-formed sites; a zone that stands there twice counts once."""
+    def sites(self) -> dict[int, SiteSettings]:
+        """The well-formed sites by their place; a zone that stands there twice counts once."""
         raw = self._json("sites", default=[])
         if not isinstance(raw, list) or not raw:
             shown = None if raw in ([], None) else json.dumps(raw)
             self._add("sites", shown, "no site: at least one zone must be chosen", _EXAMPLES["sites"])
-            return []
-        sites: dict[str, SiteSettings] = {}
+            return {}
+        sites: dict[int, SiteSettings] = {}
         for index, entry in enumerate(cast("list[object]", raw)):
             site = self._validated(f"sites[{index}]", TypeAdapter(SiteSettings), entry)
             if site is None:
                 continue
-            if site.zone in sites:
+            if site.zone in {other.zone for other in sites.values()}:
                 self._add(
                     f"sites[{index}].zone",
                     json.dumps(site.zone),
                     "is there twice; a zone is one site, and `replicas` gives it more instances",
                     f"pulumi config rm --path 'edge-inference:sites[{index}]'",
                 )
-            sites.setdefault(site.zone, site)
-        return list(sites.values())
+                continue
+            sites[index] = site
+        return sites
 
     def secrets(self) -> Secrets | None:
         given: dict[str, str] = {}
@@ -415,57 +450,71 @@ class _Reader:
             return default
         try:
             return json.loads(text)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             return text
 
     def _validated(self, key: str, adapter: TypeAdapter[_Value], raw: object) -> _Value | None:
         try:
-            return adapter.validate_python(raw)
+            return adapter.validate_python(raw, by_alias=True, by_name=False)
         except ValidationError as error:
+            is_secret = f"{PROJECT}:{key.partition('[')[0]}" in self._config.secret_keys
             for detail in error.errors(include_url=False):
-                self.problems.append(_problem_of(key, cast("dict[str, Any]", detail), raw))
+                problem = _problem_of(key, cast("dict[str, Any]", detail), raw)
+                self.problems.append(replace(problem, value=None) if is_secret else problem)
             return None
 
     def _add(self, key: str, value: str | None, reason: str, fix: str) -> None:
         self.problems.append(Problem(f"{PROJECT}:{key}", value, reason, fix))
 
 
-def _subnet_problems(sites: list[SiteSettings], network: NetworkSettings | None) -> Iterator[Problem]:
+def _subnet_problems(sites: Mapping[int, SiteSettings], network: NetworkSettings | None) -> Iterator[Problem]:
     if network is None:
         return
     by_region: dict[str, dict[str, str | None]] = {}
-    for site in sites:
-        by_region.setdefault(site.parsed_zone.region, {})[site.zone] = site.subnet_cidr
-    for zones in by_region.values():
+    for index, site in sites.items():
+        zones = by_region.setdefault(site.parsed_zone.region, {})
+        zones[site.zone] = site.subnet_cidr
         try:
             planned_subnets(IPv4Network(network.vpc_cidr), zones)
         except ValueError as error:
-            free = IPv4Network(network.vpc_cidr).network_address + (255 << 8)
-            yield Problem(
-                f"{PROJECT}:sites[].subnetCidr",
-                None,
-                str(error),
-                f"pulumi config set --path 'edge-inference:sites[N].subnetCidr' {free}/24   # of one of them",
-            )
+            del zones[site.zone]
+            path = f"{PROJECT}:sites[{index}].subnetCidr"
+            yield Problem(path, site.subnet_cidr, str(error), f"pulumi config set --path '{path}' A.B.C.0/24   # a free one")
 
 
 def _problem_of(key: str, detail: dict[str, Any], raw: object) -> Problem:
     """A pydantic error in the words of this project."""
-    path = key + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"])
+    is_key = bool(detail["loc"]) and detail["loc"][-1] == "[key]"
+    path = key + "".join(_path_part(part) for part in (detail["loc"][:-1] if is_key else detail["loc"]))
     where = f"{PROJECT}:{path}"
     kind, value = detail["type"], detail["input"]
     if kind == "extra_forbidden":
         model = SiteSettings if key.startswith("sites") else SECTIONS[key]
         return _unknown_key(where, str(detail["loc"][-1]), [to_camel(name) for name in model.model_fields])
     if kind == "missing":
-        return Problem(where, None, "is missing", _EXAMPLES.get(path, f"pulumi config set --path '{where}' VALUE"))
+        return Problem(where, None, "is missing", _fix(path))
     reason = str(detail["ctx"]["error"]) if kind == "value_error" else _lower_first(str(detail["msg"]))
+    if is_key:
+        return Problem(where, None, f"the key {reason}", f"pulumi config rm --path '{where}'")
     if value is raw and isinstance(value, dict):  # a rule over the whole section
-        missing = [name for name in ("domain", "hostedZone") if name in reason.partition(":")[0].split()]
-        fixes = [_EXAMPLES[f"routing.{name}"] for name in missing]
-        return Problem(where, None, reason, "\n".join(fixes) or f"pulumi config set --path '{where}.FIELD' VALUE")
-    fix = _EXAMPLES.get(re.sub(r"\[\d+\]$", "", path), f"pulumi config set --path '{where}' VALUE")
-    return Problem(where, json.dumps(value), reason, fix)
+        named = [name for name in _SECTION_FIXES if name in re.split(r"[\s:]+", reason.partition(": ")[0])]
+        return Problem(where, None, reason, "\n".join(_SECTION_FIXES[name] for name in named))
+    return Problem(where, json.dumps(value), reason, _fix(path))
+
+
+def _path_part(part: int | str) -> str:
+    """One step of a key path as `pulumi config --path` reads it."""
+    if isinstance(part, int):
+        return f"[{part}]"
+    return f".{part}" if re.fullmatch(r"[\w-]+", part) else f'["{part}"]'
+
+
+def _fix(path: str) -> str:
+    """The line to paste for a key path."""
+    index = re.search(r"\[\d+\]$", path)
+    if index and (example := _EXAMPLES.get(path[: index.start()])):
+        return example.replace("[0]", index[0])
+    return _EXAMPLES.get(path, f"pulumi config set --path '{PROJECT}:{path}' VALUE")
 
 
 def _unknown_key(where: str, name: str, known: list[str]) -> Problem:

@@ -76,7 +76,6 @@ class EdgeInferenceSite(pulumi.ComponentResource):
 
     def _subnet(self) -> tuple[aws.ec2.Subnet, aws.ec2.RouteTableAssociation]:
         network = self._args["network"]
-        opt_in = network.opt_ins.get(self._zone.group)
         subnet = aws.ec2.Subnet(
             f"{self._name}-subnet",
             vpc_id=network.vpc_id,
@@ -85,7 +84,7 @@ class EdgeInferenceSite(pulumi.ComponentResource):
             map_public_ip_on_launch=False,
             region=self._zone.region,
             tags=self._args["tags"].of(f"{self._name}-subnet"),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[opt_in] if opt_in else []),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=self._opt_in()),
         )
         attachment = aws.ec2.RouteTableAssociation(
             f"{self._name}-routes",
@@ -95,6 +94,10 @@ class EdgeInferenceSite(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
         return subnet, attachment
+
+    def _opt_in(self) -> list[pulumi.Resource]:
+        opt_in = self._args["network"].opt_ins.get(self._zone.group)
+        return [opt_in] if opt_in else []
 
     def _security_group(self) -> tuple[aws.ec2.SecurityGroup, list[pulumi.Resource]]:
         """One rule per source: rules come and go alone, and AWS counts them alone."""
@@ -168,8 +171,9 @@ class EdgeInferenceSite(pulumi.ComponentResource):
             network_border_group=args["border_group"],
             region=region,
             tags=args["tags"].of(f"{name}-address", replica),
-            # An address can be allocated, but not used, in a VPC without a gateway; and the gateway cannot go before it.
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[args["network"].gateway]),
+            # It is of no use in a VPC without a gateway, which in turn cannot go before it; and its border group may need
+            # the opt-in.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[args["network"].gateway, *self._opt_in()]),
         )
         instance = self._instance(name, replica, subnet, group, key_pair, user_data(host_key))
         association = aws.ec2.EipAssociation(

@@ -12,8 +12,11 @@ MODELS="$EDGE_HOME/models"
 CONTAINER=edge-inference-server
 STEP=$(basename "$0" .sh)
 
+# Progress goes to the step's own output also where a command's output is thrown away.
+exec 3>&1
+
 say() {
-  printf '%s: %s\n' "$STEP" "$*"
+  printf '%s: %s\n' "$STEP" "$*" >&3
 }
 
 # fail REASON HINT: ends the step; HINT is what to look at or to run.
@@ -26,14 +29,14 @@ fail() {
 within() {
   local budget=$1 what=$2 started=$SECONDS beat status=0
   shift 2
-  # The heartbeat must not hold the connection's output open after it is ended, so its sleep writes nowhere.
-  (while sleep 10 >/dev/null 2>&1; do say "$what: $((SECONDS - started)) s of at most $budget s"; done) &
+  # Its sleep must not hold the connection's output open after the heartbeat has ended, so it has none of it.
+  (while sleep 10 >/dev/null 2>&1 3>&-; do say "$what: $((SECONDS - started)) s of at most $budget s"; done) >/dev/null 2>&1 &
   beat=$!
-  timeout --kill-after=10 "$budget" "$@" || status=$?
+  timeout --kill-after=10 "$budget" "$@" 3>&- || status=$?
   kill "$beat" 2>/dev/null || true
   wait "$beat" 2>/dev/null || true
   if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
-    say "$what: given up after $budget s" >&2
+    say "$what: given up after $budget s"
   fi
   return "$status"
 }

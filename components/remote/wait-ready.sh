@@ -17,7 +17,7 @@ healthy_or_dead() {
 
 restarts=$(docker inspect --type container --format '{{.RestartCount}}' "$CONTAINER" 2>/dev/null || true)
 # Docker knows where it published the port.
-address=$(docker port "$CONTAINER" "$port/tcp" 2>/dev/null | head -n 1)
+address=$(docker port "$CONTAINER" "$port/tcp" 2>/dev/null | head -n 1) || true
 [ -n "$address" ] || give_up "the server's container is not running"
 wait_until "$budget" "the model to load" healthy_or_dead || give_up "not healthy within $budget s"
 curl -fsS --max-time 5 "http://$address$health" >/dev/null || give_up "the server's container ended"
