@@ -5,7 +5,8 @@ process of its own, and a thread is enough to wait for it.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -75,7 +76,8 @@ class Environment:
 
     def up(self, on_event: OnEvent | None = None) -> Changes:
         """Deploys: afterwards every site of the config serves. DeploymentFailedError names what does not; one site that
-        fails does not keep the others from being finished."""
+        fails does not keep the others from being finished.
+        """
         stack = self._open(may_start=True)
         return self._run("up", lambda errors: stack.up(continue_on_error=True, on_event=errors.then(on_event)))
 
@@ -97,7 +99,8 @@ class Environment:
     def outputs(self) -> dict[str, Any]:
         """The outputs of what is deployed, None for what a failed site does not have; NothingDeployedError where nothing is."""
         stack = self._open(may_start=False)
-        values = {name: _known(output.value) for name, output in stack.outputs().items()}
+        with _engine_trouble("reading the outputs"):
+            values = {name: _known(output.value) for name, output in stack.outputs().items()}
         if not values:
             raise self._nothing_deployed()
         return values
@@ -105,11 +108,13 @@ class Environment:
     def store_secrets(self, values: Mapping[str, str]) -> None:
         """Stores secret config values, encrypted by the stack's secrets provider."""
         stack = self._open(may_start=True)
-        stack.set_all_config({key: automation.ConfigValue(value, secret=True) for key, value in values.items()})
+        _set_secrets(stack, values)
 
     def has_config(self, key: str) -> bool:
         """Whether a config value is set in the stack."""
-        return key in self._open(may_start=True).get_all_config()
+        stack = self._open(may_start=True)
+        with _engine_trouble("reading the config"):
+            return key in stack.get_all_config()
 
     def shell_variables(self) -> dict[str, str]:
         """What a shell needs so that plain `pulumi` acts on this environment on the local cloud."""
@@ -158,7 +163,7 @@ class Environment:
         variables = local.local_environment(self._directory, cloud)
         stack = self._select(prepared.folder, engine, variables, may_create=may_create)
         if prepared.secrets:
-            stack.set_all_config({key: automation.ConfigValue(value, secret=True) for key, value in prepared.secrets.items()})
+            _set_secrets(stack, prepared.secrets)
         return stack
 
     def _select(
@@ -166,10 +171,11 @@ class Environment:
     ) -> automation.Stack:
         options = automation.LocalWorkspaceOptions(work_dir=str(folder), pulumi_command=engine, env_vars=variables)
         workspace = automation.LocalWorkspace(**vars(options))
-        if may_create:
-            return automation.Stack.create_or_select(self.name, workspace)
         try:
-            return automation.Stack.select(self.name, workspace)
+            with _engine_trouble("opening the stack"):
+                if may_create:
+                    return automation.Stack.create_or_select(self.name, workspace)
+                return automation.Stack.select(self.name, workspace)
         except engine_errors.StackNotFoundError as error:
             raise self._nothing_deployed() from error
 
@@ -184,6 +190,24 @@ class Environment:
             return provide(self._directory / "engine", self._say).path
         except EngineError as error:
             raise EdgeError(str(error)) from error
+
+
+@contextmanager
+def _engine_trouble(doing: str) -> Generator[None]:
+    """Turns what the engine's command line complains of into one text; a stack that is not there stays what it is."""
+    try:
+        yield
+    except engine_errors.StackNotFoundError:
+        raise
+    except engine_errors.CommandError as error:
+        words = "\n".join(_last_words(str(error)))
+        login = "\n  -> pulumi login   # or: pulumi login s3://..., pulumi login file://..." if "login" in words else ""
+        raise EdgeError(f"{doing} failed: {words}{login}") from error
+
+
+def _set_secrets(stack: automation.Stack, values: Mapping[str, str]) -> None:
+    with _engine_trouble("storing secrets"):
+        stack.set_all_config({key: automation.ConfigValue(value, secret=True) for key, value in values.items()})
 
 
 def _known(value: Any) -> Any:

@@ -92,7 +92,8 @@ class ProgressLines:
         elif event.diagnostic_event:
             diagnostic = event.diagnostic_event
             text = diagnostic.message.rstrip()
-            if text and not diagnostic.ephemeral and diagnostic.severity.startswith(("info", "warning")):
+            # What a remote command prints is ephemeral too; the plugin's dials are told by who is waited for.
+            if not text.startswith(("Dial ", "Dialing ")) and diagnostic.severity.startswith(("info", "warning")):
                 mark = "warning: " if diagnostic.severity == "warning" else ""
                 for line in text.splitlines():
                     self.say(f"      {_name(diagnostic.urn)}: {mark}{line}" if diagnostic.urn else f"  {mark}{line}")

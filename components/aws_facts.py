@@ -9,7 +9,7 @@ from typing import TypeVar
 import pulumi_aws as aws
 
 from components.dns_plan import Replica
-from components.preflight import AwsFacts, InstanceTypeFacts, RegionFacts, ZoneFacts
+from components.preflight import HEALTH_CHECKERS_WEIGHT, AwsFacts, InstanceTypeFacts, RegionFacts, ZoneFacts
 from components.settings import Settings, SiteSettings, Validated
 from components.tags import REPLICA_TAG, STACK_TAG
 
@@ -80,7 +80,7 @@ def _ask_region(region: str, sites: list[SiteSettings], stack: str, settings: Se
         addresses_used=_answer(lambda: _addresses_of_others(region, own)),
         rules_per_group=_quota("vpc", "L-0EA8095F", region),
         health_checkers=checkers.id if checkers else None,
-        health_checkers_weight=checkers.max_entries if checkers else 0,
+        health_checkers_weight=(checkers.max_entries or HEALTH_CHECKERS_WEIGHT) if checkers else 0,
         ami=_newest_ami(region, settings),
     )
 

@@ -12,6 +12,9 @@ from components.zones import Zone
 
 _LONGEST_SET_IDENTIFIER = 128
 _REPLICA_WEIGHT = 100
+RECORD_TTL_SECONDS = 60
+"""The longest that Route 53 advises beside a health check. Fixed: the records of a weighted name must share one TTL, so that AWS
+refuses to change them one after the other."""
 
 
 @dataclass(frozen=True)

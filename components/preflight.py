@@ -14,6 +14,9 @@ from components.settings import PROJECT, Settings, SiteSettings, Validated
 DEFAULT_RULES_PER_GROUP = 60
 """Inbound rules of a security group where the account's quota L-0EA8095F is not known."""
 
+HEALTH_CHECKERS_WEIGHT = 25
+"""How many rules the health checkers' prefix list counts as (aws-facts 2.1); AWS shows no size of its own lists."""
+
 
 @dataclass(frozen=True)
 class ZoneFacts:

@@ -8,7 +8,7 @@ from typing import Literal, TypedDict
 import pulumi
 import pulumi_aws as aws
 
-from components.dns_plan import Geoproximity, Latency, PlannedRecord, Weighted, plan_dns
+from components.dns_plan import RECORD_TTL_SECONDS, Geoproximity, Latency, PlannedRecord, Weighted, plan_dns
 from components.settings import RoutingSettings
 from components.site import SiteReplica
 from components.tags import Tags
@@ -71,7 +71,7 @@ class ServiceRouting(pulumi.ComponentResource):
             name=record.name,
             type="A",
             set_identifier=record.set_identifier,
-            ttl=self._args["routing"].ttl_seconds if replica else None,
+            ttl=RECORD_TTL_SECONDS if replica else None,
             records=[replica.address] if replica else None,
             health_check_id=self._checks[replica.replica.key].id if replica else None,
             aliases=[aws.route53.RecordAliasArgs(name=record.alias_of, zone_id=zone_id, evaluate_target_health=True)]

@@ -208,8 +208,6 @@ class RoutingSettings(_Section):
     """The service's name, one per environment, such as llm.YOUR.DOMAIN."""
     hosted_zone: Annotated[str, AfterValidator(_domain)] | None = None
     """Name of the existing public hosted zone that the domain lies in."""
-    ttl_seconds: int = Field(default=60, ge=1, le=60)
-    """TTL of the A records; Route 53 asks for 60 s or less beside a health check."""
     health_interval_seconds: Literal[10, 30] = 30
     """How often each Route 53 checker asks /health; 10 costs more. Fixed once created."""
     health_failure_threshold: int = Field(default=3, ge=1, le=10)

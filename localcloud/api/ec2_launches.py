@@ -1,0 +1,233 @@
+"""Launches, and what they need: the requests that AWS refuses and moto takes.
+
+Launch templates and spot are left to moto unchecked; the project uses neither.
+"""
+
+# moto is partly untyped, and its parts use each other's state:
+# pyright: reportIncompatibleMethodOverride=false, reportPrivateUsage=false
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from moto import settings
+from moto.core.responses import ActionResult
+from moto.ec2.exceptions import EC2ClientError, InvalidKeyPairFormatError
+from moto.ec2.models.instance_types import INSTANCE_TYPES
+from moto.ec2.models.key_pairs import KeyPair
+from moto.ec2.responses import EC2Response
+
+from localcloud.api import faults, zones
+from localcloud.api.ec2_zones import ZoneRules
+
+# moto's own checks, off by default. The one for instance types compares with the Region's
+# offerings and does not tell unknown from not offered: ours does.
+settings.ENABLE_AMI_VALIDATION = True
+settings.ENABLE_KEYPAIR_VALIDATION = True
+
+REGION_VOLUME_TYPES = ("gp2", "gp3", "io1", "io2", "st1", "sc1", "standard")
+USER_DATA_BYTES = 16 * 1024
+
+
+def vcpus(instance_type: str) -> int:
+    """Default vCPUs of an instance type."""
+    return INSTANCE_TYPES[instance_type]["VCpuInfo"]["DefaultVCpus"]
+
+
+def counts_against_gpu_quota(instance_type: str) -> bool:
+    """Whether the type is in the bucket of quota L-DB2E81BA, "G and VT instances"."""
+    return instance_type.startswith(("g", "vt"))
+
+
+class LaunchRules(ZoneRules):
+    """Instances of one Region."""
+
+    def run_instances(
+        self,
+        image_id: str,
+        count: int,
+        user_data: Any,
+        security_group_names: list[str],
+        **kwargs: Any,
+    ) -> Any:
+        """Launch only what the zone offers, within the quota, while there is capacity."""
+        instance_type = kwargs["instance_type"]
+        if instance_type not in INSTANCE_TYPES:
+            raise EC2ClientError("InvalidParameterValue", f"Invalid value '{instance_type}' for InstanceType.")
+        if kwargs["subnet_id"]:
+            subnet = self.get_subnet(kwargs["subnet_id"])
+            self._refuse_foreign_groups(subnet, kwargs["security_group_ids"])
+            self._refuse_placement(subnet.availability_zone, instance_type)
+        self._refuse_over_quota(instance_type, count)
+        reservation = super().run_instances(image_id, count, user_data, security_group_names, **kwargs)
+        if not kwargs["nics"]:
+            for instance in reservation.instances:
+                # AWS deletes the interface that it made for the launch; moto would leave it.
+                instance.nics[0].delete_on_termination = True
+        return reservation
+
+    def _refuse_foreign_groups(self, subnet: Any, group_ids: list[str]) -> None:
+        for group_id in group_ids:
+            group = self.get_security_group_from_id(group_id)
+            if group and group.vpc_id != subnet.vpc_id:
+                raise EC2ClientError(
+                    "InvalidParameter",
+                    f"Security group {group_id} and subnet {subnet.id} belong to different networks.",
+                )
+
+    def _refuse_placement(self, zone: str, instance_type: str) -> None:
+        offered = self.describe_instance_type_offerings("availability-zone", {"instance-type": [instance_type]})
+        places = sorted(offering["Location"] for offering in offered)
+        if zone not in places:
+            raise EC2ClientError(
+                "Unsupported",
+                f"Your requested instance type ({instance_type}) is not supported in your "
+                f"requested Availability Zone ({zone}). Please retry your request by not "
+                f"specifying an Availability Zone or choosing {', '.join(places)}.",
+            )
+        if zone in faults.current.no_capacity_zones:
+            raise EC2ClientError(
+                "InsufficientInstanceCapacity",
+                f"We currently do not have sufficient {instance_type} capacity in the "
+                f"Availability Zone you requested ({zone}). Our system will be working on "
+                "provisioning additional capacity.",
+            )
+
+    def _refuse_over_quota(self, instance_type: str, count: int) -> None:
+        if not counts_against_gpu_quota(instance_type):
+            return
+        running = sum(
+            vcpus(instance.instance_type)
+            for instance in self.all_instances()
+            if instance.state in {"pending", "running"} and counts_against_gpu_quota(instance.instance_type)
+        )
+        limit = faults.current.quota_vcpus
+        if running + count * vcpus(instance_type) > limit:
+            raise EC2ClientError(
+                "VcpuLimitExceeded",
+                f"You have requested more vCPU capacity than your current vCPU limit of {limit} "
+                "allows for the instance bucket that the specified instance type belongs to. "
+                "Please visit http://aws.amazon.com/contact-us/ec2-request to request an "
+                "adjustment to this limit.",
+            )
+
+    def volumes_to_launch(self, image_id: str, zone: str, requested: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Block device mappings after AWS merged the image's with the request's.
+
+        Raises for a volume that the zone cannot have or that the snapshot does not fit into.
+        """
+        image = self.describe_images(ami_ids=[image_id])[0]
+        merged = {device["DeviceName"]: dict(device) for device in image.block_device_mappings}
+        for device in requested:
+            base = merged.get(device["DeviceName"], {})
+            ebs = {**base.get("Ebs", {}), **device.get("Ebs", {})}
+            merged[device["DeviceName"]] = {**device, "Ebs": ebs}
+        group = zones.GROUP_OF_ZONE.get(zone)
+        types = group.volume_types if group else REGION_VOLUME_TYPES
+        for device in merged.values():
+            _refuse_volume(device["Ebs"], zone, types)
+            snapshot_id = device["Ebs"].get("SnapshotId")
+            needed = self.get_snapshot(snapshot_id).volume_size if snapshot_id else 1
+            if int(device["Ebs"].get("VolumeSize", needed)) < needed:
+                raise EC2ClientError(
+                    "InvalidBlockDeviceMapping",
+                    f"Volume of size {device['Ebs']['VolumeSize']}GB is smaller than snapshot "
+                    f"'{snapshot_id}', expect size >= {needed}GB",
+                )
+        return list(merged.values())
+
+    def import_key_pair(self, key_name: str, public_key_material: bytes, tags: dict[str, str]) -> KeyPair:
+        """Here moto fails on key types that it does not know."""
+        try:
+            return super().import_key_pair(key_name, public_key_material, tags)
+        except UnsupportedAlgorithm:
+            raise InvalidKeyPairFormatError from None
+
+    def modify_instance_metadata_options(self, instance_id: str, **options: Any) -> Any:
+        """Keep the options that the request leaves out; moto resets them to its defaults."""
+        before = self.get_instance(instance_id).metadata_options
+        kept: dict[str, Any] = {
+            "http_tokens": before.http_tokens,
+            "hop_limit": before.http_put_response_hop_limit,
+            "http_endpoint": before.http_endpoint,
+            "http_protocol": before.http_protocol_ipv6,
+            "metadata_tags": before.instance_metadata_tags,
+        }
+        given = {name: value for name, value in options.items() if value is not None}
+        return super().modify_instance_metadata_options(instance_id, **{**kept, **given})
+
+
+def _refuse_volume(ebs: dict[str, Any], zone: str, types: tuple[str, ...]) -> None:
+    """Refuse a type that the zone lacks, and settings that the type lacks.
+
+    The rules are documented (EBS in Local Zones, AllocateVolume's iops and throughput); the code
+    for a type that a zone lacks is the documented one for unsupported types, not observed.
+    """
+    volume_type = ebs.get("VolumeType", "gp2")
+    if volume_type not in types:
+        raise EC2ClientError(
+            "UnknownVolumeType",
+            f"Unsupported volume type '{volume_type}' for volume creation in {zone}. The "
+            f"supported volume types are: {', '.join(types)}.",
+        )
+    for setting, allowed in (("Iops", {"gp3", "io1", "io2"}), ("Throughput", {"gp3"})):
+        if ebs.get(setting) and volume_type not in allowed:
+            raise EC2ClientError(
+                "InvalidParameterCombination",
+                f"The parameter {setting.lower()} is not supported for {volume_type} volumes.",
+            )
+
+
+class LaunchResponses(EC2Response):
+    """Request parsing for the instance calls."""
+
+    def run_instances(self) -> ActionResult:
+        """A repeated client token answers with the first launch, or refuses another request."""
+        user_data = self._get_param("UserData") or ""
+        if len(base64.b64decode(user_data)) > USER_DATA_BYTES:
+            raise EC2ClientError("InvalidParameterValue", f"User data is limited to {USER_DATA_BYTES} bytes")
+        token = self._get_param("ClientToken")
+        launches: dict[str, tuple[str, ActionResult]] = self.ec2_backend.launches
+        request = repr(self.params)
+        if token in launches:
+            before, result = launches[token]
+            if before != request:
+                raise EC2ClientError(
+                    "IdempotentParameterMismatch",
+                    "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).",
+                )
+            return result
+        result = super().run_instances()
+        if token:
+            launches[token] = (request, result)
+        return result
+
+    def _parse_block_device_mapping(self) -> list[dict[str, Any]]:
+        image_id, subnet_id = self._get_param("ImageId"), self._get_param("SubnetId")
+        if image_id and subnet_id:
+            self.params["BlockDeviceMappings"] = self.ec2_backend.volumes_to_launch(
+                image_id,
+                self.ec2_backend.get_subnet(subnet_id).availability_zone,
+                self._get_param("BlockDeviceMappings", []),
+            )
+        return super()._parse_block_device_mapping()
+
+    def terminate_instances(self) -> ActionResult:
+        """Without moto's notice to auto scaling and load balancing, which are not here."""
+        ids = self._get_param("InstanceIds", [])
+        self.error_on_dryrun()
+        return ActionResult(
+            {
+                "TerminatingInstances": [
+                    {
+                        "InstanceId": instance.id,
+                        "CurrentState": {"Code": 32, "Name": "shutting-down"},
+                        "PreviousState": before,
+                    }
+                    for instance, before in self.ec2_backend.terminate_instances(ids)
+                ]
+            }
+        )
