@@ -39,9 +39,10 @@ class ServiceRouting(pulumi.ComponentResource):
         self._replicas = {each.replica.key: each for each in args["replicas"]}
         self._checks = {key: self._health_check(each) for key, each in self._replicas.items()}
         plan = plan_dns(args["policy"], args["domain"], [each.replica for each in args["replicas"]])
-        created: dict[str, list[pulumi.Resource]] = {}
+        first: dict[str, pulumi.Resource] = {}
         for record in plan.records:
-            created.setdefault(record.name, []).append(self._record(record, created.get(record.alias_of or "", [])))
+            created = self._record(record, first.get(record.alias_of or ""))
+            first.setdefault(record.name, created)
         self.site_names = plan.site_names
         self.register_outputs({"domain": args["domain"]})
 
@@ -60,7 +61,7 @@ class ServiceRouting(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, depends_on=[each.server]),
         )
 
-    def _record(self, record: PlannedRecord, targets: list[pulumi.Resource]) -> aws.route53.Record:
+    def _record(self, record: PlannedRecord, target: pulumi.Resource | None) -> aws.route53.Record:
         zone_id = self._args["hosted_zone_id"]
         routing = record.routing
         replica = self._replicas[record.replica.key] if record.replica else None
@@ -89,6 +90,7 @@ class ServiceRouting(pulumi.ComponentResource):
             )
             if geoproximity
             else None,
-            # A record is there only when its site serves, an alias only when its targets are.
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[replica.server] if replica else targets),
+            # A record is there only when its site serves, an alias only when it has a target. One target is enough for AWS;
+            # waiting for all would let one failing site keep the others from being routed.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[replica.server] if replica else target),
         )
