@@ -88,7 +88,7 @@ def serving_steps(spec: ServingSpec) -> list[Step]:
     process, host = spec.process, spec.host
     model = [spec.server.model, spec.revision]
     return [
-        _step("host", "prepare-host", [host.boot_budget_seconds]),
+        _step("prepare", "prepare-host", [host.boot_budget_seconds]),
         _step("image", "pull-image", [process.image, host.image_budget_seconds]),
         _step("weights", "fetch-weights", [process.image, *model, host.weights_budget_seconds]),
         _step("server", "start-server", [_spec_digest(spec), *model, *_run_arguments(spec)]),

@@ -1,0 +1,226 @@
+"""Start, stop and ask a local cloud from another process.
+
+Left out on purpose: several clouds in one directory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DEFAULT_PORT = 4599
+ALREADY_RUNNING = 4
+"""Exit status of a daemon that found another one in its directory."""
+_START_SECONDS = 60.0
+_STOP_SECONDS = 15.0
+_SIGN_OF_LIFE_SECONDS = 3.0
+
+
+class CloudError(Exception):
+    """The local cloud cannot do what was asked; the text says why and what to do, in a line or two."""
+
+
+@dataclass(frozen=True)
+class CloudStatus:
+    """A running local cloud."""
+
+    directory: Path
+    world: str
+    pid: int
+    port: int
+    url: str
+    started: str
+    fresh: bool = False
+    """Whether this call started it."""
+    lost_stacks: tuple[str, ...] = ()
+    """Stacks that the previous world held when this call started a new one."""
+
+    def request(self, method: str, path: str, body: dict[str, object] | None = None) -> dict[str, Any]:
+        """Call the control interface, e.g. ("GET", "status"); raises CloudError where it refuses."""
+        return _request(self.url, method, path, body)
+
+
+def status(directory: Path) -> CloudStatus | None:
+    """The cloud that runs in a directory; None where none does, whatever was left behind there."""
+    try:
+        described = json.loads((directory / "cloud.json").read_text())
+        found = CloudStatus(
+            directory,
+            str(described["world"]),
+            int(described["pid"]),
+            int(described["port"]),
+            str(described["url"]),
+            str(described["started"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if not _is_cloud(found.pid, directory):
+        return None
+    try:
+        answer = found.request("GET", "status")
+    except CloudError:
+        return None
+    return found if answer.get("world") == found.world else None
+
+
+def start(directory: Path, *, port: int | None = None, say: Callable[[str], None] = lambda _text: None) -> CloudStatus:
+    """Start a cloud in a directory and wait until it is ready; one that runs already is returned.
+
+    `port` None: 4599, or any free one where that is taken. Raises CloudError.
+    """
+    directory = directory.resolve()
+    running = status(directory)
+    if running:
+        if port not in {None, running.port}:
+            raise CloudError(f"the local cloud runs on port {running.port} already; stop it first to have it on port {port}")
+        return running
+    lost = _stacks(directory)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        log = (directory / "cloud.log").open("ab")
+    except OSError as error:
+        raise CloudError(f"{directory} cannot be used: {error.strerror}") from error
+    with log:
+        begin = log.tell()
+        daemon = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", "localcloud", "serve", "--directory", str(directory), "--port", str(_port(port))],
+            cwd=Path(__file__).parents[1],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    ready = _wait_until_ready(directory, daemon, begin, say)
+    return replace(ready, fresh=True, lost_stacks=lost) if ready.pid == daemon.pid else ready
+
+
+def stop(directory: Path) -> bool:
+    """Stop the cloud of a directory, waiting until it is gone; False where none ran."""
+    directory = directory.resolve()
+    try:
+        pid = int(json.loads((directory / "cloud.json").read_text())["pid"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    if not _is_cloud(pid, directory):
+        (directory / "cloud.json").unlink(missing_ok=True)
+        return False
+    _end(pid)
+    (directory / "cloud.json").unlink(missing_ok=True)
+    return True
+
+
+def _request(url: str, method: str, path: str, body: dict[str, object] | None) -> dict[str, Any]:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"{url}/_localcloud/{path}", data, method=method)  # noqa: S310 - http of our own
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        try:
+            reason = json.load(error)["error"]
+        except (ValueError, KeyError, TypeError):
+            reason = f"it answers {error.code}"
+        raise CloudError(f"the local cloud refuses {method} {path}: {reason}") from error
+    except (OSError, ValueError) as error:
+        raise CloudError(f"the local cloud at {url} does not answer: {error}") from error
+
+
+def _is_cloud(pid: int, directory: Path) -> bool:
+    """Whether a process is the cloud of a directory: process ids are used again."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return b"localcloud" in words and b"serve" in words and os.fsencode(directory.resolve()) in words
+
+
+def _port(port: int | None) -> int:
+    """The port to try: the one that was asked for, else the default one, else any."""
+    wanted = DEFAULT_PORT if port is None else port
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError as error:
+            if port is None:
+                return 0
+            hint = "stop that program, or leave --port out to have a free one"
+            raise CloudError(f"port {port} cannot be used ({error.strerror}): {hint}") from error
+    return wanted
+
+
+def _wait_until_ready(directory: Path, daemon: subprocess.Popen[bytes], begin: int, say: Callable[[str], None]) -> CloudStatus:
+    started = told = time.monotonic()
+    while True:
+        ended = daemon.poll()
+        if ended not in {None, ALREADY_RUNNING}:
+            raise CloudError(f"the local cloud did not start: {_last_line(directory, begin)}\nIts log: {directory / 'cloud.log'}")
+        found = status(directory)
+        if found:
+            return found
+        now = time.monotonic()
+        if now - started > _START_SECONDS:
+            if ended is None:
+                daemon.kill()
+                daemon.wait()
+            raise CloudError(f"the local cloud is not ready after {_START_SECONDS:.0f} s. Its log: {directory / 'cloud.log'}")
+        if now - told > _SIGN_OF_LIFE_SECONDS:
+            told = now
+            say(f"starting the local cloud: {now - started:.0f} s")
+        time.sleep(0.05)
+
+
+def _last_line(directory: Path, begin: int) -> str:
+    with (directory / "cloud.log").open("rb") as log:
+        log.seek(begin)
+        lines = log.read().decode(errors="replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+
+
+def _end(pid: int) -> None:
+    """End a process and wait until it is gone: it is asked first, and killed when it does not listen."""
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    ended = select.poll()
+    ended.register(process, select.POLLIN)
+    try:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            signal.pidfd_send_signal(process, number)
+            if ended.poll(_STOP_SECONDS * 1000):
+                break
+    except ProcessLookupError:
+        pass
+    except PermissionError as error:
+        message = f"the local cloud (process {pid}) belongs to another user; stop it as that user"
+        raise CloudError(message) from error
+    finally:
+        os.close(process)
+
+
+def _stacks(directory: Path) -> tuple[str, ...]:
+    """Names of the stacks that the world on disk still describes."""
+    found: list[str] = []
+    for path in sorted((directory / "world" / "state" / ".pulumi" / "stacks").glob("*/*.json")):
+        try:
+            deployment = json.loads(path.read_text())["checkpoint"]["latest"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if deployment and deployment.get("resources"):
+            found.append(path.stem)
+    return tuple(found)

@@ -1,0 +1,147 @@
+"""The local cloud's one background process: AWS's API, the hosts, and the control interface.
+
+Started by `client.start`. Left out on purpose: state that outlives the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import logging
+import os
+import shutil
+import signal
+import sys
+import uuid
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from localcloud import hub
+from localcloud.client import ALREADY_RUNNING
+from localcloud.hosts.doorway import unprivileged
+from localcloud.hosts.hosts import Hosts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+log = logging.getLogger("localcloud")
+
+Answer = tuple[int, dict[str, Any]]
+
+FAILED_TO_START = 3
+
+_CONTROL_SECONDS = 30
+
+
+class Cloud:
+    """One world below a directory, from start to stop."""
+
+    def __init__(self, directory: Path, port: int) -> None:
+        self.directory = directory
+        self.port = port
+        self.world_id = str(uuid.uuid4())
+        self.url = ""
+        self._loop = asyncio.get_running_loop()
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT; then nothing of the cloud is left running."""
+        # moto is slow to import: only the daemon pays for it
+        from localcloud.api import faults, world
+        from localcloud.api.server import ApiServer
+
+        # a request to moto must not hold up the tokens' clock for the default 5 ms
+        sys.setswitchinterval(0.001)
+        stopping = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, stopping.set)
+        shutil.rmtree(self.directory / "world", ignore_errors=True)
+        (self.directory / "world").mkdir(mode=0o700)
+        self.hosts = Hosts(
+            self.directory / "world",
+            world,
+            never_boots=lambda zone: zone in faults.current.never_boot_zones,
+        )
+        api = ApiServer(self.directory, self.port, self._changed, self._control)
+        self.url = f"http://127.0.0.1:{api.port}"
+        await self.hosts.open(f"{self.url}/_localcloud/hub")
+        api.start()
+        self._announce(api.port)
+        log.info("world %s at %s", self.world_id, self.url)
+        await stopping.wait()
+        log.info("stopping")
+        (self.directory / "cloud.json").unlink(missing_ok=True)
+        await asyncio.to_thread(api.stop)
+        await self.hosts.close()
+
+    def _announce(self, port: int) -> None:
+        described = {
+            "world": self.world_id,
+            "pid": os.getpid(),
+            "port": port,
+            "url": self.url,
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        draft = self.directory / "cloud.json.new"
+        draft.write_text(json.dumps(described))
+        draft.rename(self.directory / "cloud.json")
+
+    def _changed(self) -> None:
+        self._loop.call_soon_threadsafe(self.hosts.reconcile)
+
+    def _control(self, method: str, path: str, body: dict[str, object]) -> Answer:
+        """Answer a control request, called in the request's thread."""
+        answer = asyncio.run_coroutine_threadsafe(self._answer(method, path, body), self._loop)
+        return answer.result(_CONTROL_SECONDS)
+
+    async def _answer(self, method: str, path: str, body: dict[str, object]) -> Answer:
+        match [method, *path.split("/")]:
+            case ["GET", "status"]:
+                problems = sorted(self.hosts.problems.values())
+                return 200, {"world": self.world_id, "hosts": self.hosts.status(), "problems": problems}
+            case ["GET", "ports", address, port] if port.isdigit():
+                return self._port(address, int(port))
+            case ["GET", "model"]:
+                return 200, vars(self.hosts.timing)
+            case ["PUT", "model"]:
+                return self._set_timing(body)
+            case [_, "hub", *rest]:
+                return hub.control(method, "/".join(rest), body)
+            case _:
+                return 404, {"error": f"the local cloud has no control {method} {path}"}
+
+    def _set_timing(self, changes: dict[str, object]) -> Answer:
+        try:
+            self.hosts.set_timing(changes)
+        except ValueError as error:
+            return 400, {"error": str(error)}
+        return 200, vars(self.hosts.timing)
+
+    def _port(self, address: str, port: int) -> Answer:
+        problem = self.hosts.problems.get((address, port))
+        if problem:
+            return 409, {"error": problem}
+        return 200, {"port": unprivileged(port)}
+
+
+def serve(directory: Path, port: int) -> int:
+    """Run a cloud in this process; returns the exit status. One at a time per directory."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
+    for noisy in ("asyncssh", "botocore", "werkzeug"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    with (directory / "cloud.lock").open("a") as lock:  # held as long as the process lives
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            log.error("another local cloud runs in %s", directory)  # noqa: TRY400
+            return ALREADY_RUNNING
+        try:
+            asyncio.run(_serve(directory, port))
+        except OSError as error:
+            log.error("cannot start: %s", error)  # noqa: TRY400 - a user's mistake shows no traceback
+            return FAILED_TO_START
+    return 0
+
+
+async def _serve(directory: Path, port: int) -> None:
+    await Cloud(directory, port).run()

@@ -1,0 +1,72 @@
+# ruff: noqa: T201 - it prints for a living
+"""The caller's side of the stand-in commands (docker, systemctl, …): asks the local cloud, prints.
+
+Run with `python -S -E`, by itself: imports little, since scripts call it often.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing is slow to import
+    from typing import Any
+
+
+def main() -> int:
+    """Pass the call on, print what comes back, run what the answer says; returns the exit status."""
+    name = sys.argv[1]
+    try:
+        host, control = os.environ["EDGE_HOST_ID"], os.environ["EDGE_HOST_CONTROL"]
+    except KeyError as missing:
+        print(f"{name}: this stand-in works on a host of the local cloud only ({missing} is not set)", file=sys.stderr)
+        return 125
+    connection = socket.socket()
+    try:
+        address, _, port = control.rpartition(":")
+        connection.connect((address, int(port)))
+    except OSError as error:
+        print(f"{name}: the local cloud does not answer ({error.strerror})", file=sys.stderr)
+        return 125
+    stream = connection.makefile("rwb")
+    call = {"host": host, "arguments": sys.argv[1:], "directory": os.getcwd(), "environment": dict(os.environ)}  # noqa: PTH109
+    stream.write(json.dumps(call).encode() + b"\n")
+    stream.flush()
+    for line in stream:
+        message = json.loads(line)
+        if "out" in message:
+            sys.stdout.write(message["out"])
+            sys.stdout.flush()
+        elif "err" in message:
+            sys.stderr.write(message["err"])
+        elif "run" in message:
+            status = run(message)
+            stream.write(json.dumps({"status": status}).encode() + b"\n")
+            stream.flush()
+        else:
+            return message["exit"]
+    print(f"{name}: the host went away", file=sys.stderr)
+    return 255
+
+
+def run(message: dict[str, Any]) -> int:
+    """Run a container's one-shot command on this machine, in this process group; its status."""
+    child = os.fork()
+    if child == 0:
+        try:
+            os.chdir(message["directory"])
+            os.execvpe(message["run"][0], message["run"], message["environment"])  # noqa: S606
+        except OSError as error:
+            print(f'exec: "{message["run"][0]}": {error.strerror}', file=sys.stderr)
+            os._exit(127)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) & 0xFF
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
+        os._exit(255)

@@ -1,0 +1,125 @@
+"""The part of the Hugging Face Hub that the local cloud stands in for: metadata and access of a few models.
+
+Left out on purpose: files and revisions; weights are placeholders.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+
+class HubError(Exception):
+    """The Hub's refusal: its HTTP status and its X-Error-Code."""
+
+    def __init__(self, message: str, status: int, code: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model as the Hub describes it."""
+
+    parameters: int
+    gated: str | None
+    sha: str
+    head_dimension: int = 128
+
+
+MODELS = {
+    "meta-llama/Llama-3.2-1B-Instruct": Model(1_235_814_400, "manual", "9213176726f574b556790deb65791e0c5aa438b6", 64),
+    "meta-llama/Llama-3.2-1B": Model(1_235_814_400, "manual", "4e20de362430cd3b72f300e6b0f18e50e7166e08", 64),
+    "meta-llama/Llama-3.2-3B-Instruct": Model(3_212_749_824, "manual", "0cb88a4f764b7a12671c53f0838cd831a0843b95"),
+    "meta-llama/Llama-3.2-3B": Model(3_212_749_824, "manual", "13afe5124825b4f3751f836b40dafda64c1ed062"),
+    "meta-llama/Llama-3.1-8B-Instruct": Model(8_030_261_248, "manual", "0e9e39f249a16976918f6564b8830bc894c89659"),
+    "Qwen/Qwen2.5-0.5B-Instruct": Model(494_032_768, None, "7ae557604adf67be50417f59c2c2f167def9a775", 64),
+}
+
+
+def has_chat_template(name: str) -> bool:
+    """Whether a model is tuned for chat; base models carry no template."""
+    return "instruct" in name.lower() or "chat" in name.lower()
+
+
+def metadata(name: str) -> tuple[int, dict[str, object]]:
+    """What GET /api/models/NAME answers: HTTP status and body."""
+    model = MODELS.get(name)
+    if model is None:
+        return 401, {"error": "Repository not found"}  # the Hub hides private ones from strangers
+    return 200, {
+        "_id": model.sha[:24],
+        "id": name,
+        "modelId": name,
+        "private": False,
+        "gated": model.gated or False,
+        "disabled": False,
+        "sha": model.sha,
+        "pipeline_tag": "text-generation",
+        "library_name": "transformers",
+        "safetensors": {"parameters": {"BF16": model.parameters}, "total": model.parameters},
+        "siblings": [{"rfilename": filename} for filename in [*files(name), "model.safetensors"]],
+    }
+
+
+def check_access(name: str, token: str | None, revision: str = "main") -> None:
+    """Raise HubError where the Hub refuses a download. Any full commit is taken as existing."""
+    model = MODELS.get(name)
+    url = f"https://huggingface.co/{name}"
+    if token and not token.startswith("hf_"):
+        raise HubError(f"401 Client Error. Invalid credentials in Authorization header for url: {url}", 401)
+    if model is None:
+        status = 404 if token else 401
+        raise HubError(f"{status} Client Error. Repository Not Found for url: {url}.", status, "RepoNotFound")
+    if model.gated and not token:
+        raise HubError(
+            f"401 Client Error. Cannot access gated repo for url {url}.\nAccess to model {name} is restricted."
+            " You must have access to it and be authenticated to access it. Please log in.",
+            401,
+            "GatedRepo",
+        )
+    if revision != "main" and not re.fullmatch(r"[0-9a-f]{40}", revision):
+        raise HubError(f"404 Client Error. Revision Not Found for url: {url}.", 404, "RevisionNotFound")
+
+
+def control(method: str, path: str, body: dict[str, object]) -> tuple[int, dict[str, object]]:
+    """Answer below /_localcloud/hub/: the Hub's api/models/NAME[/revision/R], and download/NAME.
+
+    `download` is the stand-in's own way to fetch all files at once; its errors carry the code.
+    """
+    found = re.fullmatch(r"api/models/([^/]+/[^/]+?)(/revision/([^/]+))?", path)
+    if method == "GET" and found:
+        return metadata(found[1])
+    found = re.fullmatch(r"download/([^/]+/[^/]+)", path)
+    if method == "POST" and found:
+        token = body.get("token")
+        try:
+            check_access(found[1], str(token) if token else None, str(body.get("revision", "main")))
+        except HubError as error:
+            return error.status, {"error": str(error), "code": error.code}
+        texts: dict[str, object] = {name: json.dumps(content) for name, content in files(found[1]).items()}
+        return 200, {"files": {**texts, "model.safetensors": "placeholder of the local cloud: no weights"}}
+    return 404, {"error": "Sorry, we can't find the page you are looking for."}
+
+
+def files(name: str) -> dict[str, dict[str, Any]]:
+    """The JSON files of a model's repository, by name, as far as the servers read them."""
+    model = MODELS[name]
+    tokenizer: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<|begin_of_text|>"}
+    if has_chat_template(name):
+        tokenizer["chat_template"] = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+    return {
+        "config.json": {
+            "architectures": ["Qwen2ForCausalLM" if name.startswith("Qwen/") else "LlamaForCausalLM"],
+            "model_type": "qwen2" if name.startswith("Qwen/") else "llama",
+            "head_dim": model.head_dimension,
+            "max_position_embeddings": 32768 if name.startswith("Qwen/") else 131072,
+            "torch_dtype": "bfloat16",
+        },
+        "tokenizer.json": {"version": "1.0", "model": {"type": "BPE", "vocab": {}, "merges": []}},
+        "tokenizer_config.json": tokenizer,
+        "generation_config.json": {"do_sample": True, "temperature": 0.6, "top_p": 0.9},
+    }

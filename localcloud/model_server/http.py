@@ -1,0 +1,151 @@
+"""What both model servers' HTTP sides share: request bodies, event streams, serving on a socket.
+
+Left out on purpose: TLS and keep-alive limits; a reverse proxy has them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import uvicorn
+from pydantic import BaseModel, ValidationError
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from uvicorn.server import ServerState
+
+if TYPE_CHECKING:
+    import socket
+
+    from pydantic_core import ErrorDetails
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+
+SIMULATED = {"x-simulated-by": "edge-inference-local-cloud"}
+KEEP_ALIVE_SECONDS = 15.0
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
+class Refused(Exception):  # noqa: N818 - an answer, not a fault
+    """Ends a request with this response."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(response.status_code)
+        self.response = response
+
+
+def compact(value: object) -> str:
+    """JSON as serde writes it: no spaces, text unescaped."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+class Json(JSONResponse):
+    """A JSON response in serde's compact form."""
+
+    def render(self, content: Any) -> bytes:
+        """Serialise."""
+        return compact(content).encode()
+
+
+def event(value: object) -> bytes:
+    """One server-sent event."""
+    return f"data: {compact(value)}\n\n".encode()
+
+
+DONE = b"data: [DONE]\n\n"
+
+
+def stream(events: AsyncGenerator[bytes], headers: Mapping[str, str], keep_alive_seconds: float) -> Response:
+    """An event stream whose headers leave at once, before the first event exists."""
+    return StreamingResponse(
+        _kept_alive(events, keep_alive_seconds),
+        headers={"content-type": "text/event-stream", "cache-control": "no-cache", **headers},
+    )
+
+
+async def _kept_alive(events: AsyncGenerator[bytes], seconds: float) -> AsyncGenerator[bytes]:
+    async with aclosing(events):
+        pending: asyncio.Task[bytes] | None = None
+        try:
+            while True:
+                pending = pending or asyncio.ensure_future(anext(events))
+                await asyncio.wait({pending}, timeout=seconds)
+                if not pending.done():
+                    yield b":\n\n"
+                    continue
+                try:
+                    chunk = pending.result()
+                except StopAsyncIteration:
+                    return
+                pending = None
+                yield chunk
+        finally:
+            if pending and not pending.done():
+                pending.cancel()
+                with suppress(asyncio.CancelledError):
+                    await pending
+
+
+async def read_body(request: Request, model: type[Body]) -> Body:
+    """Parse a body as axum's Json extractor would; raises Refused with its plain-text answers."""
+    media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if media_type != "application/json" and not media_type.endswith("+json"):
+        text = "Expected request with `Content-Type: application/json`"
+        raise Refused(PlainTextResponse(text, 415))
+    try:
+        return model.model_validate_json(await request.body(), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            text = f"Failed to parse the request body as JSON: {first['msg']}"
+            raise Refused(PlainTextResponse(text, 400)) from error
+        text = f"Failed to deserialize the JSON body into the target type: {_serde(first)}"
+        raise Refused(PlainTextResponse(text, 422)) from error
+
+
+def _serde(error: ErrorDetails) -> str:
+    *outer, name = [str(part) for part in error["loc"]] or [""]
+    prefix = ".".join(outer)
+    if error["type"] == "missing":
+        return f"{prefix}: missing field `{name}`" if prefix else f"missing field `{name}`"
+    path = ".".join([*outer, name])
+    return f"{path}: invalid type: {error['msg']}" if path else f"invalid type: {error['msg']}"
+
+
+@asynccontextmanager
+async def serving(app: Starlette, listener: socket.socket) -> AsyncGenerator[None]:
+    """Serve an app on a bound socket inside the running loop; leaving cuts every connection.
+
+    uvicorn's Server is left out: it wants the process's signals and a tick of its own.
+    """
+    config = uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+    )
+    config.load()
+    state = ServerState()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(
+        lambda: config.http_protocol_class(config=config, server_state=state, app_state={}),  # type: ignore[call-arg]
+        sock=listener,
+        backlog=512,
+    )
+    try:
+        yield
+    finally:
+        server.close()
+        for connection in list(state.connections):
+            transport = connection.transport
+            if transport:
+                transport.abort()
+        for task in list(state.tasks):
+            task.cancel()

@@ -1,0 +1,177 @@
+"""The cloud as a process: start, stop, what a crash leaves behind, the control interface, the Hub."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import asyncssh
+import boto3  # pyright: ignore[reportMissingTypeStubs]
+import pytest
+from host_rig import LOGIN, USER_DATA
+
+from localcloud import client, hub
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    path = tmp_path_factory.mktemp("cloud")
+    yield path
+    client.stop(path)
+
+
+@pytest.fixture(scope="module")
+def cloud(directory: Path) -> client.CloudStatus:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    return client.start(directory, port=port)
+
+
+def _launch(cloud: client.CloudStatus) -> str:
+    """Everything a reachable instance needs; its address."""
+    create = cast("Any", boto3).client
+    ec2 = create("ec2", "us-west-2", endpoint_url=cloud.url, aws_access_key_id="x", aws_secret_access_key="x")  # noqa: S106
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.1.0/24", AvailabilityZone="us-west-2a")["Subnet"]["SubnetId"]
+    gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+    ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
+    table = ec2.create_route_table(VpcId=vpc)["RouteTable"]["RouteTableId"]
+    ec2.create_route(RouteTableId=table, DestinationCidrBlock="0.0.0.0/0", GatewayId=gateway)
+    ec2.associate_route_table(RouteTableId=table, SubnetId=subnet)
+    group = ec2.create_security_group(GroupName="g", Description="g", VpcId=vpc)["GroupId"]
+    rule = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "127.0.0.0/8"}]}
+    ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
+    ec2.import_key_pair(KeyName="k", PublicKeyMaterial=LOGIN.export_public_key())
+    image = ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+    disk = {"DeviceName": "/dev/xvda", "Ebs": {"VolumeType": "gp3", "VolumeSize": 100}}
+    instance = ec2.run_instances(
+        ImageId=image, InstanceType="g4dn.2xlarge", MinCount=1, MaxCount=1, SubnetId=subnet, SecurityGroupIds=[group],
+        KeyName="k", UserData=USER_DATA, BlockDeviceMappings=[disk],
+    )["Instances"][0]["InstanceId"]  # fmt: skip
+    address = ec2.allocate_address(Domain="vpc")
+    ec2.associate_address(AllocationId=address["AllocationId"], InstanceId=instance)
+    return address["PublicIp"]
+
+
+def test_control_interface(cloud: client.CloudStatus) -> None:
+    assert cloud.request("GET", "status") == {"world": cloud.world, "hosts": [], "problems": []}
+    assert cloud.request("GET", "ports/127.1.2.3/22") == {"port": 20022}
+    assert cloud.request("GET", "ports/127.1.2.3/8080") == {"port": 8080}
+    assert cloud.request("PUT", "model", {"token_ms": 1})["token_ms"] == 1
+    with pytest.raises(client.CloudError, match="unknown timing 'speed'"):
+        cloud.request("PUT", "model", {"speed": 1})
+    with pytest.raises(client.CloudError, match="no control GET nothing"):
+        cloud.request("GET", "nothing")
+
+
+def test_hub(cloud: client.CloudStatus) -> None:
+    name = "meta-llama/Llama-3.2-3B-Instruct"
+    told = cloud.request("GET", f"hub/api/models/{name}")
+    assert (told["gated"], told["sha"]) == ("manual", "0cb88a4f764b7a12671c53f0838cd831a0843b95")
+    assert told["safetensors"]["parameters"] == {"BF16": 3_212_749_824}
+    assert cloud.request("GET", "hub/api/models/Qwen/Qwen2.5-0.5B-Instruct")["gated"] is False
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{cloud.url}/_localcloud/hub/api/models/who/knows")  # noqa: S310
+    assert (refused.value.code, json.load(refused.value)) == (401, {"error": "Repository not found"})
+
+
+def test_hub_access() -> None:
+    gated, free = "meta-llama/Llama-3.2-3B", "Qwen/Qwen2.5-0.5B-Instruct"
+    hub.check_access(free, None)
+    hub.check_access(gated, "hf_x", "13afe5124825b4f3751f836b40dafda64c1ed062")
+    for name, token, revision, code in [
+        (gated, None, "main", "GatedRepo"),
+        ("who/knows", None, "main", "RepoNotFound"),
+        (free, None, "nope", "RevisionNotFound"),
+        (free, "wrong", "main", ""),
+    ]:
+        with pytest.raises(hub.HubError) as refused:
+            hub.check_access(name, token, revision)
+        assert refused.value.code == code
+
+
+def test_start_returns_the_cloud_that_runs(cloud: client.CloudStatus, directory: Path) -> None:
+    assert cloud.fresh
+    again = client.start(directory)
+    assert (again.world, again.fresh) == (cloud.world, False)
+    with pytest.raises(client.CloudError, match=f"runs on port {cloud.port} already"):
+        client.start(directory, port=1)
+
+
+def test_a_port_in_use_is_a_plain_error(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(client.CloudError, match=f"port {port} cannot be used"):
+            client.start(tmp_path, port=port)
+        command = [sys.executable, "-m", "localcloud", "start", "--directory", str(tmp_path), "--port", str(port)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"error: port {port} cannot be used")
+        assert done.stderr.count("\n") == 1
+
+
+def test_a_directory_that_cannot_be_used_is_a_plain_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(client.CloudError, match="cannot be used"):
+        client.start(tmp_path / "file")
+
+
+def test_what_an_earlier_cloud_left_is_not_taken_for_a_running_one(tmp_path: Path) -> None:
+    described = {"world": "w", "pid": os.getpid(), "port": 1, "url": "http://127.0.0.1:1", "started": ""}
+    for text in ("", "{", json.dumps(described), json.dumps({**described, "pid": 2**22})):
+        (tmp_path / "cloud.json").write_text(text)
+        assert client.status(tmp_path) is None
+        assert client.stop(tmp_path) is False
+
+
+def _ended(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def test_a_killed_cloud_leaves_no_process_and_the_next_one_tells_what_is_lost(cloud: client.CloudStatus, directory: Path) -> None:
+    address = _launch(cloud)
+
+    async def run() -> int:
+        while True:  # the host boots
+            try:
+                connection = await asyncssh.connect(
+                    address, 20022, username="ec2-user", client_keys=[LOGIN], known_hosts=None, config=None
+                )
+                break
+            except OSError:
+                await asyncio.sleep(0.05)
+        process = await connection.create_process("timeout 1000 sh -c 'echo $$; sleep 1000'")
+        pid = int(await process.stdout.readline())
+        os.kill(cloud.pid, signal.SIGKILL)
+        await connection.wait_closed()
+        return pid
+
+    pid = asyncio.run(asyncio.wait_for(run(), 20))
+    deadline = time.monotonic() + 10
+    while not (_ended(pid) and _ended(cloud.pid)):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert client.status(directory) is None
+    stacks = directory / "world/state/.pulumi/stacks/edge-inference"
+    stacks.mkdir(parents=True)
+    for name, resources in (("local", [{"urn": "u"}]), ("empty", [])):
+        (stacks / f"{name}.json").write_text(json.dumps({"version": 3, "checkpoint": {"latest": {"resources": resources}}}))
+    new = client.start(directory)
+    assert (new.fresh, new.lost_stacks) == (True, ("local",))
+    assert not stacks.exists()
+    assert client.stop(directory) is True
+    assert _ended(new.pid)
+    assert client.stop(directory) is False
+    assert not (directory / "cloud.json").exists()
