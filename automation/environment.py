@@ -142,7 +142,9 @@ class Environment:
                 texts.append("What was finished stays. Mend the cause, then run the same command again.")
             raise DeploymentFailedError(operation, texts) from error
         if isinstance(result, automation.PreviewResult):
-            return Changes({key.value: count for key, count in result.change_summary.items()}, time.monotonic() - started)
+            # The SDK types the keys as OpType and delivers text.
+            counts = {automation.OpType(key).value: count for key, count in result.change_summary.items()}
+            return Changes(counts, time.monotonic() - started)
         outputs = {name: _known(output.value) for name, output in getattr(result, "outputs", {}).items()}
         return Changes(
             {str(key): count for key, count in (result.summary.resource_changes or {}).items()},

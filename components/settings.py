@@ -346,7 +346,10 @@ _EXAMPLES = {
 _SECTION_FIXES = {
     "domain": _EXAMPLES["routing.domain"],
     "hostedZone": _EXAMPLES["routing.hostedZone"],
-    "maxTotalTokens": "pulumi config set --path edge-inference:server.maxTotalTokens 4096",
+    "maxTotalTokens": (
+        "pulumi config set --path edge-inference:server.maxInputTokens 3072 && "
+        "pulumi config set --path edge-inference:server.maxTotalTokens 4096"
+    ),
 }
 """Lines to paste for rules over a whole section, by the field that the rule's text begins with."""
 
