@@ -27,8 +27,8 @@ log=$(mktemp)
   echo "The virtual environment could not be made (on Debian: apt-get install python3-venv)." >&2
   exit 1
 }
-if ! .venv/bin/python -m pip install --disable-pip-version-check -q -r "$requirements" >"$log" 2>&1 ||
-  ! .venv/bin/python -m pip install --disable-pip-version-check -q --no-deps -e . >"$log" 2>&1; then
+if ! .venv/bin/python -m pip install --disable-pip-version-check --no-cache-dir -q -r "$requirements" >"$log" 2>&1 ||
+  ! .venv/bin/python -m pip install --disable-pip-version-check --no-cache-dir -q --no-deps -e . >"$log" 2>&1; then
   tail -n 8 "$log" >&2
   echo "The packages could not be installed; is a package network within reach? Then run this again." >&2
   exit 1

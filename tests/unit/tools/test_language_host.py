@@ -1,0 +1,104 @@
+"""The language host's own decisions; what it does with a real engine is in tests/engine."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from google.protobuf.struct_pb2 import Struct
+from pulumi.runtime.proto import language_pb2 as pb
+
+from tools import language_host
+from tools.language_host import Processes, SetupError
+
+
+def program(root: Path, **options: str) -> pb.ProgramInfo:
+    """Return what the engine says about a program and its runtime options."""
+    struct = Struct()
+    struct.update(options)
+    return pb.ProgramInfo(root_directory=str(root), program_directory=str(root), entry_point=".", options=struct)
+
+
+def put_environment(directory: Path) -> Path:
+    """Write what looks like a virtual environment and return its Python."""
+    python = directory / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(sys.executable)
+    (directory / "pyvenv.cfg").touch()
+    return python
+
+
+def test_without_the_option_the_hosts_own_python_runs_the_program(tmp_path: Path) -> None:
+    assert language_host.interpreter(program(tmp_path)) == Path(sys.executable)
+
+
+def test_the_virtualenv_option_is_relative_to_the_project(tmp_path: Path) -> None:
+    python = put_environment(tmp_path / "envs" / "one")
+    assert language_host.interpreter(program(tmp_path, virtualenv="envs/one", toolchain="pip")) == python
+
+
+def test_a_plugin_without_the_option_uses_its_folder_venv(tmp_path: Path) -> None:
+    python = put_environment(tmp_path / "venv")
+    assert language_host.interpreter(program(tmp_path), language_host.PLUGIN_ENVIRONMENT) == python
+
+
+def test_a_missing_virtual_environment_names_the_command_that_makes_it(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match=r"gone is not a virtual environment.*`pulumi install`"):
+        language_host.interpreter(program(tmp_path, virtualenv="gone"))
+
+
+def test_another_toolchain_is_refused_not_ignored(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match=r"toolchain .* is 'uv'"):
+        language_host.interpreter(program(tmp_path, toolchain="uv"))
+
+
+def test_the_programs_environment_puts_its_own_commands_first(tmp_path: Path) -> None:
+    python = put_environment(tmp_path / "venv")
+    environment = language_host.program_environment(python, {"PATH": "/usr/bin", "PYTHONHOME": "/other", "A": "b"})
+    assert environment == {"PATH": f"{python.parent}:/usr/bin", "VIRTUAL_ENV": str(tmp_path / "venv"), "A": "b"}
+
+
+def test_run_arguments_leave_out_what_is_empty() -> None:
+    request = pb.RunRequest(
+        project="edge",
+        stack="dev",
+        pwd="/p",  # noqa: S106 - a folder
+        dryRun=True,
+        parallel=8,
+        monitor_address="m:1",
+        args=["more"],
+        info=pb.ProgramInfo(root_directory="/p", entry_point="."),
+    )
+    expected = "--monitor m:1 --engine e:2 --project edge --root_directory /p --stack dev --pwd /p"
+    expected += " --dry_run true --parallel 8 . more"
+    assert language_host.run_arguments(request, "e:2") == expected.split()
+
+
+def test_finish_ends_a_process_with_all_that_it_started(tmp_path: Path) -> None:
+    held = tmp_path / "held"
+    os.mkfifo(held)
+    reader = os.open(held, os.O_RDONLY | os.O_NONBLOCK)
+    processes = Processes()
+    script = f"exec 3>{held}; echo started >&3; sleep 60 & wait"
+    process = processes.start(["sh", "-c", script], str(tmp_path), dict(os.environ))
+    os.set_blocking(reader, True)
+    with os.fdopen(reader, "rb") as held_file:
+        while not held_file.readline():
+            pass
+        processes.finish_all()
+        assert held_file.read() == b""  # its end comes only when nobody holds it any more
+    assert process.returncode
+
+
+def test_finish_ends_a_process_that_ignores_being_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(language_host, "STOP_SECONDS", 0.1)
+    processes = Processes()
+    read, write = os.pipe()
+    script = "trap '' TERM; echo ready; while :; do sleep 60; done"
+    process = processes.start(["sh", "-c", script], str(tmp_path), dict(os.environ), write)
+    os.close(write)
+    with os.fdopen(read, "rb") as output:
+        assert output.readline() == b"ready\n"
+        assert processes.finish(process) == -9
