@@ -186,6 +186,8 @@ def cloud_status(as_json: JsonFlag = False) -> None:  # noqa: FBT002
         _print(f"  {host['instance_id']}  {host['zone']}  {host['address'] or 'no address'}  {host['state']}  {containers}")
     if not hosts:
         _print("  no hosts")
+    for problem in described["problems"]:
+        _print(f"  problem: {problem}")
 
 
 @cloud_app.command("logs")

@@ -58,7 +58,7 @@ class ErrorCollector:
 
 
 class ProgressLines:
-    """Turns a run's events into lines; use it as a context manager, so that silence is noticed too."""
+    """Turns a run's events into lines; a context manager, since a thread of its own notices silence."""
 
     def __init__(self, write: Callable[[str], None], *, is_preview: bool = False) -> None:
         self._write, self._is_preview = write, is_preview
@@ -70,12 +70,12 @@ class ProgressLines:
         self._watch = threading.Thread(target=self._notice_silence, daemon=True)
 
     def __enter__(self) -> Self:
-        self._watch.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        self._watch.join()
+        if self._watch.ident is not None:
+            self._watch.join()
 
     def say(self, text: str) -> None:
         """One line."""
@@ -84,7 +84,10 @@ class ProgressLines:
             self._write(text)
 
     def on_event(self, event: "EngineEvent") -> None:
-        """Takes one event of the engine."""
+        """Takes one event of the engine. The first starts the watch: what is prepared before it tells of itself."""
+        if self._watch.ident is None:
+            self._begun = self._last = time.monotonic()
+            self._watch.start()
         if event.resource_pre_event:
             self._begin(event.resource_pre_event.metadata)
         elif event.res_outputs_event:

@@ -17,7 +17,7 @@ wait_until "$budget" "the GPU driver" nvidia-smi ||
   fail "nvidia-smi does not answer within $budget s" "the AMI must bring the NVIDIA driver; sudo dmesg | grep -i nvidia"
 say "GPU $(nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader | head -n 1)"
 
-systemctl enable --now docker >/dev/null 2>&1 ||
+systemctl enable --now docker >/dev/null 2>&1 3>&- ||
   fail "Docker cannot be started" "sudo systemctl status docker; sudo journalctl -u docker -n 50"
 wait_until "$budget" "Docker" docker info ||
   fail "Docker does not answer within $budget s" "sudo journalctl -u docker -n 50"

@@ -19,6 +19,6 @@ fi
 docker rm -f "$CONTAINER" >/dev/null 2>&1 || true
 docker run -d --name "$CONTAINER" --restart unless-stopped --gpus all --shm-size 1g \
   --label "edge-inference.spec=$digest" --log-opt max-size=10m --log-opt max-file=3 \
-  -v "$MODELS/${model//\//--}@${revision//\//--}:/model:ro" "$@" >/dev/null ||
+  -v "$MODELS/${model//\//--}@${revision//\//--}:/model:ro" "$@" >/dev/null 3>&- ||
   fail "the server's container did not start" "sudo docker logs --tail 50 $CONTAINER"
 say "started $model at $revision"
