@@ -4,6 +4,8 @@ Local programs only (the project folder), so that the shell, CI and Python all t
 process of its own, and a thread is enough to wait for it.
 """
 
+import os
+import subprocess
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -208,8 +210,20 @@ def _engine_trouble(doing: str) -> Generator[None]:
 
 
 def _set_secrets(stack: automation.Stack, values: Mapping[str, str]) -> None:
-    with _engine_trouble("storing secrets"):
-        stack.set_all_config({key: automation.ConfigValue(value, secret=True) for key, value in values.items()})
+    """Stores secrets through the engine's standard input: the SDK's own call would show them on a command line."""
+    workspace = stack.workspace
+    for key, value in values.items():
+        stored = subprocess.run(  # noqa: S603
+            [workspace.pulumi_command.command, "config", "set", key, "--secret", "--stack", stack.name, "--non-interactive"],
+            cwd=workspace.work_dir,
+            env={**os.environ, **workspace.env_vars},
+            input=value,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if stored.returncode:
+            raise EdgeError(f"storing {key} failed: {stored.stderr.strip()}")
 
 
 def _known(value: Any) -> Any:

@@ -3,6 +3,7 @@
 Works the same for plain `pulumi up`, for previews and on the local cloud. Nothing here decides anything.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -45,7 +46,9 @@ def ask_aws(validated: Validated, stack: str) -> AwsFacts:
         zone = aws.route53.get_zone(name=settings.routing.hosted_zone, private_zone=False)
     except Exception as error:
         return AwsFacts(regions, hosted_zone_trouble=str(error).splitlines()[-1])
-    return AwsFacts(regions, hosted_zone_id=zone.zone_id)
+    return AwsFacts(
+        regions, hosted_zone_id=zone.zone_id, live_policies=_live_policies(zone.zone_id, str(settings.routing.domain))
+    )
 
 
 def planned_replicas(sites: Sequence[SiteSettings]) -> list[Replica]:
@@ -81,7 +84,7 @@ def _ask_region(region: str, sites: list[SiteSettings], stack: str, settings: Se
         rules_per_group=_quota("vpc", "L-0EA8095F", region),
         health_checkers=checkers.id if checkers else None,
         health_checkers_weight=(checkers.max_entries or HEALTH_CHECKERS_WEIGHT) if checkers else 0,
-        ami=_newest_ami(region, settings),
+        ami=_ami(region, settings),
     )
 
 
@@ -143,9 +146,30 @@ def _quota(service: str, code: str, region: str) -> float | None:
     return answer.value if answer else None
 
 
-def _newest_ami(region: str, settings: Settings | None) -> str | None:
-    if settings and region in settings.host.amis:
-        return settings.host.amis[region]
+def _live_policies(zone_id: str, domain: str) -> frozenset[str]:
+    """The routing policies of the address records that a name has; empty also where AWS does not say."""
+    answer = _answer(lambda: aws.route53.get_records(zone_id=zone_id, name_regex=f"^{re.escape(domain)}\\.?$"))
+    if answer is None:
+        return frozenset()
+    policies: set[str] = set()
+    for record in answer.resource_record_sets:
+        if record.type not in {"A", "AAAA", "CNAME"}:
+            continue
+        geoproximity = record.geoproximity_location
+        if record.region:
+            policies.add("latency")
+        elif geoproximity and (geoproximity.aws_region or geoproximity.local_zone_group):
+            policies.add("geoproximity")
+        else:
+            policies.add("other")
+    return frozenset(policies)
+
+
+def _ami(region: str, settings: Settings | None) -> str | None:
+    pinned = settings.host.amis.get(region) if settings else None
+    if pinned:
+        by_id = [aws.ec2.GetAmiFilterArgs(name="image-id", values=[pinned])]
+        return pinned if _answer(lambda: aws.ec2.get_ami(filters=by_id, region=region)) else None
     # insecure_value: the parameter's `value` is always a secret.
     answer = _answer(lambda: aws.ssm.get_parameter(name=_AMI_PARAMETER, region=region))
     return answer.insecure_value if answer else None

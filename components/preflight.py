@@ -63,7 +63,7 @@ class RegionFacts:
     health_checkers_weight: int = 0
     """How many rules the list counts as."""
     ami: str | None = None
-    """The newest Deep Learning AMI."""
+    """The AMI to launch: the pinned one, else the newest Deep Learning AMI; None where AWS knows none."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,8 @@ class AwsFacts:
     hosted_zone_id: str | None = None
     hosted_zone_trouble: str | None = None
     """Why the hosted zone could not be found."""
+    live_policies: frozenset[str] = frozenset()
+    """The routing policies of the records that the domain has now; `other` for what this program never makes."""
 
 
 def judge(validated: Validated, facts: AwsFacts, model: ModelFacts) -> list[Problem]:
@@ -91,12 +93,13 @@ def judge(validated: Validated, facts: AwsFacts, model: ModelFacts) -> list[Prob
     for region, sites in settings.regions.items():
         problems += _quota_problems(region, sites, facts.regions[region])
         problems += _rule_problems(settings, region, facts.regions[region])
-        if facts.regions[region].ami is None and region not in settings.host.amis:
+        if facts.regions[region].ami is None:
+            pinned = settings.host.amis.get(region)
             problems.append(
                 Problem(
                     f"{PROJECT}:host.amis.{region}",
-                    None,
-                    "AWS knows no Deep Learning AMI under its public parameter in this Region",
+                    f'"{pinned}"' if pinned else None,
+                    f"AWS knows no {'such AMI' if pinned else 'Deep Learning AMI under its public parameter'} in this Region",
                     f"pulumi config set --path edge-inference:host.amis.{region} ami-...",
                 )
             )
@@ -115,6 +118,7 @@ def judge(validated: Validated, facts: AwsFacts, model: ModelFacts) -> list[Prob
                 f"aws route53 create-hosted-zone --name {settings.routing.hosted_zone} --caller-reference $(date +%s)",
             )
         )
+    problems += _policy_problems(settings, facts.live_policies)
     return problems
 
 
@@ -216,6 +220,27 @@ def _quota_problem(  # noqa: PLR0913, PLR0917 - the parts of one sentence
         f"aws service-quotas request-service-quota-increase --region {region} --service-code {service} "
         f"--quota-code {code} --desired-value {wanted}",
     )
+
+
+def _policy_problems(settings: Settings, live: frozenset[str]) -> Iterator[Problem]:
+    """A name keeps its routing policy while it has records: Route 53 refuses another (InvalidChangeBatch)."""
+    routing, stack = settings.routing, settings.stack
+    others = sorted(live - {routing.policy})
+    if routing.policy == "none" or not others:
+        return
+    if "other" in others:
+        reason = "has records that are not of this program; Route 53 refuses to mix them with its own"
+        fix = "pulumi config set --path edge-inference:routing.domain A-NAME-OF-ITS-OWN"
+    else:
+        reason = (
+            f"is routed by {others[0]} now, and Route 53 refuses {routing.policy} beside it; it goes in two steps, and between "
+            "them the name does not answer"
+        )
+        fix = (
+            f"pulumi config set --path edge-inference:routing.policy none && pulumi up -s {stack}\n"
+            f"pulumi config set --path edge-inference:routing.policy {routing.policy} && pulumi up -s {stack}"
+        )
+    yield Problem(f"{PROJECT}:routing.policy", f'"{routing.policy}"', f"{routing.domain} {reason}", fix)
 
 
 def _rule_problems(settings: Settings, region: str, facts: RegionFacts) -> Iterator[Problem]:

@@ -462,6 +462,11 @@ class _Reader:
             for detail in error.errors(include_url=False):
                 problem = _problem_of(key, cast("dict[str, Any]", detail), raw)
                 self.problems.append(replace(problem, value=None) if is_secret else problem)
+            # A rule over the whole section is judged only when every key is known.
+            unknown = {each["loc"][0] for each in error.errors() if each["type"] == "extra_forbidden" and len(each["loc"]) == 1}
+            if unknown and isinstance(raw, dict) and len(unknown) == error.error_count():
+                known = {name: value for name, value in cast("dict[str, object]", raw).items() if name not in unknown}
+                self._validated(key, adapter, known)
             return None
 
     def _add(self, key: str, value: str | None, reason: str, fix: str) -> None:

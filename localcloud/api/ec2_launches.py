@@ -10,6 +10,7 @@ Launch templates and spot are left to moto unchecked; the project uses neither.
 from __future__ import annotations
 
 import base64
+from fnmatch import fnmatchcase
 from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -68,6 +69,14 @@ class LaunchRules(ZoneRules):
                 # AWS deletes the interface that it made for the launch; moto would leave it.
                 instance.nics[0].delete_on_termination = True
         return reservation
+
+    def all_reservations(self, filters: Any = None) -> Any:
+        """AWS's filters take * and ?; moto compares an instance type to the letter."""
+        patterns = (filters or {}).get("instance-type")
+        if patterns:
+            matching = [name for name in INSTANCE_TYPES if any(fnmatchcase(name, pattern) for pattern in patterns)]
+            filters = {**filters, "instance-type": matching}
+        return super().all_reservations(filters=filters)
 
     def _refuse_foreign_groups(self, subnet: Any, group_ids: list[str]) -> None:
         for group_id in group_ids:

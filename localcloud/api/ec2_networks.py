@@ -81,7 +81,7 @@ class NetworkRules(ZoneRules):
         deleted = super().delete_vpc(vpc_id)
         for acl in [a for a in self.network_acls.values() if a.vpc_id == vpc_id]:
             self.network_acls.pop(acl.id)
-        # AWS forgets terminated instances within the hour; here they go with their VPC, so that a destroyed stack leaves no trace.
+        # AWS forgets terminated instances within the hour; here they go with their VPC: a destroyed stack leaves no trace.
         for key, reservation in list(self.reservations.items()):
             if all(instance.state == "terminated" and instance.vpc_id == vpc_id for instance in reservation.instances):
                 del self.reservations[key]

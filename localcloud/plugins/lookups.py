@@ -347,6 +347,31 @@ class Lookups:
             "resourceRecordSetCount": zone.get("ResourceRecordSetCount", 0),
         }
 
+    def get_records(self, arguments: Properties) -> Properties:
+        """Return a hosted zone's records, those whose name matches `nameRegex` if given; the routing fields that are used."""
+        zone_id, pattern = bare_zone_id(arguments["zoneId"]), re.compile(str(arguments.get("nameRegex") or ""))
+        pages = self.client(arguments, "route53").get_paginator("list_resource_record_sets").paginate(HostedZoneId=zone_id)
+        found = [each for page in pages for each in page["ResourceRecordSets"] if pattern.search(each["Name"].removesuffix("."))]
+        return {
+            "id": zone_id,
+            "resourceRecordSets": [
+                {
+                    "name": each["Name"].removesuffix("."),
+                    "type": each["Type"],
+                    "setIdentifier": each.get("SetIdentifier", ""),
+                    "region": each.get("Region", ""),
+                    "weight": each.get("Weight", 0),
+                    "geoproximityLocation": {
+                        "awsRegion": each["GeoProximityLocation"].get("AWSRegion", ""),
+                        "localZoneGroup": each["GeoProximityLocation"].get("LocalZoneGroup", ""),
+                    }
+                    if "GeoProximityLocation" in each
+                    else None,
+                }
+                for each in found
+            ],
+        }
+
 
 def functions(clients: Clients) -> dict[str, Function]:
     """Return the functions by token; each answer carries the Region and the arguments as well."""
@@ -377,7 +402,7 @@ def functions(clients: Clients) -> dict[str, Function]:
         ],
         "servicequotas": [lookups.get_service_quota],
         "ssm": [lookups.get_parameter],
-        "route53": [lookups.get_zone],
+        "route53": [lookups.get_zone, lookups.get_records],
     }
     tokens: dict[str, Function] = {}
     for module, members in modules.items():

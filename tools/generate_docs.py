@@ -1,0 +1,159 @@
+"""Writes what is documented about the stack config from the pydantic models: the editors' JSON Schema and README's table.
+
+Run it after a change to components/settings.py; `--check` (CI) writes nothing and ends with 1 where something is stale.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from components.settings import PROJECT, SECTIONS, Secrets, SiteSettings
+
+ROOT = Path(__file__).resolve().parents[1]
+SCHEMA_FILE = ROOT / "docs" / "stack-config.schema.json"
+README_FILE = ROOT / "README.md"
+_MARKED = re.compile(r"(<!-- config table -->\n).*?(<!-- /config table -->)", re.DOTALL)
+_COMMAND = ".venv/bin/python tools/generate_docs.py"
+
+JsonObject = dict[str, Any]
+
+
+def main(arguments: list[str]) -> int:
+    """Writes the files, or with `--check` tells which are stale; the exit status."""
+    wanted = {SCHEMA_FILE: schema_text()}
+    if README_FILE.exists():
+        wanted[README_FILE] = with_table(README_FILE.read_text(encoding="utf-8"))
+    stale = [path for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    for path in stale:
+        name = path.relative_to(ROOT)
+        if "--check" in arguments:
+            sys.stderr.write(f"{name} is not what components/settings.py says\n  -> {_COMMAND}\n")
+        else:
+            path.write_text(wanted[path], encoding="utf-8")
+            sys.stdout.write(f"wrote {name}\n")
+    return 1 if stale and "--check" in arguments else 0
+
+
+def schema_text() -> str:
+    """The JSON Schema of a stack file, Pulumi.ENV.yaml."""
+    definitions = _definitions()
+    section = {f"{PROJECT}:{key}": {"$ref": f"#/$defs/{model.__name__}"} for key, model in SECTIONS.items()}
+    secrets = {
+        f"{PROJECT}:{field.alias}": {"$ref": "#/$defs/Secret", "description": field.description}
+        for field in Secrets.model_fields.values()
+    }
+    schema: JsonObject = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"Stack file of {PROJECT}",
+        "description": f"Made by tools/generate_docs.py. Rules between fields are the program's: `pulumi preview` lists all problems.",
+        "type": "object",
+        "properties": {
+            "config": {
+                "type": "object",
+                "properties": {
+                    f"{PROJECT}:sites": {
+                        "description": "The edge inference sites, one for each zone.",
+                        "type": "array",
+                        "minItems": 1,
+                        "items": {"$ref": "#/$defs/SiteSettings"},
+                    },
+                    **section,
+                    f"{PROJECT}:tags": {
+                        "description": "Additional tags of every resource.",
+                        "type": "object",
+                        "additionalProperties": {"type": "string"},
+                    },
+                    **secrets,
+                },
+                "patternProperties": {f"^(?!{PROJECT}:)": {}},
+                "additionalProperties": False,
+            }
+        },
+        "$defs": {
+            **definitions,
+            "Secret": {
+                "type": "object",
+                "required": ["secure"],
+                "properties": {"secure": {"type": "string"}},
+                "additionalProperties": False,
+            },
+        },
+    }
+    return json.dumps(schema, indent=2) + "\n"
+
+
+def table() -> str:
+    """The Markdown table of every key of the stack config."""
+    lines = ["| Key | Type, default | Meaning |", "| --- | --- | --- |"]
+    lines += [f"| `{key}` | {kind} | {meaning} |" for key, kind, meaning in _rows()]
+    return "\n".join(lines) + "\n"
+
+
+def with_table(readme: str) -> str:
+    """README with the table between its markers; as it is where it has none."""
+    return _MARKED.sub(lambda markers: f"{markers[1]}{table()}{markers[2]}", readme)
+
+
+def _rows() -> Iterator[tuple[str, str, str]]:
+    """Key, type with default, and meaning of every field."""
+    definitions = _definitions()
+    for key, model in {"sites[]": SiteSettings, **SECTIONS}.items():
+        for name, described in definitions[model.__name__]["properties"].items():
+            is_required = name in definitions[model.__name__].get("required", [])
+            yield f"{key}.{name}", _in_table(f"{_kind(described)}, {_default(described, is_required=is_required)}"), _meaning(described)
+    yield "tags", "map of texts, none", "Additional tags of every resource."
+    for field in Secrets.model_fields.values():
+        need = "required" if field.is_required() else "unset"
+        yield str(field.alias), f"secret, {need}", _in_table(str(field.description))
+
+
+def _definitions() -> dict[str, JsonObject]:
+    """The models' own JSON Schemas by name, without pydantic's titles, which only repeat the keys."""
+    models: list[tuple[type[BaseModel], Any]] = [(model, "validation") for model in (SiteSettings, *SECTIONS.values())]
+    _, schema = models_json_schema(models, by_alias=True)
+    definitions: dict[str, JsonObject] = schema["$defs"]
+    for definition in definitions.values():
+        definition.pop("title")
+        for described in definition["properties"].values():
+            described.pop("title", None)
+    return definitions
+
+
+def _kind(described: Mapping[str, Any]) -> str:
+    """A field's type in words."""
+    for alternative in described.get("anyOf", []):
+        if alternative != {"type": "null"}:
+            return _kind(alternative)
+    if "enum" in described:
+        return " | ".join(f"`{value}`" for value in described["enum"])
+    kind = described["type"]
+    if kind == "array":
+        return f"list of {_kind(described['items'])}s"
+    if kind == "integer" and "minimum" in described and "maximum" in described:
+        return f"{described['minimum']} to {described['maximum']}"
+    return {"string": "text", "boolean": "true or false", "integer": "number", "object": "map of texts"}[kind]
+
+
+def _default(described: Mapping[str, Any], *, is_required: bool) -> str:
+    if is_required:
+        return "required"
+    default = described.get("default")
+    return "none" if default in ([], {}) else "unset" if default is None else f"`{json.dumps(default).strip(chr(34))}`"
+
+
+def _meaning(described: Mapping[str, Any]) -> str:
+    return _in_table(str(described["description"]))
+
+
+def _in_table(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
