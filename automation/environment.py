@@ -5,8 +5,10 @@ process of its own, and a thread is enough to wait for it.
 """
 
 import os
+import re
 import subprocess
 import time
+import warnings
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -81,7 +83,12 @@ class Environment:
         fails does not keep the others from being finished.
         """
         stack = self._open(may_start=True)
-        return self._run("up", lambda errors: stack.up(continue_on_error=True, on_event=errors.then(on_event)))
+
+        def run(errors: ErrorCollector) -> automation.UpResult:
+            self._forget_pending(stack)
+            return stack.up(continue_on_error=True, on_event=errors.then(on_event))
+
+        return self._run("up", run)
 
     def preview(self, on_event: OnEvent | None = None) -> Changes:
         """What `up` would change; changes nothing."""
@@ -94,9 +101,14 @@ class Environment:
         return self._run("refresh", lambda errors: stack.refresh(on_event=errors.then(on_event)))
 
     def destroy(self, on_event: OnEvent | None = None) -> Changes:
-        """Removes everything that the environment deployed, then its stack's history on the local cloud."""
+        """Removes everything that the environment deployed; on the local cloud also the stack itself."""
         stack = self._open(may_start=False)
-        return self._run("destroy", lambda errors: stack.destroy(on_event=errors.then(on_event)))
+        changes = self._run("destroy", lambda errors: stack.destroy(on_event=errors.then(on_event)))
+        if self.on_local_cloud:
+            with _engine_trouble("removing the stack"):
+                # Forced: a create that was killed half-way stays in the state until then.
+                stack.workspace.remove_stack(self.name, force=True)
+        return changes
 
     def outputs(self) -> dict[str, Any]:
         """The outputs of what is deployed, None for what a failed site does not have; NothingDeployedError where nothing is."""
@@ -120,7 +132,7 @@ class Environment:
 
     def shell_variables(self) -> dict[str, str]:
         """What a shell needs so that plain `pulumi` acts on this environment on the local cloud."""
-        cloud = local.require_cloud(self._directory)
+        cloud = local.require_cloud(self._directory, self._up_command())
         stack = self._open(may_start=False, may_create=True)
         path = f"{self._engine().parent}:{PROJECT_ROOT / '.venv' / 'bin'}:$PATH"
         return {
@@ -133,14 +145,20 @@ class Environment:
     def _run(self, operation: str, run: Callable[[ErrorCollector], _EngineResult]) -> Changes:
         errors, started = ErrorCollector(), time.monotonic()
         try:
-            result = run(errors)
+            with warnings.catch_warnings():
+                # A killed engine makes the SDK warn of its broken event stream.
+                warnings.filterwarnings("ignore", "Error in event stream")
+                result = run(errors)
         except engine_errors.ConcurrentUpdateError as error:
             raise EnvironmentBusyError(
-                f"another run is at work on '{self.name}'\n  -> wait for it; if it was killed: pulumi cancel, then run this again"
+                f"another run is at work on '{self.name}'\n"
+                f"  -> wait for it; if it was killed: {self._cancel_command()}, then run this again"
             ) from error
         except engine_errors.CommandError as error:
             texts = errors.texts or _last_words(str(error))
-            if errors.changed:
+            if re.search(r"code: -\d+", str(error)):
+                texts = [f"the engine was killed\n  -> {self._cancel_command()}, then run this again"]
+            elif errors.changed:
                 texts.append("What was finished stays. Mend the cause, then run the same command again.")
             raise DeploymentFailedError(operation, texts) from error
         if isinstance(result, automation.PreviewResult):
@@ -160,7 +178,11 @@ class Environment:
         engine = automation.PulumiCommand(str(self._engine().parent.parent))
         if not self.on_local_cloud:
             return self._select(PROJECT_ROOT, engine, {"PULUMI_SKIP_UPDATE_CHECK": "true"}, may_create=may_create)
-        cloud = local.start_cloud(self._directory, self._say) if may_start else local.require_cloud(self._directory)
+        cloud = (
+            local.start_cloud(self._directory, self._say)
+            if may_start
+            else local.require_cloud(self._directory, self._up_command())
+        )
         local.install_plugins(self._directory)
         prepared = local.prepare_stack(self._config_file, self._directory, cloud)
         self.stand_ins = prepared.stand_ins
@@ -184,9 +206,28 @@ class Environment:
             raise self._nothing_deployed() from error
 
     def _nothing_deployed(self) -> NothingDeployedError:
-        flag = " --local" if self.on_local_cloud and self.name != "local" else ""
         where = "on the local cloud" if self.on_local_cloud else "on AWS"
-        return NothingDeployedError(f"'{self.name}' is not deployed {where}\n  -> edge up {self.name}{flag}")
+        return NothingDeployedError(f"'{self.name}' is not deployed {where}\n  -> {self._up_command()}")
+
+    def _up_command(self) -> str:
+        return f"edge up {self.name}" + (" --local" if self.on_local_cloud and self.name != "local" else "")
+
+    def _cancel_command(self) -> str:
+        variables = f'eval "$(edge env local --stack {self.name})" && ' if self.on_local_cloud else ""
+        return f"{variables}pulumi cancel --yes --stack {self.name}"
+
+    def _forget_pending(self, stack: automation.Stack) -> None:
+        """Takes creates that were killed half-way out of the state, and says so: AWS may have made them all the same."""
+        deployment = cast("dict[str, Any]", stack.export_stack().deployment or {})
+        pending = cast("list[dict[str, Any]]", deployment.get("pending_operations") or [])
+        if not pending:
+            return
+        names = ", ".join(str(each["resource"]["urn"]).rpartition("::")[2] for each in pending)
+        self._say(
+            f"An earlier run was killed while it made {names}. If AWS made it all the same, it is not in the state: look for "
+            f"resources tagged edge-inference:stack={self.name}."
+        )
+        stack.refresh(clear_pending_creates=True)
 
     def _engine(self) -> Path:
         """The engine's executable, `.../bin/pulumi`."""

@@ -6,14 +6,14 @@ that both live and die with the cloud's world.
 
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
 
-from automation.errors import CloudNotRunningError
+from automation.errors import CloudNotRunningError, UsageError
 from automation.keys import new_deployer_key, new_host_key_secret
 from automation.paths import PROJECT_ROOT
 from localcloud import client
@@ -50,13 +50,13 @@ def start_cloud(directory: Path, say: Callable[[str], None]) -> client.CloudStat
     return started
 
 
-def require_cloud(directory: Path) -> client.CloudStatus:
-    """The running local cloud; CloudNotRunningError where there is none."""
+def require_cloud(directory: Path, up_command: str) -> client.CloudStatus:
+    """The running local cloud; CloudNotRunningError, with the command that starts it and deploys, where there is none."""
     running = client.status(directory)
     if running is None:
         raise CloudNotRunningError(
             "the local cloud is not running, and with it went what was deployed there\n"
-            "  -> edge up local   # starts it and deploys"
+            f"  -> {up_command}   # starts it and deploys"
         )
     return running
 
@@ -90,19 +90,20 @@ def prepare_stack(config_file: Path, directory: Path, cloud: client.CloudStatus)
     folder = directory / "world" / "projects" / name
     folder.mkdir(parents=True, exist_ok=True)
     _write_project(folder)
-    tracked = cast("dict[str, Any]", yaml.safe_load(config_file.read_text(encoding="utf-8")) or {})
-    config = {key: value for key, value in cast("dict[str, Any]", tracked.get("config") or {}).items() if not _is_secret(value)}
-    stand_ins = _fill_in(config, name)
-    routing = cast("dict[str, str]", config[f"{_PROJECT}:routing"])
-    if hosted_zone := routing.get("hostedZone"):
+    config = {key: value for key, value in _tracked_config(config_file).items() if not _is_secret(value)}
+    stand_ins = [*_access_stand_ins(config), *_routing_stand_ins(config, name)]
+    routing = _map(config[f"{_PROJECT}:routing"]) or {}
+    if isinstance(hosted_zone := routing.get("hostedZone"), str):
         cloud.request("PUT", "hosted-zones", {"name": hosted_zone})
     target = folder / f"Pulumi.{name}.yaml"
     previous = cast("dict[str, Any]", yaml.safe_load(target.read_text(encoding="utf-8")) if target.exists() else {})
     kept = {key: value for key, value in cast("dict[str, Any]", previous.get("config") or {}).items() if _is_secret(value)}
     content = {**{key: previous[key] for key in ("encryptionsalt",) if key in previous}, "config": {**config, **kept}}
     target.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-    missing = {key: make for key, make in _SECRETS.items() if key not in kept}
-    return LocalStack(folder, tuple(stand_ins), {key: make() for key, make in missing.items()})
+    # A secret that stands in clear stays: the program refuses it.
+    missing = {key: make() for key, make in _SECRETS.items() if key not in kept and key not in config}
+    stand_ins.append("sshPrivateKey, hostKeySecret, huggingFaceToken: made up for this local cloud")
+    return LocalStack(folder, tuple(stand_ins), missing)
 
 
 _SECRETS: dict[str, Callable[[], str]] = {
@@ -113,22 +114,40 @@ _SECRETS: dict[str, Callable[[], str]] = {
 """Never the real ones: nothing of theirs is needed on the local cloud."""
 
 
-def _fill_in(config: dict[str, Any], name: str) -> list[str]:
-    """Stand-ins for what a tracked file leaves to its owner, and for addresses, which the local cloud cannot have."""
-    said: list[str] = []
-    access = dict(cast("dict[str, Any]", config.get(f"{_PROJECT}:access") or {}))
+def _tracked_config(config_file: Path) -> dict[str, Any]:
+    try:
+        content: object = yaml.safe_load(config_file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise UsageError(f"{config_file.name} is no YAML: {' '.join(str(error).split())}") from error
+    whole = _map({} if content is None else content)
+    config = None if whole is None else _map(whole.get("config") or {})
+    if config is None:
+        raise UsageError(f"{config_file.name} is no stack file: it needs a map `config:`, as in Pulumi.local.yaml")
+    return config
+
+
+def _access_stand_ins(config: dict[str, Any]) -> Iterator[str]:
+    """Adds this machine's own address to the given ones, which cannot reach the local cloud; what is malformed stays as it is."""
+    access = _map(config.setdefault(f"{_PROJECT}:access", {}))
+    if access is None:
+        return
     for key in ("clientCidrs", "sshCidrs"):
-        networks = cast("list[str]", access.get(key) or [])
-        if not networks or not all(network.startswith("127.") for network in networks):
-            access[key] = [_LOOPBACK]
-            said.append(f"access.{key}: {_LOOPBACK}")
-    config[f"{_PROJECT}:access"] = access
-    routing = dict(cast("dict[str, Any]", config.get(f"{_PROJECT}:routing") or {}))
-    if routing.get("policy") != "none" and not (routing.get("domain") and routing.get("hostedZone")):
+        networks: object = access.setdefault(key, [])
+        if isinstance(networks, list) and not any(str(each).startswith("127.") for each in cast("list[object]", networks)):
+            access[key] = [*cast("list[object]", networks), _LOOPBACK]
+            yield f"access.{key}: {_LOOPBACK}"
+
+
+def _routing_stand_ins(config: dict[str, Any], name: str) -> Iterator[str]:
+    """A domain where the file leaves it to its owner."""
+    routing = _map(config.setdefault(f"{_PROJECT}:routing", {}))
+    if routing is not None and not {"domain", "hostedZone"} & routing.keys() and routing.get("policy") != "none":
         routing |= {"domain": f"{name}.{_HOSTED_ZONE}", "hostedZone": _HOSTED_ZONE}
-        said.append(f"routing.domain: {routing['domain']}")
-    config[f"{_PROJECT}:routing"] = routing
-    return [*said, "sshPrivateKey, hostKeySecret, huggingFaceToken: made up for this local cloud"]
+        yield f"routing.domain: {name}.{_HOSTED_ZONE}"
+
+
+def _map(value: object) -> dict[str, Any] | None:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else None
 
 
 def _is_secret(value: object) -> bool:

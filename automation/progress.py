@@ -92,6 +92,8 @@ class ProgressLines:
             self._begin(event.resource_pre_event.metadata)
         elif event.res_outputs_event:
             self._end(event.res_outputs_event.metadata)
+        elif event.res_op_failed_event:
+            self._end(event.res_op_failed_event.metadata, failed=True)
         elif event.diagnostic_event:
             diagnostic = event.diagnostic_event
             text = diagnostic.message.rstrip()
@@ -108,10 +110,10 @@ class ProgressLines:
         if self._is_preview and _is_shown(step):
             self.say(f"  {step.op.value:<8} {_name(step.urn)}  {_kind(step.type)}{_changed(step)}")
 
-    def _end(self, step: "StepEventMetadata") -> None:
+    def _end(self, step: "StepEventMetadata", *, failed: bool = False) -> None:
         seconds = time.monotonic() - self._started.pop(step.urn, time.monotonic())
         if not self._is_preview and _is_shown(step):
-            self.say(f"  {_DONE[step.op]:<8} {_name(step.urn)}  {_kind(step.type)}  {seconds:.1f} s")
+            self.say(f"  {'failed' if failed else _DONE[step.op]:<8} {_name(step.urn)}  {_kind(step.type)}  {seconds:.1f} s")
 
     def _notice_silence(self) -> None:
         while not self._over.wait(0.5):

@@ -11,7 +11,7 @@ import pulumi_aws as aws
 
 from components.dns_plan import Replica
 from components.preflight import HEALTH_CHECKERS_WEIGHT, AwsFacts, InstanceTypeFacts, RegionFacts, ZoneFacts
-from components.settings import Settings, SiteSettings, Validated
+from components.settings import HostSettings, SiteSettings, Validated
 from components.tags import REPLICA_TAG, STACK_TAG
 
 _AMI_PARAMETER = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-amazon-linux-2023/latest/ami-id"
@@ -26,29 +26,21 @@ class AwsSilentError(Exception):
     """AWS answers nothing at all: no credentials, no network, no local cloud."""
 
 
-def ask_aws(validated: Validated, stack: str) -> AwsFacts:
-    """All that AWS can say about a config; AwsSilentError where it says nothing.
-
-    `stack` tells which running instances are this stack's own.
-    """
+def ask_aws(validated: Validated) -> AwsFacts:
+    """All that AWS can say about a config; AwsSilentError where it says nothing."""
     try:
         aws.get_caller_identity()
     except Exception as error:
         raise AwsSilentError(str(error)) from error
-    by_region: dict[str, list[SiteSettings]] = {}
-    for site in validated.sites.values():
-        by_region.setdefault(site.parsed_zone.region, []).append(site)
-    regions = {region: _ask_region(region, sites, stack, validated.settings) for region, sites in by_region.items()}
-    settings = validated.settings
-    if settings is None or not settings.is_routed:
+    regions = {region: _ask_region(region, sites, validated) for region, sites in validated.regions.items()}
+    routing = validated.routing
+    if routing is None or not routing.is_on:
         return AwsFacts(regions)
     try:
-        zone = aws.route53.get_zone(name=settings.routing.hosted_zone, private_zone=False)
+        zone = aws.route53.get_zone(name=routing.hosted_zone, private_zone=False)
     except Exception as error:
         return AwsFacts(regions, hosted_zone_trouble=str(error).splitlines()[-1])
-    return AwsFacts(
-        regions, hosted_zone_id=zone.zone_id, live_policies=_live_policies(zone.zone_id, str(settings.routing.domain))
-    )
+    return AwsFacts(regions, hosted_zone_id=zone.zone_id, live_policies=_live_policies(zone.zone_id, str(routing.domain)))
 
 
 def planned_replicas(sites: Sequence[SiteSettings]) -> list[Replica]:
@@ -56,7 +48,7 @@ def planned_replicas(sites: Sequence[SiteSettings]) -> list[Replica]:
     return [Replica(site.parsed_zone, number) for site in sites for number in range(1, site.replicas + 1)]
 
 
-def _ask_region(region: str, sites: list[SiteSettings], stack: str, settings: Settings | None) -> RegionFacts:
+def _ask_region(region: str, sites: list[SiteSettings], validated: Validated) -> RegionFacts:
     known = _answer(lambda: aws.get_availability_zones(all_availability_zones=True, region=region))
     if known is None:
         # No such Region, or one that the account has not enabled: then none of its zones exists for it.
@@ -64,12 +56,12 @@ def _ask_region(region: str, sites: list[SiteSettings], stack: str, settings: Se
     names = known.names
     types = {site.instance_type: _type_facts(site.instance_type, region) for site in sites}
     own = [
-        aws.ec2.GetInstancesFilterArgs(name=f"tag:{STACK_TAG}", values=[stack]),
+        aws.ec2.GetInstancesFilterArgs(name=f"tag:{STACK_TAG}", values=[validated.stack]),
         aws.ec2.GetInstancesFilterArgs(name=f"tag:{REPLICA_TAG}", values=[replica.key for replica in planned_replicas(sites)]),
     ]
     checkers = (
         _answer(lambda: aws.ec2.get_managed_prefix_list(name=f"com.amazonaws.{region}.route53-healthchecks", region=region))
-        if settings is None or settings.is_routed
+        if validated.routing is None or validated.routing.is_on
         else None
     )
     return RegionFacts(
@@ -84,7 +76,7 @@ def _ask_region(region: str, sites: list[SiteSettings], stack: str, settings: Se
         rules_per_group=_quota("vpc", "L-0EA8095F", region),
         health_checkers=checkers.id if checkers else None,
         health_checkers_weight=(checkers.max_entries or HEALTH_CHECKERS_WEIGHT) if checkers else 0,
-        ami=_ami(region, settings),
+        ami=_ami(region, validated.host),
     )
 
 
@@ -165,8 +157,8 @@ def _live_policies(zone_id: str, domain: str) -> frozenset[str]:
     return frozenset(policies)
 
 
-def _ami(region: str, settings: Settings | None) -> str | None:
-    pinned = settings.host.amis.get(region) if settings else None
+def _ami(region: str, host: HostSettings | None) -> str | None:
+    pinned = host.amis.get(region) if host else None
     if pinned:
         by_id = [aws.ec2.GetAmiFilterArgs(name="image-id", values=[pinned])]
         return pinned if _answer(lambda: aws.ec2.get_ami(filters=by_id, region=region)) else None

@@ -9,7 +9,16 @@ from dataclasses import dataclass, field
 
 from components.models import ModelFacts, fit_problem
 from components.problems import Problem
-from components.settings import PROJECT, Settings, SiteSettings, Validated
+from components.settings import (
+    PROJECT,
+    AccessSettings,
+    HostSettings,
+    RoutingSettings,
+    ServerSettings,
+    Settings,
+    SiteSettings,
+    Validated,
+)
 
 DEFAULT_RULES_PER_GROUP = 60
 """Inbound rules of a security group where the account's quota L-0EA8095F is not known."""
@@ -79,46 +88,24 @@ class AwsFacts:
 
 
 def judge(validated: Validated, facts: AwsFacts, model: ModelFacts) -> list[Problem]:
-    """Everything that AWS would refuse of this config, and the model that does not fit; judged also when the config has
-    other problems, for its well-formed sites.
+    """Everything that AWS would refuse of this config, and the model that does not fit; of a config with other problems, as
+    far as its parts are well-formed.
     """
     problems = [
         problem
         for index, site in validated.sites.items()
         for problem in _site_problems(index, site, facts.regions[site.parsed_zone.region])
     ]
-    settings = validated.settings
-    if settings is None:
-        return problems
-    for region, sites in settings.regions.items():
-        problems += _quota_problems(region, sites, facts.regions[region])
-        problems += _rule_problems(settings, region, facts.regions[region])
-        if facts.regions[region].ami is None:
-            pinned = settings.host.amis.get(region)
-            problems.append(
-                Problem(
-                    f"{PROJECT}:host.amis.{region}",
-                    f'"{pinned}"' if pinned else None,
-                    f"AWS knows no {'such AMI' if pinned else 'Deep Learning AMI under its public parameter'} in this Region",
-                    f"pulumi config set --path edge-inference:host.amis.{region} ami-...",
-                )
-            )
-    fits = (
-        fit_problem(settings.server, model, site.instance_type, type_facts.gpu_mib)
-        for site in {site.instance_type: site for site in settings.sites}.values()
-        if (type_facts := facts.regions[site.parsed_zone.region].types.get(site.instance_type)) and type_facts.gpus
-    )
-    problems += [problem for problem in fits if problem]
-    if settings.is_routed and facts.hosted_zone_id is None:
-        problems.append(
-            Problem(
-                f"{PROJECT}:routing.hostedZone",
-                f'"{settings.routing.hosted_zone}"',
-                f"no public hosted zone of this name in the account: {facts.hosted_zone_trouble}",
-                f"aws route53 create-hosted-zone --name {settings.routing.hosted_zone} --caller-reference $(date +%s)",
-            )
-        )
-    problems += _policy_problems(settings, facts.live_policies)
+    for region, sites in validated.regions.items():
+        region_facts = facts.regions[region]
+        problems += _quota_problems(region, sites, region_facts)
+        problems += _ami_problems(validated.host, region, region_facts)
+        if validated.access and validated.routing:
+            problems += _rule_problems(validated.access, validated.routing, region, region_facts)
+    if validated.server:
+        problems += _fit_problems(validated, validated.server, facts, model)
+    if validated.routing and validated.routing.is_on:
+        problems += _name_problems(validated.routing, validated.stack, facts)
     return problems
 
 
@@ -222,11 +209,37 @@ def _quota_problem(  # noqa: PLR0913, PLR0917 - the parts of one sentence
     )
 
 
-def _policy_problems(settings: Settings, live: frozenset[str]) -> Iterator[Problem]:
-    """A name keeps its routing policy while it has records: Route 53 refuses another (InvalidChangeBatch)."""
-    routing, stack = settings.routing, settings.stack
-    others = sorted(live - {routing.policy})
-    if routing.policy == "none" or not others:
+def _ami_problems(host: HostSettings | None, region: str, facts: RegionFacts) -> Iterator[Problem]:
+    if facts.ami is not None or not facts.zones:
+        return
+    pinned = host.amis.get(region) if host else None
+    yield Problem(
+        f"{PROJECT}:host.amis.{region}",
+        f'"{pinned}"' if pinned else None,
+        f"AWS knows no {'such AMI' if pinned else 'Deep Learning AMI under its public parameter'} in this Region",
+        f"pulumi config set --path edge-inference:host.amis.{region} ami-...",
+    )
+
+
+def _fit_problems(validated: Validated, server: ServerSettings, facts: AwsFacts, model: ModelFacts) -> Iterator[Problem]:
+    for site in {site.instance_type: site for site in validated.sites.values()}.values():
+        known = facts.regions[site.parsed_zone.region].types.get(site.instance_type)
+        problem = fit_problem(server, model, site.instance_type, known.gpu_mib) if known and known.gpus else None
+        if problem:
+            yield problem
+
+
+def _name_problems(routing: RoutingSettings, stack: str, facts: AwsFacts) -> Iterator[Problem]:
+    """The hosted zone is there; and a name keeps its routing policy while it has records (else InvalidChangeBatch)."""
+    if facts.hosted_zone_id is None:
+        yield Problem(
+            f"{PROJECT}:routing.hostedZone",
+            f'"{routing.hosted_zone}"',
+            f"no public hosted zone of this name in the account: {facts.hosted_zone_trouble}",
+            f"aws route53 create-hosted-zone --name {routing.hosted_zone} --caller-reference $(date +%s)",
+        )
+    others = sorted(facts.live_policies - {routing.policy})
+    if not others:
         return
     if "other" in others:
         reason = "has records that are not of this program; Route 53 refuses to mix them with its own"
@@ -243,17 +256,17 @@ def _policy_problems(settings: Settings, live: frozenset[str]) -> Iterator[Probl
     yield Problem(f"{PROJECT}:routing.policy", f'"{routing.policy}"', f"{routing.domain} {reason}", fix)
 
 
-def _rule_problems(settings: Settings, region: str, facts: RegionFacts) -> Iterator[Problem]:
-    checkers = facts.health_checkers_weight if settings.is_routed else 0
-    if settings.is_routed and facts.health_checkers is None:
+def _rule_problems(access: AccessSettings, routing: RoutingSettings, region: str, facts: RegionFacts) -> Iterator[Problem]:
+    checkers = facts.health_checkers_weight if routing.is_on else 0
+    if routing.is_on and facts.health_checkers is None and facts.zones:
         yield Problem(
             f"{PROJECT}:routing.policy",
-            f'"{settings.routing.policy}"',
+            f'"{routing.policy}"',
             f"AWS shows no prefix list com.amazonaws.{region}.route53-healthchecks; Route 53 could not check the sites",
             "pulumi config set --path edge-inference:routing.policy none",
         )
     quota = facts.rules_per_group or DEFAULT_RULES_PER_GROUP
-    clients, ssh = len(settings.access.client_cidrs), len(settings.access.ssh_cidrs)
+    clients, ssh = len(access.client_cidrs), len(access.ssh_cidrs)
     if clients + ssh + checkers > quota:
         yield Problem(
             f"{PROJECT}:access.clientCidrs",

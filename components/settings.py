@@ -7,7 +7,7 @@ knows of a model by models.py. Leaves out reading the engine: `stack_config.py` 
 import difflib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network
 from typing import Annotated, Any, Literal, TypeVar, cast
@@ -213,6 +213,11 @@ class RoutingSettings(_Section):
     health_failure_threshold: int = Field(default=3, ge=1, le=10)
     """Failed checks in a row after which a replica counts as unhealthy."""
 
+    @property
+    def is_on(self) -> bool:
+        """Whether users find the sites by a DNS name."""
+        return self.policy != "none"
+
     @model_validator(mode="after")
     def _named(self) -> "RoutingSettings":
         if self.policy == "none":
@@ -285,15 +290,19 @@ class Settings:
     @property
     def regions(self) -> dict[str, list[SiteSettings]]:
         """The sites of every parent Region, in the order of the config."""
-        by_region: dict[str, list[SiteSettings]] = {}
-        for site in self.sites:
-            by_region.setdefault(site.parsed_zone.region, []).append(site)
-        return by_region
+        return _by_region(self.sites)
 
     @property
     def is_routed(self) -> bool:
         """Whether users find the sites by a DNS name."""
-        return self.routing.policy != "none"
+        return self.routing.is_on
+
+
+def _by_region(sites: Iterable[SiteSettings]) -> dict[str, list[SiteSettings]]:
+    by_region: dict[str, list[SiteSettings]] = {}
+    for site in sites:
+        by_region.setdefault(site.parsed_zone.region, []).append(site)
+    return by_region
 
 
 @dataclass(frozen=True)
@@ -311,14 +320,26 @@ class Validated:
 
     settings: Settings | None
     problems: tuple[Problem, ...]
+    stack: str
     sites: Mapping[int, SiteSettings]
-    """The well-formed sites by their place in the config, for AWS to judge also when something else is wrong."""
+    """The well-formed sites by their place in the config. They and the sections below, where those are well-formed, are judged
+    by AWS and the Hub also when something else is wrong."""
+    server: ServerSettings | None
+    access: AccessSettings | None
+    routing: RoutingSettings | None
+    host: HostSettings | None
+    hugging_face_token: SecretStr | None
 
     def require(self, stack: str) -> Settings:
         """The settings; ConfigurationError with all problems where there are any."""
         if self.settings is None:
             raise ConfigurationError(stack, self.problems)
         return self.settings
+
+    @property
+    def regions(self) -> dict[str, list[SiteSettings]]:
+        """The well-formed sites of every parent Region, in the order of the config."""
+        return _by_region(self.sites.values())
 
 
 SECTIONS: Mapping[str, type[_Section]] = {
@@ -375,7 +396,17 @@ def validate(config: StackConfig) -> Validated:
             secrets=cast("Secrets", secrets),
             **cast("dict[str, Any]", sections),
         )
-    return Validated(settings, tuple(problems), sites)
+    return Validated(
+        settings,
+        tuple(problems),
+        config.stack,
+        sites,
+        server=cast("ServerSettings | None", sections["server"]),
+        access=cast("AccessSettings | None", sections["access"]),
+        routing=cast("RoutingSettings | None", sections["routing"]),
+        host=cast("HostSettings | None", sections["host"]),
+        hugging_face_token=reader.hugging_face_token(),
+    )
 
 
 class _Reader:
@@ -417,6 +448,12 @@ class _Reader:
                 continue
             sites[index] = site
         return sites
+
+    def hugging_face_token(self) -> SecretStr | None:
+        """The token, unless it stands in clear."""
+        key = f"{PROJECT}:huggingFaceToken"
+        value = self._config.values.get(key)
+        return SecretStr(value) if value and key in self._config.secret_keys else None
 
     def secrets(self) -> Secrets | None:
         given: dict[str, str] = {}

@@ -13,7 +13,7 @@ from components.aws_facts import AwsSilentError, ask_aws
 from components.models import HubAnswer, ModelFacts, ask_hub, known_facts, model_problems, unknowns
 from components.preflight import AwsFacts, judge, warnings
 from components.problems import ConfigurationError
-from components.settings import PROJECT, Settings, StackConfig, Validated, validate
+from components.settings import PROJECT, ServerSettings, Settings, StackConfig, Validated, validate
 
 _MESSAGE_WAS_SHOWN = 32
 """The exit status by which a program tells Pulumi's language host that the person has been told (its exec script)."""
@@ -39,7 +39,7 @@ def checked_config() -> CheckedConfig:
         )
     )
     try:
-        return _check(validated, stack)
+        return _check(validated)
     except ConfigurationError as error:
         _end(str(error))
     except AwsSilentError as error:
@@ -57,28 +57,25 @@ def _end(message: str) -> NoReturn:
     sys.exit(_MESSAGE_WAS_SHOWN)
 
 
-def _check(validated: Validated, stack: str) -> CheckedConfig:
-    facts = ask_aws(validated, stack)
-    settings = validated.settings
-    if settings is None:
-        model = ModelFacts(None, None, None, "")
-        raise ConfigurationError(stack, [*validated.problems, *judge(validated, facts, model)])
-    token = settings.secrets.hugging_face_token
-    hub = _hub(settings, token.get_secret_value() if token else None)
-    model = known_facts(settings.server, hub)
-    problems = [
-        *model_problems(settings.server, model, has_token=token is not None),
-        *judge(validated, facts, model),
-    ]
+def _check(validated: Validated) -> CheckedConfig:
+    facts = ask_aws(validated)
+    server, token = validated.server, validated.hugging_face_token
+    problems = list(validated.problems)
+    hub, model = HubAnswer(None, "not asked"), ModelFacts(None, None, None, "")
+    if server:
+        hub = _hub(server, token.get_secret_value() if token else None)
+        model = known_facts(server, hub)
+        problems += model_problems(server, model, has_token=token is not None)
+    problems += judge(validated, facts, model)
     if problems:
-        raise ConfigurationError(stack, problems)
+        raise ConfigurationError(validated.stack, problems)
+    settings = validated.require(validated.stack)
     for warning in (*warnings(settings, facts), *unknowns(settings.server, model, hub)):
         pulumi.log.warn(warning)
     return CheckedConfig(settings, facts, model)
 
 
-def _hub(settings: Settings, token: str | None) -> HubAnswer:
-    server = settings.server
+def _hub(server: ServerSettings, token: str | None) -> HubAnswer:
     if server.model_parameters is not None and server.model_gated is not None:
         return HubAnswer(None, f"{PROJECT}:server settles it")
     hub = ask_hub(server.model, token)
