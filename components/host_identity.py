@@ -87,7 +87,6 @@ def user_data(key: HostKey) -> str:
     """
     return f"""#cloud-config
 ssh_deletekeys: true
-ssh_genkeytypes: []
 ssh_keys:
   ed25519_private: |
 {indent(key.private, "    ").rstrip()}
@@ -100,6 +99,7 @@ write_files:
     content: |
       HostKey /etc/ssh/ssh_host_ed25519_key
       PasswordAuthentication no
+      KbdInteractiveAuthentication no
       PermitRootLogin no
 runcmd:
   - [sh, -c, "systemctl try-restart sshd || systemctl try-restart ssh"]

@@ -51,7 +51,7 @@ def schema_text() -> str:
     schema: JsonObject = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"Stack file of {PROJECT}",
-        "description": f"Made by tools/generate_docs.py. Rules between fields are the program's: `pulumi preview` lists all problems.",
+        "description": "Made by tools/generate_docs.py. Rules between fields are the program's: `pulumi preview` tells.",
         "type": "object",
         "properties": {
             "config": {
@@ -106,7 +106,11 @@ def _rows() -> Iterator[tuple[str, str, str]]:
     for key, model in {"sites[]": SiteSettings, **SECTIONS}.items():
         for name, described in definitions[model.__name__]["properties"].items():
             is_required = name in definitions[model.__name__].get("required", [])
-            yield f"{key}.{name}", _in_table(f"{_kind(described)}, {_default(described, is_required=is_required)}"), _meaning(described)
+            yield (
+                f"{key}.{name}",
+                _in_table(f"{_kind(described)}, {_default(described, is_required=is_required)}"),
+                _meaning(described),
+            )
     yield "tags", "map of texts, none", "Additional tags of every resource."
     for field in Secrets.model_fields.values():
         need = "required" if field.is_required() else "unset"

@@ -8,8 +8,13 @@ image=$1 model=$2 revision=$3 budget=$4
 IFS= read -r token || true
 directory="$MODELS/${model//\//--}@${revision//\//--}"
 token_file="$EDGE_HOME/secrets/hugging-face-token"
-trap 'rm -f "$token_file"' EXIT
-rm -f "$token_file"
+# Whatever ends this step: neither the token nor a container that has it stays behind.
+clean_up() {
+  rm -f "$token_file"
+  docker rm -f edge-inference-weights >/dev/null 2>&1 || true
+}
+trap clean_up EXIT
+clean_up
 
 if [ -e "$directory/.complete" ]; then
   say "$model at $revision is here already"
@@ -20,9 +25,8 @@ chmod 700 "$(dirname "$token_file")"
 (umask 077 && printf '%s' "$token" >"$token_file")
 unset token
 
-docker rm -f edge-inference-weights >/dev/null 2>&1 || true
 started=$SECONDS
-within "$budget" "fetching $model" docker run --rm --name edge-inference-weights \
+within "$budget" "fetching $model" docker run --rm --init --name edge-inference-weights \
   -v "$directory:/model" -v "$EDGE_HOME/remote/fetch_weights.py:/fetch_weights.py:ro" \
   -v "$token_file:/run/secrets/hugging-face-token:ro" -e HF_TOKEN_PATH=/run/secrets/hugging-face-token \
   --entrypoint python3 "$image" /fetch_weights.py "$model" "$revision" /model ||

@@ -1,0 +1,73 @@
+"""Fixtures of the engine tests: the real Pulumi engine, and local clouds to deploy to."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast
+
+import pytest
+from support import ROOMY, World
+
+from automation.paths import LOCAL_DIRECTORY
+from localcloud import client
+from tools.provide_engine import EngineError, provide
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+
+class _CaptureManager(Protocol):
+    """Pytest's own, which has no public type."""
+
+    def global_and_fixture_disabled(self) -> AbstractContextManager[None]: ...
+
+
+@pytest.fixture(scope="session")
+def pulumi_binary(pytestconfig: pytest.Config) -> Path:
+    """The engine's executable; building it takes minutes, so each line of that is shown."""
+    capture = cast("_CaptureManager", pytestconfig.pluginmanager.getplugin("capturemanager"))
+
+    def say(line: str) -> None:
+        with capture.global_and_fixture_disabled():
+            print(f"engine: {line}", flush=True)  # noqa: T201
+
+    try:
+        return provide(LOCAL_DIRECTORY / "engine", say).path
+    except EngineError as error:
+        pytest.skip(f"no Pulumi engine: {error}")
+
+
+@pytest.fixture(scope="session")
+def make_world(pulumi_binary: Path) -> Iterator[Callable[[], World]]:
+    """Makes folders for local clouds, which share the engine; all are stopped and removed in the end."""
+    made: list[Path] = []
+
+    def make() -> World:
+        # Not pytest's own folder: its path is too long for sockets.
+        directory = Path(tempfile.mkdtemp(prefix="edge-"))
+        made.append(directory)
+        (directory / "engine").symlink_to(pulumi_binary.parents[1])
+        return World(directory)
+
+    yield make
+    for directory in made:
+        client.stop(directory)
+        shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def world(make_world: Callable[[], World]) -> World:
+    """The local cloud that most tests deploy to."""
+    world = make_world()
+    client.start(world.directory, port=0)
+    world.set_faults(**ROOMY)
+    return world
+
+
+@pytest.fixture(scope="module")
+def stack_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for the stack files of a module's deployments."""
+    return tmp_path_factory.mktemp("stacks")

@@ -1,0 +1,287 @@
+"""What the engine tests share: a local cloud of their own, environments with config of their own, what the engine did.
+
+Leaves out everything about single components; those have unit tests.
+"""
+
+# boto3 has no types:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportMissingTypeStubs=false
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import boto3
+import requests
+import yaml
+from requests.adapters import HTTPAdapter
+
+from automation.environment import Environment
+from localcloud import client
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from pulumi.automation.events import EngineEvent
+
+    from automation.environment import Changes
+
+OREGON, LOS_ANGELES, HONOLULU = "us-west-2a", "us-west-2-lax-1a", "us-west-2-hnl-1a"
+ROOMY = {"quota_vcpus": 400, "quota_addresses": 60}
+"""Quotas under which all deployments of the tests fit into the one account."""
+REGIONS = ("us-west-2", "us-east-1")
+READY_SECONDS = 60.0
+"""How long a test waits for what must come; nothing is asserted about how fast it does."""
+
+
+class World:
+    """A local cloud below a directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    @property
+    def status(self) -> client.CloudStatus:
+        running = client.status(self.directory)
+        assert running, "the local cloud does not run"
+        return running
+
+    def set_faults(self, **faults: object) -> None:
+        self.status.request("PUT", "faults", faults)
+
+    def aws(self, service: str, region: str = "us-west-2") -> Any:
+        return boto3.client(
+            service,  # pyright: ignore[reportArgumentType, reportCallIssue]
+            region_name=region,
+            endpoint_url=self.status.url,
+            aws_access_key_id="localcloud",
+            aws_secret_access_key="localcloud",  # noqa: S106
+        )
+
+    def inventory(self) -> set[str]:
+        """Everything that a stack can make, as AWS's own lists show it."""
+        found: set[str] = set()
+        for region in REGIONS:
+            found |= _regional(self.aws("ec2", region))
+        route53 = self.aws("route53")
+        found |= {check["Id"] for check in route53.list_health_checks()["HealthChecks"]}
+        return found | {f"{name} {kind} {identifier}" for name, kind, identifier in self.records()}
+
+    def records(self) -> set[tuple[str, str, str]]:
+        """Name, type and set identifier of all records but those that a hosted zone is born with."""
+        route53 = self.aws("route53")
+        return {
+            (record["Name"], record["Type"], record.get("SetIdentifier", ""))
+            for zone in route53.list_hosted_zones()["HostedZones"]
+            for page in route53.get_paginator("list_resource_record_sets").paginate(HostedZoneId=zone["Id"])
+            for record in page["ResourceRecordSets"]
+            if record["Type"] not in {"NS", "SOA"}
+        }
+
+    def calls_since(self, offset: int) -> list[str]:
+        """The AWS actions in the cloud's log after a byte offset, such as `DescribeVpcs`."""
+        lines = self.log.read_bytes()[offset:].decode().splitlines()
+        services = {"ec2", "route53", "iam", "ssm", "sts", "servicequotas"}
+        return [words[-2] for line in lines if len(words := line.split()) >= 3 and words[-3] in services]
+
+    @property
+    def log(self) -> Path:
+        return self.directory / "cloud.log"
+
+    def host_processes(self) -> list[int]:
+        """Processes of this machine that belong to a host of this cloud."""
+        mark = f"EDGE_HOST_ROOT={self.directory / 'world' / 'hosts'}".encode()
+        return [pid for pid, environ in process_files("environ") if mark in environ]
+
+
+def _regional(ec2: Any) -> set[str]:
+    vpcs = {vpc["VpcId"] for vpc in ec2.describe_vpcs()["Vpcs"] if not vpc["IsDefault"]}
+    of_vpcs = {
+        "SubnetId": ec2.describe_subnets()["Subnets"],
+        "RouteTableId": ec2.describe_route_tables()["RouteTables"],
+        "GroupId": ec2.describe_security_groups()["SecurityGroups"],
+        "NetworkInterfaceId": ec2.describe_network_interfaces()["NetworkInterfaces"],
+    }
+    found = {str(item[key]) for key, items in of_vpcs.items() for item in items if item["VpcId"] in vpcs}
+    found |= {
+        gateway["InternetGatewayId"]
+        for gateway in ec2.describe_internet_gateways()["InternetGateways"]
+        if not any(attached["VpcId"] not in vpcs for attached in gateway["Attachments"])
+    }
+    found |= {address["AllocationId"] for address in ec2.describe_addresses()["Addresses"]}
+    found |= {pair["KeyPairId"] for pair in ec2.describe_key_pairs()["KeyPairs"]}
+    found |= {volume["VolumeId"] for volume in ec2.describe_volumes()["Volumes"]}
+    return found | vpcs | {instance["InstanceId"] for instance in instances(ec2)}
+
+
+def instances(ec2: Any) -> list[dict[str, Any]]:
+    """All instances of a Region that are not terminated."""
+    return [
+        instance
+        for reservation in ec2.describe_instances()["Reservations"]
+        for instance in reservation["Instances"]
+        if instance["State"]["Name"] != "terminated"
+    ]
+
+
+def process_files(name: str) -> list[tuple[int, bytes]]:
+    """A file of /proc for every process that may be read, by process id."""
+    found: list[tuple[int, bytes]] = []
+    for directory in Path("/proc").iterdir():
+        if directory.name.isdigit():
+            try:
+                found.append((int(directory.name), (directory / name).read_bytes()))
+            except OSError:
+                continue
+    return found
+
+
+@dataclass
+class Recording:
+    """What the engine told of a run; an `on_event` callback."""
+
+    events: list[EngineEvent] = field(default_factory=list["EngineEvent"])
+    outputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def __call__(self, event: EngineEvent) -> None:
+        self.events.append(event)
+
+    @property
+    def touched(self) -> dict[str, set[str]]:
+        """What the run does, or would do, with each resource that does not stay as it is, by `Kind name`."""
+        found: dict[str, set[str]] = {}
+        for event in self.events:
+            step = event.resource_pre_event.metadata if event.resource_pre_event else None
+            if step and step.op.value not in {"same", "read", "refresh"} and not step.type.startswith("pulumi:"):
+                found.setdefault(_kind_and_name(step.urn), set()).add(step.op.value)
+        return found
+
+    @property
+    def text(self) -> str:
+        """Everything that was told, as text."""
+        return json.dumps([_plain(event) for event in self.events])
+
+
+def _kind_and_name(urn: str) -> str:
+    _, _, types, name = urn.split("::", 3)
+    return f"{types.rpartition(':')[2]} {name}"
+
+
+def _plain(value: object) -> object:
+    """An event as JSON can show it: the SDK's events are objects of objects, lists and maps."""
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in cast("list[object]", value)]
+    items = cast("dict[object, object]", value if isinstance(value, dict) else vars(value))
+    return {str(key): _plain(each) for key, each in items.items()}
+
+
+class Deployment:
+    """An environment on a local cloud; its stack file may be the test's own, written anew between runs."""
+
+    def __init__(self, name: str, world: World, stack_files: Path) -> None:
+        self.name, self.world = name, world
+        self.said: list[str] = []
+        self._stack_files = stack_files
+
+    @cached_property
+    def environment(self) -> Environment:
+        return Environment(
+            self.name,
+            on_local_cloud=True,
+            directory=self.world.directory,
+            stack_files=self._stack_files,
+            say=self.said.append,
+        )
+
+    def configure(self, sites: Iterable[str | Mapping[str, object]], **sections: object) -> None:
+        """Writes the stack file. What is not given has the program's own defaults, or the local run's stand-ins."""
+        described = [{"zone": site} if isinstance(site, str) else dict(site) for site in sites]
+        config: dict[str, object] = {"aws:region": "us-west-2", "edge-inference:sites": described}
+        config |= {key if ":" in key else f"edge-inference:{key}": value for key, value in sections.items()}
+        (self._stack_files / f"Pulumi.{self.name}.yaml").write_text(yaml.safe_dump({"config": config}))
+
+    def up(self) -> Recording:
+        return self._recorded(self.environment.up)
+
+    def preview(self) -> Recording:
+        return self._recorded(self.environment.preview)
+
+    def destroy(self) -> Recording:
+        return self._recorded(self.environment.destroy)
+
+    def _recorded(self, run: Callable[[Recording], Changes]) -> Recording:
+        recording = Recording()
+        recording.outputs = run(recording).outputs
+        return recording
+
+    def shell(self) -> Callable[..., subprocess.CompletedProcess[str]]:
+        """Runs plain `pulumi` by hand with what `edge env local` prints, as often as one likes."""
+        variables = self.environment.shell_variables()
+        variables |= {"PATH": variables["PATH"].replace("$PATH", os.environ["PATH"])}
+        return lambda *arguments: subprocess.run(
+            ["pulumi", "--non-interactive", "--color=never", *arguments, "--stack", self.name],
+            env={**os.environ, **variables},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def pulumi(self, *arguments: str) -> str:
+        """What plain `pulumi` prints when it succeeds."""
+        result = self.shell()(*arguments)
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
+
+    def exported(self) -> dict[str, Any]:
+        """The stack's deployment as plain `pulumi stack export` shows it."""
+        return json.loads(self.pulumi("stack", "export"))["deployment"]
+
+    def urns(self) -> dict[str, str]:
+        """URNs of all resources in the state, by `Kind name`."""
+        return {_kind_and_name(resource["urn"]): resource["urn"] for resource in self.exported().get("resources", [])}
+
+    @property
+    def project(self) -> Path:
+        """The project folder that the environment keeps for this stack."""
+        return self.world.directory / "world" / "projects" / self.name
+
+
+def tokens(url: str, *, source: str | None = None) -> list[str]:
+    """The tokens of one streamed answer of TGI's own route."""
+    body = {"inputs": "What is the edge?", "parameters": {"max_new_tokens": 5}}
+    with requests.Session() as session:
+        if source:
+            session.mount("http://", _From(source))
+        with session.post(f"{url}/generate_stream", json=body, stream=True, timeout=30) as answer:
+            answer.raise_for_status()
+            assert answer.headers["Content-Type"].startswith("text/event-stream")
+            lines = [line for line in answer.iter_lines(chunk_size=1) if line.startswith(b"data:")]
+    return [json.loads(line.removeprefix(b"data:"))["token"]["text"] for line in lines]
+
+
+class _From(HTTPAdapter):
+    """Connects from a given address of this machine."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        super().__init__()
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, **options, source_address=(self._source, 0))
+
+
+def wait_for(what: str, reached: Callable[[], bool]) -> None:
+    """Waits until something is so, as long as it may take."""
+    deadline = time.monotonic() + READY_SECONDS
+    while not reached():
+        assert time.monotonic() < deadline, f"{what}: not within {READY_SECONDS:.0f} s"
+        time.sleep(0.05)

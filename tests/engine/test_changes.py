@@ -1,0 +1,111 @@
+"""Each change of the config touches only what is its own, by the engine's own diff; what stays serves on.
+
+The tests run in this order: each finds what the one before has left.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+from support import LOS_ANGELES, OREGON, Deployment, Recording, World, tokens
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.engine
+
+SISTER = "us-west-2-lax-1b"
+"""Another zone of Los Angeles' group."""
+BOSTON = {"zone": "us-east-1-bos-1a", "optIn": True}
+"""In another parent Region, of a group that the account is not opted in to."""
+TWICE = {"zone": LOS_ANGELES, "replicas": 2}
+REPLICA = f"{LOS_ANGELES}-2"
+OTHER_CLIENT = "127.0.0.9"
+ACCESS = {"clientCidrs": ["127.0.0.1/32"], "sshCidrs": ["127.0.0.1/32"]}
+WIDER = {**ACCESS, "clientCidrs": ["127.0.0.1/32", f"{OTHER_CLIENT}/32"]}
+
+
+class Changing(Deployment):
+    """Deployed in Oregon and Los Angeles."""
+
+    def __init__(self, world: World, stack_files: Path) -> None:
+        super().__init__("changing", world, stack_files)
+        self.world_before = world.inventory()
+        self.configure([OREGON, LOS_ANGELES], access=ACCESS)
+        self.urls: dict[str, str] = self.up().outputs["endpoint_urls"]
+
+
+@pytest.fixture(scope="module")
+def changing(world: World, stack_files: Path) -> Changing:
+    return Changing(world, stack_files)
+
+
+def _assert_only(run: Recording, operation: str, *owners: str) -> None:
+    """That a run does one thing only, and only to resources that belong to the owners; to an instance of each."""
+    assert {each for operations in run.touched.values() for each in operations} == {operation}
+    assert [name for name in run.touched if not any(owner in name for owner in owners)] == []
+    for owner in owners:
+        assert [name for name in run.touched if name.startswith("Instance ") and owner in name]
+
+
+def test_a_tag_is_changed_in_place_and_no_command_runs(changing: Changing) -> None:
+    changing.configure([OREGON, LOS_ANGELES], access=ACCESS, tags={"team": "edge"})
+    run = changing.preview()
+    _assert_only(run, "update", OREGON, LOS_ANGELES, "us-west-2")
+    assert not any(name.startswith(("Command ", "Record ")) for name in run.touched)
+
+
+def test_a_client_is_let_in_by_rules_alone_and_the_order_of_sites_means_nothing(changing: Changing) -> None:
+    for url in changing.urls.values():
+        with pytest.raises(requests.ConnectionError):
+            tokens(url, source=OTHER_CLIENT)
+    changing.configure([LOS_ANGELES, OREGON], access=WIDER)
+    rules = [f"SecurityGroupIngressRule {zone}-client-{OTHER_CLIENT}/32" for zone in (OREGON, LOS_ANGELES)]
+    assert changing.up().touched == {rule: {"create"} for rule in rules}
+    for url in changing.urls.values():
+        assert tokens(url, source=OTHER_CLIENT)
+
+
+def test_zones_a_replica_and_a_region_are_added_beside_what_serves(changing: Changing) -> None:
+    """At once, since all of it is new: what is there already is not touched by any of it."""
+    changing.configure([BOSTON, SISTER, OREGON, TWICE], access=WIDER)
+    grown = changing.up()
+    _assert_only(grown, "create", REPLICA, SISTER, "us-east-1")
+    sites = grown.outputs["sites"]
+    urls = [replica["url"] for site in sites.values() for replica in site["replicas"]]
+    assert len(set(urls)) == 5
+    assert set(changing.urls.values()) < set(urls)
+    for url in urls:
+        assert tokens(url)
+    changing.urls = dict(grown.outputs["endpoint_urls"])
+
+
+def test_a_zone_and_a_region_are_removed_beside_what_serves(changing: Changing) -> None:
+    """Los Angeles was first of its group: the group's record belongs to its sister zone, too."""
+    changing.configure([SISTER, OREGON], access=WIDER)
+    _assert_only(shrunk := changing.up(), "delete", LOS_ANGELES, "us-east-1")
+    assert shrunk.outputs["endpoint_urls"] == {zone: changing.urls[zone] for zone in (SISTER, OREGON)}
+    changing.urls = dict(shrunk.outputs["endpoint_urls"])
+    for url in changing.urls.values():
+        assert tokens(url)
+
+
+def test_another_model_and_flag_are_converged_in_place(changing: Changing) -> None:
+    model = "Qwen/Qwen2.5-0.5B-Instruct"
+    changing.configure([SISTER, OREGON], access=WIDER, server={"model": model, "maxTotalTokens": 3500})
+    converged = changing.up()
+    steps = [f"Command {zone}-1-{step}" for zone in (SISTER, OREGON) for step in ("weights", "server", "ready")]
+    assert converged.touched == {step: {"update"} for step in steps}
+    assert converged.outputs["endpoint_urls"] == changing.urls
+    for zone, url in changing.urls.items():
+        assert converged.outputs["sites"][zone]["model"] == model
+        assert requests.get(f"{url}/info", timeout=30).json()["max_total_tokens"] == 3500
+        assert tokens(url)
+
+
+def test_destroy_leaves_nothing(changing: Changing) -> None:
+    changing.destroy()
+    assert changing.world.inventory() == changing.world_before
+    assert changing.world.host_processes() == []

@@ -1,0 +1,138 @@
+"""What cannot work is refused, as one clear error, and what can work beside it does; nothing is half known.
+
+The tests run in this order: each finds what the one before has left.
+"""
+
+# boto3 has no types:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from support import HONOLULU, LOS_ANGELES, OREGON, ROOMY, Deployment, Recording, World, tokens
+
+from automation.errors import DeploymentFailedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.engine
+
+HOST_KEY_SECRET = "edge-inference:hostKeySecret"  # noqa: S105 - a key of the config
+
+
+@pytest.fixture(scope="module")
+def refused(world: World, stack_files: Path) -> Deployment:
+    return Deployment("refused", world, stack_files)
+
+
+@pytest.fixture(autouse=True)
+def _no_faults_afterwards(world: World) -> Iterator[None]:  # pyright: ignore[reportUnusedFunction]
+    yield
+    world.set_faults(**ROOMY, no_capacity_zones=[])
+
+
+def _refusal(run: Callable[[], Recording]) -> str:
+    with pytest.raises(DeploymentFailedError) as caught:
+        run()
+    assert "Traceback" not in str(caught.value)
+    return str(caught.value)
+
+
+def _assert_nothing_was_made(refused: Deployment, log_offset: int) -> None:
+    assert {urn.split()[0] for urn in refused.urns()} <= {"Stack", "aws"}  # the stack itself and the provider
+    changing = [call for call in refused.world.calls_since(log_offset) if not call.startswith(("Describe", "Get", "List"))]
+    assert changing == []
+
+
+def test_a_bad_config_changes_nothing_and_all_is_told_at_once(refused: Deployment) -> None:
+    refused.configure(
+        [{"zone": OREGON, "replica": 2}, LOS_ANGELES, LOS_ANGELES, "nowhere"],
+        access={"clientCidrs": ["127.0.0.1/8"], "sshCidrs": ["127.0.0.1/32"]},
+        server={"portt": 80},
+        sitez=[],
+    )
+    offset = refused.world.log.stat().st_size
+    told = _refusal(refused.up)
+    assert told.startswith("6 problems in the configuration of stack 'refused'; nothing was changed.")
+    for path in ("sites[0].replica", "sites[2].zone", "sites[3].zone", "access.clientCidrs[0]", "server.portt", "sitez"):
+        assert f"edge-inference:{path}" in told
+    _assert_nothing_was_made(refused, offset)
+
+
+def test_what_aws_would_refuse_is_told_before_anything_is_made(refused: Deployment) -> None:
+    """Zone, opt-in, offer and quotas; these count what others use in the Region."""
+    ec2 = refused.world.aws("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.0.0/24", AvailabilityZone="us-west-2b")["Subnet"]["SubnetId"]
+    image = ec2.describe_images()["Images"][0]["ImageId"]
+    launched = ec2.run_instances(ImageId=image, InstanceType="g4dn.xlarge", SubnetId=subnet, MinCount=1, MaxCount=1)
+    address = ec2.allocate_address(Domain="vpc")["AllocationId"]
+    # One less than the sites' 8 + 48 + 8 vCPUs and 3 addresses with the other instance's 4 vCPUs and the address.
+    refused.world.set_faults(quota_vcpus=67, quota_addresses=3)
+    refused.configure(
+        [OREGON, {"zone": HONOLULU, "instanceType": "g4dn.12xlarge"}, "us-west-2-xyz-1a", "us-east-1-chi-1a"],
+        tags={"owner": "nobody"},
+    )
+    offset = refused.world.log.stat().st_size
+    told = _refusal(refused.preview)
+    assert told.startswith("5 problems in the configuration of stack 'refused'; nothing was changed.")
+    assert f"is not offered in {HONOLULU}" in told
+    assert "AWS knows no such zone in us-west-2" in told
+    assert "the account is not opted in to the zone group us-east-1-chi-1" in told
+    assert "need 64 vCPUs; the account uses 4 otherwise" in told
+    assert "need 3 Elastic IP addresses; the account uses 1 otherwise" in told
+    _assert_nothing_was_made(refused, offset)
+
+    ec2.terminate_instances(InstanceIds=[launched["Instances"][0]["InstanceId"]])
+    ec2.release_address(AllocationId=address)
+    ec2.delete_subnet(SubnetId=subnet)
+    ec2.delete_vpc(VpcId=vpc)
+
+
+def test_an_unknown_hosted_zone_is_told_by_plain_pulumi_too(refused: Deployment) -> None:
+    refused.configure([OREGON])
+    pulumi = refused.shell()
+    for key, value in (("domain", "llm.nowhere.internal"), ("hostedZone", "nowhere.internal")):
+        assert pulumi("config", "set", "--path", f"edge-inference:routing.{key}", value).returncode == 0
+    told = pulumi("preview")
+    assert told.returncode != 0
+    assert "1 problem in the configuration" in told.stdout
+    assert 'edge-inference:routing.hostedZone = "nowhere.internal"' in told.stdout
+    assert "Traceback" not in told.stdout + told.stderr
+
+
+def test_a_zone_without_capacity_is_named_and_the_other_site_serves(refused: Deployment) -> None:
+    # By default the official plugin tries again for up to 50 minutes, ours for 12 seconds.
+    refused.configure([OREGON, LOS_ANGELES], **{"aws:maxRetries": "1"})
+    refused.world.set_faults(no_capacity_zones=[LOS_ANGELES])
+    told = _refusal(refused.up)
+    assert told.count("InsufficientInstanceCapacity") == 1
+    assert f"({LOS_ANGELES})" in told
+    outputs = refused.environment.outputs()
+    assert tokens(outputs["endpoint_urls"][OREGON])
+    assert outputs["endpoint_urls"][LOS_ANGELES] is None
+
+    refused.world.set_faults(no_capacity_zones=[])
+    finished = refused.up()
+    assert not any(OREGON in name for name in finished.touched)
+    for url in finished.outputs["endpoint_urls"].values():
+        assert tokens(url)
+
+
+def test_a_host_with_another_key_than_derived_gets_no_secret(refused: Deployment) -> None:
+    """The deployer's secret is not the one that the hosts were made with: as if someone else answered there."""
+    right = refused.pulumi("config", "get", HOST_KEY_SECRET).strip()
+    refused.environment.store_secrets({HOST_KEY_SECRET: "ab" * 32})
+    told = _refusal(refused.up)
+    assert told.count("Host key is not trusted") == 2
+    refused.environment.store_secrets({HOST_KEY_SECRET: right})
+    assert not any(name.startswith("Instance ") for name in refused.up().touched)
+
+
+def test_destroy_leaves_nothing(refused: Deployment) -> None:
+    refused.destroy()
+    assert refused.world.host_processes() == []

@@ -1,0 +1,249 @@
+"""The project's own steps on a real Docker engine: what they reach, what they leave alone, how each of them fails."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from components.host_steps import serving_steps
+from tests.engine.support import process_files, wait_for
+from tests.host.deployer import CONTAINER, HOME, PORT, Deployer, serving_spec
+from tests.host.image.huggingface_hub import TOKEN
+from tests.unit.plugins.driver import AbortedError
+
+if TYPE_CHECKING:
+    from components.host_steps import ServingSpec
+    from tests.host.machine import Machine
+    from tests.host.registry import Registry
+
+pytestmark = pytest.mark.host
+
+MODEL = "gated/model"
+LABEL = '{{index .Config.Labels "edge-inference.spec"}}'
+SERVE = ("weights", "server", "ready")
+WEIGHTS = "edge-inference-weights"
+
+
+@pytest.fixture(scope="module")
+def spec(registry: Registry) -> ServingSpec:
+    return serving_spec(registry.image, MODEL)
+
+
+@pytest.fixture(scope="module")
+def prepared(deployer: Deployer, spec: ServingSpec) -> Deployer:
+    """A host with Docker and the image."""
+    deployer.converge(spec, steps=("scripts", "prepare", "image"))
+    return deployer
+
+
+@pytest.fixture
+def serving(prepared: Deployer, spec: ServingSpec) -> Deployer:
+    """A host that serves, whatever the test before has left."""
+    if serving_steps(spec)[3].text != f"{prepared.machine.console(SERVED, check=False)}":
+        prepared.converge(spec, steps=SERVE)
+    return prepared
+
+
+def failure(deployer: Deployer, spec: ServingSpec, *steps: str, token: str = TOKEN) -> str:
+    """What the last of some steps says, which must fail: without the command's own text, which comes first."""
+    deployer.converge(spec, token, steps[:-1])
+    with pytest.raises(AbortedError) as raised:
+        deployer.step(spec, steps[-1], token)
+    return str(raised.value).split("\n", 1)[1]
+
+
+def containers(machine: Machine) -> list[str]:
+    return sorted(machine.console("docker ps --all --format '{{.Names}}'").split())
+
+
+def test_a_bare_host_serves(deployer: Deployer, spec: ServingSpec, machine: Machine) -> None:
+    outputs = deployer.converge(spec)
+    assert outputs["prepare"].splitlines() == [
+        "prepare-host: GPU Tesla T4, 15360 MiB, 550.90.07",
+        f"prepare-host: Docker {machine.console('docker version --format {{.Server.Version}}').strip()}",
+    ]
+    assert outputs["image"].startswith(f"pull-image: pulled {spec.process.image} in ")
+    assert outputs["weights"].splitlines()[0] == "Fetching 2 files"
+    assert outputs["weights"].splitlines()[-1].startswith(f"fetch-weights: fetched {MODEL} at abc123 in ")
+    assert (outputs["server"], outputs["ready"]) == (
+        f"start-server: started {MODEL} at abc123",
+        "wait-ready: healthy, first token generated",
+    )
+    assert '"text": " Edge"' in deployer.generate()
+    assert containers(machine) == [CONTAINER]
+
+
+def test_again_restarts_nothing(serving: Deployer, spec: ServingSpec) -> None:
+    before = serving.run
+    outputs = serving.converge(spec)
+    assert serving.run == before
+    assert outputs["image"] == f"pull-image: {spec.process.image} is here already"
+    assert outputs["weights"] == f"fetch-weights: {MODEL} at abc123 is here already"
+    assert outputs["server"] == "start-server: already running as wanted"
+
+
+def test_a_changed_flag_restarts_and_nothing_is_fetched_again(serving: Deployer, registry: Registry) -> None:
+    before = serving.run
+    outputs = serving.converge(serving_spec(registry.image, MODEL, maxInputTokens=1000))
+    assert serving.run != before
+    assert "here already" in outputs["image"]
+    assert "here already" in outputs["weights"]
+    assert "1000" in json.loads(serving.inspect("{{json .Args}}"))
+
+
+def test_an_image_pinned_by_digest_is_pulled_and_served(serving: Deployer, registry: Registry) -> None:
+    pinned = serving_spec(registry.image_by_digest, MODEL)
+    outputs = serving.converge(pinned)
+    assert outputs["ready"].endswith("first token generated")
+    assert serving.inspect("{{.Config.Image}}") == registry.image_by_digest
+    assert serving.step(pinned, "image") == f"pull-image: {registry.image_by_digest} is here already"
+
+
+def test_the_token_is_gone_when_the_server_runs(serving: Deployer, machine: Machine) -> None:
+    assert TOKEN not in machine.console(f"docker inspect {CONTAINER}; docker logs {CONTAINER}")
+    assert machine.console(f"ls -A {HOME}/secrets") == ""
+    # The image's stand-in for the Hub knows whom to let in.
+    assert [path for path in machine.files_with(TOKEN) if not path.endswith("/huggingface_hub.py")] == []
+    assert [pid for name in ("cmdline", "environ") for pid, content in process_files(name) if TOKEN.encode() in content] == []
+
+
+def test_while_weights_are_fetched_only_root_can_read_the_token(serving: Deployer, registry: Registry, machine: Machine) -> None:
+    endless = serving_spec(registry.image, "gated/never-arrives")
+    thread = threading.Thread(target=lambda: pytest.raises(AbortedError, serving.step, endless, "weights"))
+    thread.start()
+    wait_for("the one-shot container", lambda: "Fetching" in machine.console(f"docker logs {WEIGHTS}", check=False))
+    folder, file = machine.console(f"stat --format '%a %U' {HOME}/secrets {HOME}/secrets/hugging-face-token").splitlines()
+    assert TOKEN not in machine.console(f"docker inspect {WEIGHTS}")
+    seen = [pid for name in ("cmdline", "environ") for pid, content in process_files(name) if TOKEN.encode() in content]
+    machine.console(f"docker rm -f {WEIGHTS}")
+    thread.join()
+    assert (folder, file) == ("700 root", "600 root")
+    assert seen == []
+    assert machine.console(f"ls -A {HOME}/secrets") == ""
+
+
+def test_docker_started_anew_brings_the_server_back(serving: Deployer, machine: Machine) -> None:
+    before = serving.run
+    machine.console("systemctl restart docker")
+    wait_for("the server", lambda: "200" in machine.console(f"curl -sSi http://127.0.0.1:{PORT}/health", check=False))
+    assert serving.run[0] == before[0]
+    assert serving.run != before
+
+
+def test_a_power_cut_and_a_boot_bring_the_server_back(serving: Deployer, spec: ServingSpec, machine: Machine) -> None:
+    """Without the token, which is nowhere on the host, and without a network to any Hub."""
+    before = serving.run
+    machine.cut_power()
+    machine.boot()
+    machine.wait_until_booted()
+    wait_for("the server", lambda: "200" in machine.console(f"curl -sSi http://127.0.0.1:{PORT}/health", check=False))
+    assert serving.run[0] == before[0]
+    after = serving.run
+    serving.converge(spec)
+    assert serving.run == after
+
+
+def test_an_image_that_does_not_exist(serving: Deployer, registry: Registry) -> None:
+    before = serving.run
+    name = registry.image.replace("2.4.0", "2.4.99")
+    said = failure(serving, serving_spec(name, MODEL), "image")
+    assert "manifest unknown" in said.lower() or "not found" in said, said
+    assert f"pull-image failed: {name} was not pulled\n  -> " in said
+    assert said.endswith(f"sudo docker pull {name}\n")
+    assert serving.run == before
+
+
+def test_a_registry_that_does_not_answer(serving: Deployer, registry: Registry, machine: Machine) -> None:
+    name = registry.image_that_never_arrives
+    said = failure(serving, serving_spec(name, MODEL, budget_seconds=1), "image")
+    assert f"pull-image: pulling {name}: given up after 1 s" in said
+    assert f"pull-image failed: {name} was not pulled" in said
+    assert "docker pull" not in machine.console("ps -eo args")
+
+
+@pytest.mark.parametrize("token", ["", "hf_wrong_but_secret"])
+def test_a_gated_model_without_a_licence(serving: Deployer, registry: Registry, machine: Machine, token: str) -> None:
+    before = serving.run
+    model = f"gated/other-{len(token)}"
+    said = failure(serving, serving_spec(registry.image, model), "weights", token=token)
+    assert "GatedRepoError: 401 Client Error. Cannot access gated repo" in said
+    assert f"fetch-weights failed: the weights of {model} at abc123 were not fetched\n  -> gated model: accept its licence" in said
+    assert not token or token not in said
+    assert machine.console(f"ls -A {HOME}/secrets") == ""
+    assert serving.run == before
+    assert serving.converge(serving_spec(registry.image, model))["ready"].endswith("first token generated")
+
+
+def test_weights_that_never_arrive_leave_nothing_behind(serving: Deployer, registry: Registry, machine: Machine) -> None:
+    before = serving.run
+    said = failure(serving, serving_spec(registry.image, "gated/never-arrives", budget_seconds=2), "weights")
+    assert "fetch-weights: fetching gated/never-arrives: given up after 2 s" in said
+    assert "fetch-weights failed: the weights of gated/never-arrives at abc123 were not fetched" in said
+    assert serving.run == before
+    assert containers(machine) == [CONTAINER]
+    assert machine.console(f"ls -A {HOME}/secrets") == ""
+
+
+def test_a_server_that_dies_at_once(serving: Deployer, registry: Registry, spec: ServingSpec) -> None:
+    """It fails long before its budget: Docker starts the container again and again, and its count tells."""
+    said = failure(serving, serving_spec(registry.image, "acme/dies", budget_seconds=600), *SERVE)
+    assert "torch.OutOfMemoryError: CUDA out of memory." in said
+    assert "wait-ready failed: the server's container" in said
+    assert said.endswith("above are the last lines of the server's log\n  -> sudo docker logs --tail 200 edge-inference-server\n")
+    assert serving.converge(spec)["server"].startswith("start-server: started")
+
+
+def test_a_server_that_dies_is_never_taken_for_one_that_runs(serving: Deployer, registry: Registry) -> None:
+    dying = serving_spec(registry.image, "acme/dies", budget_seconds=600)
+    for _ in range(2):
+        failure(serving, dying, *SERVE)
+
+
+def test_a_server_that_never_gets_healthy(serving: Deployer, registry: Registry) -> None:
+    said = failure(serving, serving_spec(registry.image, "acme/never-healthy", budget_seconds=2), *SERVE)
+    assert "Using Attention = paged" in said
+    assert "wait-ready failed: not healthy within 2 s; above are the last lines" in said
+
+
+def test_a_server_that_generates_nothing(serving: Deployer, registry: Registry) -> None:
+    said = failure(serving, serving_spec(registry.image, "acme/no-token"), *SERVE)
+    assert "wait-ready failed: healthy, but no token was generated; above are the last lines" in said
+
+
+def test_a_port_that_something_else_has(serving: Deployer, registry: Registry, machine: Machine) -> None:
+    """The old server is gone by then: one GPU has no room for two."""
+    port = int(registry.server.server_address[1])
+    said = failure(serving, serving_spec(registry.image, MODEL, port=port), "server")
+    assert "address already in use" in said or "port is already allocated" in said, said
+    assert "start-server failed: the server's container did not start" in said
+    assert serving.converge(serving_spec(registry.image, MODEL))["ready"].endswith("first token generated")
+    assert containers(machine) == [CONTAINER]
+
+
+def test_docker_without_the_gpu_runtime(serving: Deployer, registry: Registry, machine: Machine) -> None:
+    hook = "/usr/local/bin/nvidia-container-runtime-hook"
+    machine.console(f"mv {hook} /root; systemctl restart docker")
+    said = failure(serving, serving_spec(registry.image, MODEL, maxInputTokens=999), "server")
+    machine.console(f"mv /root/{hook.rpartition('/')[2]} {hook}; systemctl restart docker")
+    assert "could not select device driver" in said
+    assert "start-server failed: the server's container did not start" in said
+
+
+def test_a_driver_that_does_not_answer(serving: Deployer, registry: Registry, machine: Machine) -> None:
+    machine.switch("no-driver", on=True)
+    said = failure(serving, serving_spec(registry.image, MODEL, budget_seconds=2), "prepare")
+    machine.switch("no-driver", on=False)
+    assert said.startswith("prepare-host failed: nvidia-smi does not answer within 2 s\n  -> ")
+
+
+def test_what_the_scripts_read_of_docker(serving: Deployer, registry: Registry, machine: Machine) -> None:
+    assert machine.console(f"docker port {CONTAINER} 80/tcp").splitlines()[0] == f"0.0.0.0:{PORT}"
+    assert serving.inspect("{{.RestartCount}} {{.State.Status}}") == "0 running"
+    assert serving.inspect('{{index .Config.Labels "no-such-label"}}') == ""
+    failure(serving, serving_spec(registry.image, "acme/dies"), *SERVE)
+    wait_for("a restart", lambda: serving.inspect("{{.RestartCount}}") not in {"0", "1"})
+    wait_for("the pause before the next", lambda: serving.inspect("{{.State.Status}} {{.State.Running}}") == "restarting true")
+    assert machine.console(f"docker port {CONTAINER} 80/tcp 2>/dev/null", check=False) == ""

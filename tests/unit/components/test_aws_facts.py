@@ -1,0 +1,282 @@
+"""What is asked of AWS and how the answers are read, under mocked lookups; what AWS does not answer stays unknown."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from component_helpers import problems, sites, stack_config
+from recorded_program import Answers, run_mocked
+
+from components.aws_facts import AwsSilentError, ask_aws
+from components.preflight import AwsFacts, ZoneFacts
+from components.settings import validate
+
+LAX, HNL = "us-west-2-lax-1a", "us-west-2-hnl-1a"
+Filters = dict[str, list[str]]
+
+
+class Aws:
+    """An account: zones, types, instances and addresses, and which lookups it denies."""
+
+    def __init__(self) -> None:
+        self.denied: set[str] = set()
+        self.regions = {"us-west-2": ["us-west-2a", "us-west-2b", LAX, HNL]}
+        self.opted_out = {HNL}
+        self.types = {"g4dn.2xlarge": (8, [{"count": 1, "memorySize": 16384}])}
+        self.instances: dict[str, tuple[str, dict[str, str]]] = {}
+        """By id, type and tags."""
+        self.addresses: dict[str, dict[str, str]] = {}
+        """By allocation id, tags."""
+        self.images = {"ami-0123456789abcdef0"}
+        self.records: list[dict[str, Any]] = []
+        """As Route 53 lists them."""
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+
+    def call(self, token: str, args: dict[str, Any]) -> dict[str, Any]:
+        name = token.rpartition("/")[2].partition(":")[0]
+        self.asked.append((name, args))
+        if name in self.denied:
+            raise LookupError(f"AccessDenied: {name}")
+        answers: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+            "getCallerIdentity": lambda _: {"accountId": "1"},
+            "getAvailabilityZones": self._zones,
+            "getAvailabilityZone": self._zone,
+            "getInstanceType": self._type,
+            "getInstanceTypeOfferings": lambda _: {"locations": ["us-west-2a", LAX]},
+            "getInstances": lambda args: {"ids": [key for key, (_, tags) in self.instances.items() if _matches(args, tags)]},
+            "getInstance": lambda args: {"instanceType": self.instances[args["instanceId"]][0]},
+            "getEips": lambda args: {"allocationIds": [key for key, tags in self.addresses.items() if _matches(args, tags)]},
+            "getServiceQuota": lambda args: {
+                "value": {"L-DB2E81BA": 64.0, "L-0263D0A3": 5.0, "L-0EA8095F": 80.0}[args["quotaCode"]]
+            },
+            "getManagedPrefixList": lambda args: {"id": f"pl-of-{args['name']}", "maxEntries": 25, "entries": []},
+            "getParameter": lambda _: {"value": "secret", "insecureValue": "ami-newest"},
+            "getZone": lambda args: {"zoneId": f"Z-{args['name']}"},
+            "getRecords": lambda _: {"resourceRecordSets": self.records},
+            "getAmi": self._ami,
+        }
+        return answers[name](args)
+
+    def _zones(self, args: dict[str, Any]) -> dict[str, Any]:
+        if args["region"] not in self.regions:
+            raise LookupError(f"invalid AWS Region: {args['region']}")
+        names = self.regions[args["region"]]
+        seen_without_asking = [name for name in names if name not in self.opted_out]
+        return {"names": names if args.get("allAvailabilityZones") else seen_without_asking}
+
+    def _zone(self, args: dict[str, Any]) -> dict[str, Any]:
+        name = args["name"]
+        assert name not in self.opted_out or args.get("allAvailabilityZones"), "invisible without it"
+        return {
+            "groupName": f"group-of-{name}",
+            "networkBorderGroup": f"border-of-{name}",
+            "zoneType": "local-zone" if name in {LAX, HNL} else "availability-zone",
+            "optInStatus": "not-opted-in" if name in self.opted_out else "opted-in" if name == LAX else "opt-in-not-required",
+        }
+
+    def _type(self, args: dict[str, Any]) -> dict[str, Any]:
+        vcpus, gpus = self.types[args["instanceType"]]
+        return {"defaultVcpus": vcpus, "gpuses": gpus}
+
+    def _ami(self, args: dict[str, Any]) -> dict[str, Any]:
+        ((wanted,),) = (each["values"] for each in args["filters"] if each["name"] == "image-id")
+        if wanted not in self.images:
+            raise LookupError("Your query returned no results")
+        return {"imageId": wanted}
+
+
+def _matches(args: dict[str, Any], tags: dict[str, str]) -> bool:
+    filters: list[dict[str, Any]] = args.get("filters") or []
+    wanted: Filters = {each["name"]: each["values"] for each in filters}
+    return all(tags.get(key.removeprefix("tag:")) in values for key, values in wanted.items() if key.startswith("tag:"))
+
+
+@pytest.fixture
+def aws() -> Aws:
+    return Aws()
+
+
+def ask(aws: Aws, stack: str = "dev", **sections: Any) -> AwsFacts:
+    found: list[AwsFacts] = []
+    run_mocked(lambda: found.append(ask_aws(validate(stack_config(stack, **sections)))), stack, Answers(aws.call))
+    return found[0]
+
+
+def own(replica: str, stack: str = "dev") -> dict[str, str]:
+    return {"edge-inference:stack": stack, "edge-inference:replica": replica}
+
+
+def test_all_answers_are_read(aws: Aws) -> None:
+    facts = ask(aws)
+    region = facts.regions["us-west-2"]
+    assert region.zones == {
+        "us-west-2a": ZoneFacts("group-of-us-west-2a", "border-of-us-west-2a", is_local=False, opted_in=True),
+        LAX: ZoneFacts(f"group-of-{LAX}", f"border-of-{LAX}", is_local=True, opted_in=True),
+    }
+    g4dn = region.types["g4dn.2xlarge"]
+    assert g4dn
+    assert (g4dn.vcpus, g4dn.gpus, g4dn.gpu_mib) == (8, 1, 16384)
+    assert region.offered == {"g4dn.2xlarge": frozenset({"us-west-2a", LAX})}
+    assert (region.vcpu_quota, region.address_quota, region.rules_per_group) == (64.0, 5.0, 80.0)
+    assert (region.vcpus_used, region.addresses_used) == (0, 0)
+    assert region.health_checkers == "pl-of-com.amazonaws.us-west-2.route53-healthchecks"
+    assert region.health_checkers_weight == 25
+    assert region.ami == "ami-newest"
+    assert facts.hosted_zone_id == "Z-acme.dev"
+
+
+def test_zone_that_is_not_opted_in_is_seen(aws: Aws) -> None:
+    zones = ask(aws, sites=sites(HNL)).regions["us-west-2"].zones
+    assert zones[HNL].opted_in is False
+
+
+def test_unknown_zone_is_absent_and_the_others_are_named(aws: Aws) -> None:
+    region = ask(aws, sites=sites("us-west-2-sfo-1a")).regions["us-west-2"]
+    assert not region.zones
+    assert set(region.similar_zones) == set(aws.regions["us-west-2"])
+
+
+def test_region_that_does_not_exist_is_no_traceback(aws: Aws) -> None:
+    assert ask(aws, sites=sites("us-west-9a")).regions["us-west-9"].zones == {}
+
+
+def test_type_that_does_not_exist(aws: Aws) -> None:
+    region = ask(aws, sites=sites(LAX, instanceType="g9.huge")).regions["us-west-2"]
+    assert region.types == {"g9.huge": None}
+
+
+def test_each_lookup_names_its_region(aws: Aws) -> None:
+    aws.regions["us-east-1"] = ["us-east-1a"]
+    ask(aws, sites=sites("us-west-2a", "us-east-1a"))
+    for name, args in aws.asked:
+        if name not in {"getCallerIdentity", "getZone", "getRecords"}:
+            assert args["region"] in {"us-west-2", "us-east-1"}, name
+
+
+def test_the_own_hosts_are_not_counted_twice(aws: Aws) -> None:
+    """A second `up` needs no more than the first."""
+    aws.instances = {"i-1": ("g4dn.2xlarge", own(f"{LAX}-1")), "i-2": ("g4dn.2xlarge", own("us-west-2a-1"))}
+    aws.addresses = {"eip-1": own(f"{LAX}-1"), "eip-2": own("us-west-2a-1")}
+    region = ask(aws).regions["us-west-2"]
+    assert (region.vcpus_used, region.addresses_used) == (0, 0)
+
+
+def test_hosts_of_others_are_counted(aws: Aws) -> None:
+    """Another environment's, a stranger's, and own ones that the config asks for no more: they go after the new ones come."""
+    aws.instances = {
+        "i-own": ("g4dn.2xlarge", own(f"{LAX}-1")),
+        "i-prod": ("g4dn.2xlarge", own(f"{LAX}-1", "prod")),
+        "i-stranger": ("g4dn.2xlarge", {}),
+        "i-leaving": ("g4dn.2xlarge", own(f"{LAX}-2")),
+    }
+    aws.addresses = {"eip-own": own(f"{LAX}-1"), "eip-prod": own(f"{LAX}-1", "prod"), "eip-stranger": {}}
+    region = ask(aws).regions["us-west-2"]
+    assert (region.vcpus_used, region.addresses_used) == (24, 2)
+
+
+def test_instances_are_asked_for_by_what_the_quota_counts(aws: Aws) -> None:
+    ask(aws)
+    for name, args in aws.asked:
+        if name == "getInstances":
+            filters: Filters = {each["name"]: each["values"] for each in args["filters"]}
+            assert filters["instance-type"] == ["g*", "vt*"]
+            assert set(args["instanceStateNames"]) == {"pending", "running"}
+
+
+@pytest.mark.parametrize(
+    ("denied", "unknown"),
+    [
+        ("getServiceQuota", {"vcpu_quota", "address_quota", "rules_per_group"}),
+        ("getInstances", {"vcpus_used"}),
+        ("getEips", {"addresses_used"}),
+        ("getManagedPrefixList", {"health_checkers"}),
+        ("getParameter", {"ami"}),
+    ],
+)
+def test_denied_lookup_is_unknown_and_stops_nothing(aws: Aws, denied: str, unknown: set[str]) -> None:
+    aws.denied = {denied}
+    facts = vars(ask(aws).regions["us-west-2"])
+    assert {key for key, value in facts.items() if value is None} == unknown
+
+
+def test_denied_offerings_are_unknown(aws: Aws) -> None:
+    aws.denied = {"getInstanceTypeOfferings"}
+    assert ask(aws).regions["us-west-2"].offered == {"g4dn.2xlarge": None}
+
+
+def test_hosted_zone_that_is_not_found_says_why(aws: Aws) -> None:
+    aws.denied = {"getZone"}
+    facts = ask(aws)
+    assert facts.hosted_zone_id is None
+    assert "AccessDenied" in (facts.hosted_zone_trouble or "")
+
+
+def test_hosted_zone_is_a_public_one(aws: Aws) -> None:
+    ask(aws)
+    (asked,) = (args for name, args in aws.asked if name == "getZone")
+    assert asked == {"name": "acme.dev", "privateZone": False}
+
+
+def test_without_routing_nothing_of_it_is_asked(aws: Aws) -> None:
+    facts = ask(aws, routing={"policy": "none"})
+    assert not {"getZone", "getManagedPrefixList"} & {name for name, _ in aws.asked}
+    assert facts.regions["us-west-2"].health_checkers is None
+
+
+def test_pinned_ami_that_does_not_exist(aws: Aws) -> None:
+    """Found before a GPU is launched with it."""
+    assert ask(aws, host={"amis": {"us-west-2": "ami-00000000000000000"}}).regions["us-west-2"].ami is None
+
+
+@pytest.mark.parametrize(
+    ("records", "policies"),
+    [
+        ([], set[str]()),
+        ([{"type": "TXT"}, {"type": "NS"}], set[str]()),
+        ([{"type": "A", "region": "us-west-2"}, {"type": "TXT"}], {"latency"}),
+        ([{"type": "A", "geoproximityLocation": {"localZoneGroup": "us-west-2-lax-1"}}], {"geoproximity"}),
+        ([{"type": "A", "geoproximityLocation": {"awsRegion": "us-west-2"}}], {"geoproximity"}),
+        ([{"type": "A"}], {"other"}),
+        ([{"type": "CNAME"}], {"other"}),
+    ],
+)
+def test_policies_that_the_domain_has_now(aws: Aws, records: list[dict[str, Any]], policies: set[str]) -> None:
+    aws.records = [{"name": "llm.edge.acme.dev.", "region": "", "geoproximityLocation": None, **record} for record in records]
+    assert ask(aws).live_policies == policies
+
+
+def test_only_the_domains_own_records_are_asked_for(aws: Aws) -> None:
+    ask(aws)
+    (asked,) = (args for name, args in aws.asked if name == "getRecords")
+    assert asked["zoneId"] == "Z-acme.dev"
+    for name, wanted in (
+        ("llm.edge.acme.dev", True),
+        ("llm.edge.acme.dev.", True),
+        ("llmxedge.acme.dev", False),
+        ("a.llm.edge.acme.dev", False),
+    ):
+        assert bool(re.search(asked["nameRegex"], name)) == wanted, name
+
+
+def test_denied_records_are_no_obstacle(aws: Aws) -> None:
+    aws.denied = {"getRecords"}
+    assert ask(aws).live_policies == frozenset()
+
+
+def test_pinned_ami_is_not_looked_up(aws: Aws) -> None:
+    facts = ask(aws, host={"amis": {"us-west-2": "ami-0123456789abcdef0"}})
+    assert facts.regions["us-west-2"].ami == "ami-0123456789abcdef0"
+    assert "getParameter" not in {name for name, _ in aws.asked}
+
+
+def test_aws_that_answers_nothing_at_all(aws: Aws) -> None:
+    aws.denied = {"getCallerIdentity"}
+    with pytest.raises(AwsSilentError, match="AccessDenied"):
+        ask(aws)
+
+
+def test_well_formed_sites_of_a_bad_config_are_asked_for(aws: Aws) -> None:
+    config: dict[str, Any] = {"sites": [{"zone": "nowhere"}, {"zone": LAX}]}
+    assert "sites[0].zone" in problems(stack_config(**config))
+    assert set(ask(aws, **config).regions["us-west-2"].zones) == {LAX}

@@ -1,0 +1,260 @@
+"""What is known of a model and from whom: config over Hub over table, and unknowns named."""
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from components.engines import SERVED_MODEL_NAME, WEIGHTS_DIRECTORY, server_process
+from components.models import HubAnswer, ModelFacts, ask_hub, fit_problem, known_facts, model_problems, needed_gib, unknowns
+from components.settings import ServerSettings
+
+LLAMA = "meta-llama/Llama-3.2-3B-Instruct"
+T4_MIB = 16384
+NO_ANSWER = HubAnswer(None, "the Hub was not asked")
+
+
+@dataclass
+class Hub:
+    """A Hugging Face Hub that answers what a test wants."""
+
+    url: str
+    status: int = 200
+    body: bytes = b"{}"
+    asked: list[tuple[str, str | None]] = field(default_factory=list[tuple[str, str | None]])
+    """Paths with the Authorization header that came along."""
+
+    def answer(self, body: object, status: int = 200) -> None:
+        self.body, self.status = json.dumps(body).encode(), status
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found.asked.append((self.path, self.headers["Authorization"]))
+            self.send_response(found.status)
+            self.send_header("Content-Length", str(len(found.body)))
+            self.end_headers()
+            self.wfile.write(found.body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 # the base class's name
+            del format, args
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    found = Hub(f"http://127.0.0.1:{server.server_port}")
+    thread = threading.Thread(target=lambda: server.serve_forever(poll_interval=0.01), daemon=True)
+    thread.start()
+    monkeypatch.setenv("HF_ENDPOINT", f"{found.url}/")
+    yield found
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def known(model: str = LLAMA, hub_answer: HubAnswer = NO_ANSWER, **server: object) -> ModelFacts:
+    return known_facts(ServerSettings.model_validate({"model": model, **server}), hub_answer)
+
+
+# The Hub
+
+
+def test_hub_knows_size_gating_and_commit(hub: Hub) -> None:
+    hub.answer({"gated": "manual", "sha": "abc", "safetensors": {"parameters": {"BF16": 3_000_000_000, "F32": 12}}})
+    answer = ask_hub(LLAMA, None)
+    assert answer.facts
+    assert (answer.facts.parameters, answer.facts.gated, answer.facts.revision) == (3_000_000_012, True, "abc")
+    assert answer.silence is None
+    assert hub.asked == [(f"/api/models/{LLAMA}", None)]
+
+
+def test_token_goes_to_the_hub_as_its_own_tools_send_it(hub: Hub) -> None:
+    ask_hub(LLAMA, "hf_abc")
+    assert hub.asked == [(f"/api/models/{LLAMA}", "Bearer hf_abc")]
+
+
+@pytest.mark.parametrize(("gated", "expected"), [("auto", True), ("manual", True), (False, False)])
+def test_gating_as_the_hub_words_it(hub: Hub, gated: object, expected: bool) -> None:
+    hub.answer({"gated": gated})
+    facts = ask_hub(LLAMA, None).facts
+    assert facts
+    assert facts.gated is expected
+
+
+@pytest.mark.parametrize("safetensors", [None, {}, {"parameters": {}}, {"parameters": None, "total": 0}])
+def test_size_that_the_hub_does_not_say_is_unknown(hub: Hub, safetensors: object) -> None:
+    hub.answer({"safetensors": safetensors})
+    facts = ask_hub("org/model", None).facts
+    assert facts
+    assert (facts.parameters, facts.gated, facts.revision) == (None, None, None)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 429, 500])
+def test_refusal_of_the_hub_is_said_in_a_word(hub: Hub, status: int) -> None:
+    hub.answer({"error": "no"}, status)
+    answer = ask_hub("org/model", None)
+    assert answer.facts is None
+    assert answer.silence
+    assert str(status) in answer.silence
+
+
+@pytest.mark.parametrize("body", [b"<html>Sign in to the Wi-Fi</html>", b"", b"[]", b'"text"', b"null"])
+def test_what_is_no_hub_is_said_in_a_word(hub: Hub, body: bytes) -> None:
+    """A captive portal or a proxy answers in its place."""
+    hub.body = body
+    answer = ask_hub("org/model", None)
+    assert answer.facts is None
+    assert answer.silence
+
+
+def test_hub_out_of_reach_is_said_in_a_word(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+    answer = ask_hub("org/model", "hf_abc")
+    assert answer.facts is None
+    assert answer.silence
+    assert "cannot be reached" in answer.silence
+    assert "hf_abc" not in answer.silence
+    assert hub.asked == []
+
+
+# Who is believed
+
+
+def test_config_over_hub_over_table() -> None:
+    hub = HubAnswer(ModelFacts(5, gated=False, revision="moves", source="the Hub"), None)
+    table = known()
+    assert table.parameters
+    assert table.parameters > 3e9
+    assert table.gated is True
+    assert (known(hub_answer=hub).parameters, known(hub_answer=hub).gated) == (5, False)
+    config = known(hub_answer=hub, modelParameters=7, modelGated=True)
+    assert (config.parameters, config.gated) == (7, True)
+
+
+def test_source_is_who_said_it() -> None:
+    assert "table" in known().source
+    assert known(hub_answer=HubAnswer(ModelFacts(5, gated=None, revision=None, source="the Hub"), None)).source == "the Hub"
+    assert "config" in known(modelParameters=7).source
+
+
+def test_table_answers_what_the_hub_left_out() -> None:
+    half = HubAnswer(ModelFacts(None, gated=None, revision=None, source="the Hub"), None)
+    assert (known(hub_answer=half).parameters, known(hub_answer=half).gated) == (known().parameters, True)
+
+
+def test_revision_is_pinned_by_config_or_table_only() -> None:
+    """The Hub's newest commit moves from day to day, and with it would every host."""
+    hub = HubAnswer(ModelFacts(5, gated=False, revision="moves", source="the Hub"), None)
+    assert known("org/model", hub).revision is None
+    assert known(hub_answer=hub).revision == known().revision
+    assert len(known().revision or "") == 40
+    assert known("org/model", hub, revision="v1").revision == "v1"
+
+
+# What follows
+
+
+@pytest.mark.parametrize(
+    ("gated", "has_token", "found"), [(True, False, 1), (True, True, 0), (False, False, 0), (None, False, 0)]
+)
+def test_gated_model_wants_a_token(gated: bool | None, has_token: bool, found: int) -> None:
+    facts = ModelFacts(1, gated=gated, revision=None, source="the Hub")
+    problems = list(model_problems(ServerSettings(model=LLAMA), facts, has_token))
+    assert len(problems) == found
+    for problem in problems:
+        assert problem.path == "edge-inference:huggingFaceToken"
+        assert LLAMA in problem.reason
+        assert "the Hub" in problem.reason
+        assert "pulumi config set --secret edge-inference:huggingFaceToken" in problem.fix
+
+
+def test_the_default_model_fits_the_default_gpu() -> None:
+    assert fit_problem(ServerSettings(), known(), "g4dn.2xlarge", T4_MIB) is None
+
+
+def test_model_that_cannot_fit() -> None:
+    server = ServerSettings(model="meta-llama/Llama-3.1-8B-Instruct")
+    problem = fit_problem(server, known_facts(server, NO_ANSWER), "g4dn.2xlarge", T4_MIB)
+    assert problem
+    assert problem.path == "edge-inference:server.model"
+    assert problem.value == '"meta-llama/Llama-3.1-8B-Instruct"'
+    for word in ("16.5 GiB", "8.0 billion", "table", "g4dn.2xlarge", "14.4 GiB"):
+        assert word in problem.reason
+    assert "pulumi config set --path edge-inference:server.model " in problem.fix
+
+
+def test_unknown_size_is_no_problem_but_a_warning() -> None:
+    assert fit_problem(ServerSettings(), ModelFacts(None, gated=None, revision=None, source=""), "g4dn.2xlarge", T4_MIB) is None
+
+
+def test_more_parameters_never_need_less() -> None:
+    assert needed_gib(10**9) < needed_gib(2 * 10**9)
+    assert needed_gib(3_212_749_824) > 3_212_749_824 * 2 / 2**30
+
+
+def test_unknowns_are_named_with_the_key_that_settles_them() -> None:
+    server = ServerSettings(model="org/model")
+    silent = HubAnswer(None, "the Hub is down")
+    said = list(unknowns(server, known_facts(server, silent), silent))
+    assert len(said) == 3
+    for key, warning in zip(("modelParameters", "modelGated", "revision"), said, strict=True):
+        assert f"edge-inference:server.{key}" in warning
+        assert "org/model" in warning
+    assert all("the Hub is down" in warning for warning in said[:2])
+
+
+def test_nothing_unknown_is_no_warning() -> None:
+    assert list(unknowns(ServerSettings(), known(), NO_ANSWER)) == []
+
+
+# Engines
+
+
+def test_tgi_is_the_source_documents_one() -> None:
+    process = server_process(ServerSettings())
+    assert process.image == "ghcr.io/huggingface/text-generation-inference:2.4.0"
+    assert (process.container_port, process.health_path) == (80, "/health")
+    assert process.arguments[:2] == ("--model-id", WEIGHTS_DIRECTORY)
+    assert process.environment["HF_HUB_OFFLINE"] == "1"
+
+
+def test_vllm_answers_to_the_same_model_name() -> None:
+    """One request body for both engines."""
+    process = server_process(ServerSettings(engine="vllm"))
+    assert process.image.startswith("vllm/vllm-openai:")
+    name = process.arguments.index("--served-model-name")
+    assert process.arguments[name + 1] == SERVED_MODEL_NAME
+
+
+@pytest.mark.parametrize("engine", ["tgi", "vllm"])
+def test_settings_reach_the_command_line(engine: str) -> None:
+    server = ServerSettings.model_validate(
+        {"engine": engine, "maxInputTokens": 111, "maxTotalTokens": 222, "image": "mine/engine:1", "extraArguments": ["--x", "y"]}
+    )
+    process = server_process(server)
+    assert process.image == "mine/engine:1"
+    assert "222" in process.arguments
+    assert process.arguments[-2:] == ("--x", "y")
+    assert engine == "vllm" or "111" in process.arguments
+
+
+@pytest.mark.parametrize("engine", ["tgi", "vllm"])
+def test_the_server_runs_offline_in_float16_without_token_or_revision(engine: str) -> None:
+    """The T4 has no bfloat16; with --revision TGI's router asks the Hub even for a local folder."""
+    process = server_process(ServerSettings.model_validate({"engine": engine, "revision": "v1"}))
+    assert process.environment["HF_HUB_OFFLINE"] == "1"
+    assert process.arguments[process.arguments.index("--dtype") + 1] in {"float16", "half"}
+    assert "--revision" not in process.arguments
+    assert not [key for key in process.environment if "TOKEN" in key]
+
+
+@pytest.mark.parametrize("engine", ["tgi", "vllm"])
+def test_prefix_caching_can_be_turned_off(engine: str) -> None:
+    on, off = (
+        server_process(ServerSettings.model_validate({"engine": engine, "prefixCaching": value})) for value in (True, False)
+    )
+    assert on != off
+    assert off.environment.get("PREFIX_CACHING") == "0" or "--no-enable-prefix-caching" in off.arguments

@@ -1,0 +1,330 @@
+"""What AWS would refuse: each problem, its absence, and what becomes of questions that AWS leaves open."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from component_helpers import G4DN, MODEL, aws_facts, settings, sites, stack_config, zone_facts
+
+from components.models import ModelFacts
+from components.preflight import AwsFacts, InstanceTypeFacts, judge, warnings
+from components.problems import Problem
+from components.settings import PROJECT, validate
+
+NO_GPU = InstanceTypeFacts(vcpus=2, gpus=0, gpu_mib=0)
+LAX = "us-west-2-lax-1a"
+
+
+def judged(facts: Mapping[str, Any] | None = None, model: ModelFacts = MODEL, **sections: Any) -> list[Problem]:
+    """What is judged wrong with a good config, where AWS says `facts` of each Region."""
+    config = validate(stack_config(**sections))
+    return judge(config, aws_facts(config.require("dev"), **(facts or {})), model)
+
+
+def only(problems: list[Problem]) -> Problem:
+    assert len(problems) == 1, problems
+    return problems[0]
+
+
+def test_nothing_wrong() -> None:
+    assert judged() == []
+
+
+def test_every_problem_has_a_line_to_paste() -> None:
+    everything = judged(
+        {
+            "zones": {"us-west-2a": zone_facts("us-west-2a"), LAX: zone_facts(LAX, opted_in=False)},
+            "types": {"g4dn.2xlarge": NO_GPU},
+            "vcpu_quota": 0.0,
+            "address_quota": 0.0,
+            "rules_per_group": 1.0,
+            "health_checkers": None,
+            "ami": None,
+        }
+    )
+    assert len(everything) >= 7
+    for problem in everything:
+        assert problem.path.startswith(f"{PROJECT}:")
+        assert problem.reason
+        assert problem.fix.split()[0] in {"aws", "pulumi"}
+
+
+# Zones
+
+
+def test_zone_that_aws_does_not_know() -> None:
+    problem = only(
+        judged({"zones": {"us-west-2a": zone_facts("us-west-2a")}, "similar_zones": ("us-west-2a", "us-west-2-lax-1b")})
+    )
+    assert problem.path == f"{PROJECT}:sites[1].zone"
+    assert problem.value == f'"{LAX}"'
+    assert "us-west-2-lax-1b" in problem.reason
+    assert "us-west-2" in problem.reason
+
+
+def test_region_that_aws_does_not_know() -> None:
+    config = validate(stack_config(sites=sites("us-west-9a")))
+    facts = aws_facts(config.require("dev"), zones={}, similar_zones=())
+    found = judge(config, facts, MODEL)
+    assert [problem.path for problem in found] == [f"{PROJECT}:sites[0].zone"]
+    assert "us-west-9" in found[0].reason
+
+
+def test_zone_group_that_is_not_opted_in() -> None:
+    facts = {"zones": {"us-west-2a": zone_facts("us-west-2a"), LAX: zone_facts(LAX, opted_in=False)}}
+    problem = only(judged(facts))
+    assert problem.path == f"{PROJECT}:sites[1].zone"
+    assert "not opted in to the zone group us-west-2-lax-1" in problem.reason
+    assert "aws ec2 modify-availability-zone-group --region us-west-2 --group-name us-west-2-lax-1" in problem.fix
+    assert "sites[1].optIn" in problem.fix
+
+
+def test_opt_in_on_request_is_no_problem() -> None:
+    facts = {"zones": {LAX: zone_facts(LAX, opted_in=False)}, "offered": {"g4dn.2xlarge": frozenset[str]()}}
+    assert judged(facts, sites=sites(LAX, optIn=True)) == [], "offers of a zone that is not opted in are not known"
+
+
+def test_places_are_those_of_the_config() -> None:
+    """Also where an earlier site is malformed or stands there twice."""
+    config = validate(
+        stack_config(sites=[{"zone": "nowhere"}, *sites("us-west-2a", "us-west-2a", "us-west-2b", instanceType="t3.micro")])
+    )
+    facts = aws_facts(settings(sites=sites("us-west-2a", "us-west-2b", instanceType="t3.micro")), types={"t3.micro": NO_GPU})
+    assert [problem.path for problem in judge(config, facts, MODEL)] == [
+        f"{PROJECT}:sites[1].instanceType",
+        f"{PROJECT}:sites[3].instanceType",
+    ]
+
+
+def test_sites_are_judged_also_when_something_else_is_wrong() -> None:
+    config = validate(stack_config(without=("access",)))
+    facts = aws_facts(settings(), zones={})
+    assert {problem.path for problem in judge(config, facts, MODEL)} == {f"{PROJECT}:sites[{place}].zone" for place in (0, 1)}
+
+
+# Instance types
+
+
+def test_type_that_aws_does_not_know() -> None:
+    found = judged({"types": {"g4dn.2xlarg": None}}, sites=sites("us-west-2a", instanceType="g4dn.2xlarg"))
+    problem = only(found)
+    assert (problem.path, problem.value) == (f"{PROJECT}:sites[0].instanceType", '"g4dn.2xlarg"')
+    assert "no such instance type in us-west-2" in problem.reason
+
+
+def test_type_without_gpu() -> None:
+    problem = only(judged({"types": {"c5.4xlarge": NO_GPU}}, sites=sites("us-west-2a", instanceType="c5.4xlarge")))
+    assert (problem.path, problem.value) == (f"{PROJECT}:sites[0].instanceType", '"c5.4xlarge"')
+    assert "has no GPU" in problem.reason
+
+
+def test_type_that_is_not_offered_in_the_zone() -> None:
+    chosen = [{"zone": "us-west-2a"}, {"zone": LAX, "instanceType": "g6.xlarge"}]
+    offered = {"g4dn.2xlarge": frozenset({"us-west-2a", LAX}), "g6.xlarge": frozenset({"us-west-2a"})}
+    problem = only(judged({"offered": offered}, sites=chosen))
+    assert (problem.path, problem.value) == (f"{PROJECT}:sites[1].instanceType", '"g6.xlarge"')
+    assert f"is not offered in {LAX}" in problem.reason
+    assert "g4dn.2xlarge" in problem.reason
+    assert "describe-instance-type-offerings" in problem.fix
+
+
+def test_offers_that_aws_does_not_tell_are_a_warning() -> None:
+    facts = {"offered": {"g4dn.2xlarge": None}}
+    assert judged(facts) == []
+    assert [each for each in warnings(settings(), aws_facts(settings(), **facts)) if "g4dn.2xlarge" in each]
+
+
+# Quotas
+
+VCPUS = [
+    # sites, vCPUs of others, quota, is it enough
+    (sites("us-west-2a"), 0, 8.0, True),
+    (sites("us-west-2a"), 0, 7.0, False),
+    (sites("us-west-2a"), 8, 15.0, False),
+    (sites("us-west-2a"), 8, 16.0, True),
+    (sites("us-west-2a", LAX), 0, 15.0, False),
+    (sites("us-west-2a", replicas=3), 0, 24.0, True),
+    (sites("us-west-2a", replicas=3), 0, 23.0, False),
+    (sites("us-west-2a"), 0, 0.0, False),
+]
+
+
+@pytest.mark.parametrize(("chosen", "used", "quota", "enough"), VCPUS)
+def test_vcpu_quota_counts_what_would_be_added_beside_the_others(
+    chosen: list[dict[str, Any]], used: int, quota: float, enough: bool
+) -> None:
+    """The stack's own planned instances are not in `used`, so that a second `up` is not refused."""
+    found = judged({"vcpus_used": used, "vcpu_quota": quota}, sites=chosen)
+    assert bool(found) != enough
+    for problem in found:
+        planned = 8 * sum(site.get("replicas", 1) for site in chosen)
+        assert f"{planned} vCPUs" in problem.reason
+        assert f"is {quota:g}" in problem.reason
+        assert f"--quota-code L-DB2E81BA --desired-value {planned + used}" in problem.fix
+
+
+@pytest.mark.parametrize(("used", "quota", "enough"), [(0, 2.0, True), (1, 2.0, False), (3, 5.0, True), (0, 0.0, False)])
+def test_address_quota(used: int, quota: float, enough: bool) -> None:
+    found = judged({"addresses_used": used, "address_quota": quota})
+    assert bool(found) != enough
+    for problem in found:
+        assert "2 Elastic IP addresses" in problem.reason
+        assert f"--quota-code L-0263D0A3 --desired-value {2 + used}" in problem.fix
+
+
+def test_each_region_has_its_own_quota() -> None:
+    chosen = sites("us-west-2a", LAX, "us-east-1a")
+    problem = only(judged({"vcpu_quota": 8.0}, sites=chosen))
+    assert "the sites of us-west-2 need 16 vCPUs" in problem.reason
+    assert "--region us-west-2 " in problem.fix
+
+
+def test_types_count_what_they_have() -> None:
+    chosen = [{"zone": "us-west-2a", "instanceType": "g4dn.12xlarge"}, {"zone": "us-west-2b"}]
+    types = {"g4dn.12xlarge": InstanceTypeFacts(vcpus=48, gpus=4, gpu_mib=16384), "g4dn.2xlarge": G4DN}
+    assert judged({"types": types, "vcpu_quota": 56.0}, sites=chosen) == []
+    assert "56 vCPUs" in only(judged({"types": types, "vcpu_quota": 55.0}, sites=chosen)).reason
+
+
+@pytest.mark.parametrize("unknown", ["vcpu_quota", "address_quota", "vcpus_used", "addresses_used"])
+def test_quota_that_aws_does_not_tell_is_a_named_warning_and_no_problem(unknown: str) -> None:
+    config = settings()
+    assert judged({unknown: None}) == []
+    said = list(warnings(config, aws_facts(config, **{unknown: None})))
+    assert len(said) == 1
+    assert "us-west-2" in said[0]
+    assert "unknown" in said[0]
+
+
+def test_no_warning_where_all_is_known() -> None:
+    assert list(warnings(settings(), aws_facts(settings()))) == []
+
+
+def test_the_whole_world_is_warned_about() -> None:
+    config = settings(access={"clientCidrs": ["0.0.0.0/0"], "sshCidrs": ["8.8.8.8/32"]})
+    (warning,) = warnings(config, aws_facts(config))
+    assert "access.clientCidrs" in warning
+    assert "0.0.0.0/0" in warning
+
+
+# Security group rules
+
+
+def clients(count: int) -> dict[str, Any]:
+    return {"clientCidrs": [f"93.184.{number // 256}.{number % 256}/32" for number in range(count)], "sshCidrs": ["8.8.8.8/32"]}
+
+
+@pytest.mark.parametrize(
+    ("count", "weight", "quota", "routing", "enough"),
+    [
+        (34, 25, 60.0, {}, True),
+        (35, 25, 60.0, {}, False),
+        (59, 25, 60.0, {"routing": {"policy": "none"}}, True),
+        (60, 25, 60.0, {"routing": {"policy": "none"}}, False),
+        (34, 25, None, {}, True),
+        (35, 25, None, {}, False),
+        (100, 25, 200.0, {}, True),
+        (10, 55, 60.0, {}, False),
+    ],
+)
+def test_client_networks_beside_the_health_checkers(
+    count: int, weight: int, quota: float | None, routing: dict[str, Any], enough: bool
+) -> None:
+    """The prefix list counts by its size, only where Route 53 checks; 60 is AWS's default."""
+    facts = {"health_checkers_weight": weight, "rules_per_group": quota}
+    found = judged(facts, access=clients(count), **routing)
+    assert bool(found) != enough
+    for problem in found:
+        assert problem.path == f"{PROJECT}:access.clientCidrs"
+        room = int(quota or 60) - 1 - (0 if routing else weight)
+        assert f"leave room for {room} client networks" in problem.reason
+        assert "--quota-code L-0EA8095F" in problem.fix
+
+
+def test_rules_of_ssh_count_too() -> None:
+    access = {"clientCidrs": ["8.8.8.8/32"], "sshCidrs": [f"8.8.8.{number}/32" for number in range(35)]}
+    assert "35 for SSH" in only(judged({"rules_per_group": 60.0}, access=access)).reason
+
+
+def test_health_checkers_that_are_not_there() -> None:
+    problem = only(judged({"health_checkers": None, "health_checkers_weight": 0}))
+    assert "com.amazonaws.us-west-2.route53-healthchecks" in problem.reason
+    assert judged({"health_checkers": None}, routing={"policy": "none"}) == []
+
+
+# Names, images, models
+
+
+def test_hosted_zone_that_is_not_there() -> None:
+    config = validate(stack_config())
+    regions = aws_facts(config.require("dev")).regions
+    problem = only(judge(config, AwsFacts(regions, hosted_zone_trouble="no matching zone"), MODEL))
+    assert (problem.path, problem.value) == (f"{PROJECT}:routing.hostedZone", '"acme.dev"')
+    assert "no matching zone" in problem.reason
+    assert "create-hosted-zone --name acme.dev" in problem.fix
+
+
+def test_no_routing_needs_no_hosted_zone() -> None:
+    config = validate(stack_config(routing={"policy": "none"}))
+    regions = aws_facts(config.require("dev")).regions
+    assert judge(config, AwsFacts(regions), MODEL) == []
+
+
+def test_ami_that_aws_does_not_know() -> None:
+    problem = only(judged({"ami": None}))
+    assert problem.path == f"{PROJECT}:host.amis.us-west-2"
+    assert "public parameter" in problem.reason
+
+
+def test_pinned_ami_that_aws_does_not_know() -> None:
+    problem = only(judged({"ami": None}, host={"amis": {"us-west-2": "ami-0123456789abcdef0"}}))
+    assert (problem.path, problem.value) == (f"{PROJECT}:host.amis.us-west-2", '"ami-0123456789abcdef0"')
+    assert "no such AMI in this Region" in problem.reason
+
+
+def policy_problems(policy: str, *live: str) -> list[Problem]:
+    """What is wrong with a policy where the domain has records of others."""
+    routing = {"policy": policy, "domain": "llm.acme.dev", "hostedZone": "acme.dev"}
+    config = validate(stack_config(routing=routing))
+    regions = aws_facts(config.require("dev")).regions
+    return judge(config, AwsFacts(regions, hosted_zone_id="Z1", live_policies=frozenset(live)), MODEL)
+
+
+@pytest.mark.parametrize("policy", ["latency", "geoproximity", "none"])
+def test_policy_of_a_new_name_or_the_same_one_passes(policy: str) -> None:
+    assert policy_problems(policy) == []
+    assert policy_problems(policy, policy) == []
+
+
+@pytest.mark.parametrize(("live", "policy"), [("latency", "geoproximity"), ("geoproximity", "latency")])
+def test_changed_policy_of_a_live_name_is_refused_with_the_steps(live: str, policy: str) -> None:
+    """Route 53 refuses another policy under a name that has records."""
+    problem = only(policy_problems(policy, live))
+    assert (problem.path, problem.value) == (f"{PROJECT}:routing.policy", f'"{policy}"')
+    assert f"llm.acme.dev is routed by {live} now" in problem.reason
+    first, second = problem.fix.splitlines()
+    assert "routing.policy none" in first
+    assert f"routing.policy {policy}" in second
+    assert "pulumi up -s dev" in first
+    assert policy_problems("none", live) == [], "the first of the steps"
+
+
+def test_strange_records_under_the_domain() -> None:
+    problem = only(policy_problems("latency", "latency", "other"))
+    assert "not of this program" in problem.reason
+    assert "routing.domain" in problem.fix
+
+
+def test_model_that_does_not_fit_is_said_once_for_each_type() -> None:
+    large = ModelFacts(70_000_000_000, gated=False, revision="x", source="the Hub")
+    assert only(judged(model=large)).path == f"{PROJECT}:server.model"
+    chosen = [{"zone": "us-west-2a"}, {"zone": "us-west-2b", "instanceType": "g5.xlarge"}]
+    types = {"g4dn.2xlarge": G4DN, "g5.xlarge": InstanceTypeFacts(vcpus=4, gpus=1, gpu_mib=24576)}
+    both = judged({"types": types}, model=large, sites=chosen)
+    assert [word in problem.reason for word, problem in zip(("g4dn.2xlarge", "g5.xlarge"), both, strict=True)] == [True, True]
+
+
+def test_type_without_gpu_is_not_blamed_on_the_model_too() -> None:
+    large = ModelFacts(70_000_000_000, gated=False, revision="x", source="the Hub")
+    found = judged({"types": {"g4dn.2xlarge": NO_GPU}}, model=large)
+    assert {problem.path for problem in found} == {f"{PROJECT}:sites[{place}].instanceType" for place in (0, 1)}

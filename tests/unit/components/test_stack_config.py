@@ -1,0 +1,116 @@
+"""The program's way to a checked config, and its end where there is none: one message, no traceback."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pulumi
+import pytest
+from component_helpers import aws_facts, settings, sites, stack_config
+
+from components import stack_config as program
+from components.aws_facts import AwsSilentError
+from components.models import HubAnswer
+from components.preflight import AwsFacts
+from components.settings import StackConfig
+
+SILENT_HUB = HubAnswer(None, "the Hugging Face Hub cannot be reached (ConnectTimeout)")
+
+
+class Program:
+    """Runs `checked_config` over a config and what AWS and the Hub say; keeps what it tells."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
+        self.asked_hub = False
+        self.told: dict[str, list[str]] = {"error": [], "warn": [], "info": []}
+        for kind, texts in self.told.items():
+            monkeypatch.setattr(pulumi.log, kind, texts.append)
+        self.hub = SILENT_HUB
+        self.aws: Callable[[], AwsFacts] | None = None
+
+    def run(self, config: StackConfig, **facts: Any) -> program.CheckedConfig:
+        self._monkeypatch.setattr(pulumi, "get_stack", lambda: config.stack)
+        self._monkeypatch.setattr(pulumi.runtime, "get_config_env", lambda: dict(config.values))
+        self._monkeypatch.setattr(pulumi.runtime, "get_config_secret_keys_env", lambda: list(config.secret_keys))
+        self._answer = self.aws or (lambda: aws_facts(settings(), **facts))
+        self._monkeypatch.setattr(program, "ask_aws", self._ask_aws)
+        self._monkeypatch.setattr(program, "ask_hub", self._ask_hub)
+        return program.checked_config()
+
+    def _ask_aws(self, validated: object) -> AwsFacts:
+        del validated
+        return self._answer()
+
+    def _ask_hub(self, *_: object) -> HubAnswer:
+        self.asked_hub = True
+        return self.hub
+
+    def error(self, config: StackConfig, **facts: Any) -> str:
+        """The one error of a config that is refused."""
+        with pytest.raises(SystemExit) as ended:
+            self.run(config, **facts)
+        assert ended.value.code == 32, "the language host then adds no traceback"
+        (text,) = self.told["error"]
+        return text
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Program:
+    return Program(monkeypatch)
+
+
+def test_good_config_goes_through(started: Program) -> None:
+    checked = started.run(stack_config())
+    assert checked.settings == settings()
+    assert checked.model.revision, "pinned by the built-in table"
+    assert started.told["error"] == started.told["warn"] == []
+
+
+def test_silent_hub_is_told_in_a_word(started: Program) -> None:
+    started.run(stack_config())
+    (info,) = started.told["info"]
+    assert "ConnectTimeout" in info
+    assert "built-in table" in info
+
+
+def test_unknowns_are_warned_about(started: Program) -> None:
+    started.run(stack_config(server={"model": "org/model"}))
+    for key, warning in zip(("modelParameters", "modelGated", "revision"), started.told["warn"], strict=True):
+        assert key in warning
+
+
+def test_hub_is_not_asked_where_the_config_says_all(started: Program) -> None:
+    started.run(stack_config(server={"modelParameters": 10**9, "modelGated": False}))
+    assert not started.asked_hub
+
+
+def test_all_kinds_of_problems_in_one_error(started: Program) -> None:
+    """The config's own, AWS's and the model's together."""
+    text = started.error(stack_config(without=("huggingFaceToken",)), vcpu_quota=0.0, ami=None)
+    assert text.startswith("3 problems in the configuration of stack 'dev'; nothing was changed.")
+    for word in ("huggingFaceToken", "L-DB2E81BA", "host.amis.us-west-2"):
+        assert word in text
+
+
+def test_broken_config_is_still_shown_to_aws(started: Program) -> None:
+    text = started.error(stack_config(without=("access",)), zones={})
+    for word in ("access.clientCidrs", "access.sshCidrs", "sites[0].zone", "sites[1].zone"):
+        assert word in text
+
+
+def test_aws_that_does_not_answer(started: Program) -> None:
+    def silent() -> AwsFacts:
+        raise AwsSilentError("no credentials")
+
+    started.aws = silent
+    text = started.error(stack_config(sites=[]))
+    assert "no credentials" in text
+    assert "aws sts get-caller-identity" in text
+    assert "edge-inference:sites" in text, "what is wrong with the config is told too"
+
+
+def test_no_traceback_words(started: Program) -> None:
+    text = started.error(stack_config(sites=sites("nowhere"), server="x"))
+    assert "Traceback" not in text
+    assert "ValidationError" not in text
+    assert "pydantic" not in text

@@ -1,0 +1,147 @@
+"""What is documented about the stack config is what the models say, and the editors' schema takes the project's own files."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from components.settings import SECTIONS, Secrets, SiteSettings
+from tools import generate_docs
+
+ROOT = Path(__file__).parents[3]
+SECURE = {"secure": "v1:abc"}
+
+
+def validator() -> Any:  # the library's own types know no plain JSON value
+    return jsonschema.Draft202012Validator(json.loads(generate_docs.schema_text()))
+
+
+def test_documents_are_fresh() -> None:
+    assert generate_docs.main(["--check"]) == 0, "run .venv/bin/python tools/generate_docs.py"
+
+
+def test_the_schema_is_one() -> None:
+    jsonschema.Draft202012Validator.check_schema(json.loads(generate_docs.schema_text()))
+
+
+@pytest.mark.parametrize("name", ["dev", "prod", "local"])
+def test_committed_stack_files_pass(name: str) -> None:
+    content = yaml.safe_load((ROOT / f"Pulumi.{name}.yaml").read_text(encoding="utf-8"))
+    assert not [error.message for error in validator().iter_errors(content)]
+
+
+def test_every_key_passes() -> None:
+    config = {
+        "aws:region": "us-west-2",
+        "edge-inference:sites": [{"zone": "us-west-2a", "replicas": 2, "volumeType": None, "optIn": True}],
+        "edge-inference:server": {"engine": "vllm", "extraArguments": ["--x"]},
+        "edge-inference:access": {"clientCidrs": ["8.8.8.8/32"], "sshCidrs": ["8.8.8.8/32"]},
+        "edge-inference:routing": {"policy": "none"},
+        "edge-inference:network": {},
+        "edge-inference:host": {"amis": {"us-west-2": "ami-01234567"}},
+        "edge-inference:tags": {"team": "edge"},
+        "edge-inference:sshPrivateKey": SECURE,
+        "edge-inference:hostKeySecret": SECURE,
+        "edge-inference:huggingFaceToken": SECURE,
+    }
+    assert validator().is_valid({"encryptionsalt": "v1:x", "config": config})
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"edge-inference:site": []},
+        {"edge-inference:sites": []},
+        {"edge-inference:sites": [{"replicas": 1}]},
+        {"edge-inference:sites": [{"zone": "us-west-2a", "instance_type": "x.y"}]},
+        {"edge-inference:sites": [{"zone": "us-west-2a", "replicas": 0}]},
+        {"edge-inference:server": {"port": 70000}},
+        {"edge-inference:server": {"engine": "ollama"}},
+        {"edge-inference:access": {"clientCidrs": ["8.8.8.8/32"]}},
+        {"edge-inference:huggingFaceToken": "hf_in_clear"},
+        {"edge-inference:tags": {"team": 1}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_the_program_refuses_is_marked_in_the_editor(config: dict[str, Any]) -> None:
+    assert not validator().is_valid({"config": config})
+
+
+def test_other_keys_are_none_of_its_business() -> None:
+    assert validator().is_valid({"config": {"aws:maxRetries": 3, "pulumi:tags": {"a": "b"}}})
+
+
+def test_table_has_a_row_for_every_field() -> None:
+    table = generate_docs.table()
+    keys = re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
+    fields = [
+        f"{section}.{field.alias}"
+        for section, model in {"sites[]": SiteSettings, **SECTIONS}.items()
+        for field in model.model_fields.values()
+    ]
+    assert keys == [*fields, "tags", *(field.alias for field in Secrets.model_fields.values())]
+
+
+def test_every_row_has_three_cells_and_a_meaning() -> None:
+    for row in generate_docs.table().splitlines():
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]]
+        assert len(cells) == 3
+        assert all(cells), row
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "| `sites[].zone` | text, required |",
+        "| `sites[].replicas` | 1 to 20, `1` |",
+        "| `sites[].volumeType` | `gp2` \\| `gp3`, unset |",
+        "| `sites[].optIn` | true or false, `false` |",
+        "| `access.clientCidrs` | list of texts, required |",
+        "| `sshPrivateKey` | secret, required |",
+        "| `huggingFaceToken` | secret, unset |",
+    ],
+)
+def test_rows_say_type_and_default(row: str) -> None:
+    assert row in generate_docs.table()
+
+
+def test_table_is_written_between_the_markers_only() -> None:
+    readme = "before\n<!-- config table -->\nold | text\n<!-- /config table -->\nafter\n"
+    written = generate_docs.with_table(readme)
+    assert written == f"before\n<!-- config table -->\n{generate_docs.table()}<!-- /config table -->\nafter\n"
+    assert generate_docs.with_table(written) == written
+    assert generate_docs.with_table("no markers\n") == "no markers\n"
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """Schema and README in a folder of this test; neither is there yet."""
+    schema, readme = tmp_path / "schema.json", tmp_path / "README.md"
+    monkeypatch.setattr(generate_docs, "ROOT", tmp_path)
+    monkeypatch.setattr(generate_docs, "SCHEMA_FILE", schema)
+    monkeypatch.setattr(generate_docs, "README_FILE", readme)
+    return schema, readme
+
+
+def test_missing_files(files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    schema, readme = files
+    assert generate_docs.main(["--check"]) == 1
+    assert not schema.exists()
+    assert "schema.json is not what components/settings.py says\n  -> " in capsys.readouterr().err
+    assert generate_docs.main([]) == 0
+    assert schema.read_text(encoding="utf-8") == generate_docs.schema_text()
+    assert not readme.exists(), "README is somebody's own work"
+    assert generate_docs.main(["--check"]) == 0
+
+
+def test_stale_table(files: tuple[Path, Path]) -> None:
+    _, readme = files
+    readme.write_text("<!-- config table -->\n<!-- /config table -->\n", encoding="utf-8")
+    generate_docs.main([])
+    assert generate_docs.main(["--check"]) == 0
+    readme.write_text(readme.read_text(encoding="utf-8").replace("sites[].zone", "zone"), encoding="utf-8")
+    assert generate_docs.main(["--check"]) == 1

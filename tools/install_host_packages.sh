@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# install_host_packages.sh: installs what tests/host needs, by apt-get and as root; does nothing where all is there.
+# No service is started, now or at the next boot: the tests start their own, in namespaces.
+set -euo pipefail
+
+packages=()
+for wanted in cloud-init:cloud-init curl:curl docker.io:dockerd iproute2:ip iptables:iptables openssh-client:ssh-keyscan \
+  openssh-server:sshd sudo:sudo util-linux:nsenter; do
+  if ! PATH="$PATH:/usr/sbin:/sbin" command -v "${wanted#*:}" >/dev/null; then
+    packages+=("${wanted%:*}")
+  fi
+done
+if [ "${#packages[@]}" -eq 0 ]; then
+  exit 0
+fi
+if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+  echo "tests/host needs ${packages[*]}, which only root can install, on Debian or Ubuntu; it will be skipped." >&2
+  exit 0
+fi
+
+# Packages ask this program whether a service may be started.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+  trap 'rm -f "$policy"' EXIT
+  printf '#!/bin/sh\nexit 101\n' >"$policy"
+  chmod 755 "$policy"
+fi
+# Before it is installed: it would otherwise take the next boot for a new machine's first.
+if [ ! -d /etc/cloud ]; then
+  mkdir /etc/cloud
+  touch /etc/cloud/cloud-init.disabled
+fi
+
+echo "Installing ${packages[*]} for tests/host"
+export DEBIAN_FRONTEND=noninteractive
+log=$(mktemp)
+if ! { apt-get update -q && apt-get install -q -y --no-install-recommends "${packages[@]}"; } >"$log" 2>&1; then
+  tail -n 8 "$log" >&2
+  echo "They could not be installed; tests/host will be skipped." >&2
+fi
+rm -f "$log"
+for package in "${packages[@]}"; do
+  case "$package" in
+    docker.io) units="docker.service docker.socket containerd.service" ;;
+    openssh-server) units=ssh.service ;;
+    *) units= ;;
+  esac
+  for unit in $units; do
+    deb-systemd-helper disable "$unit" >/dev/null 2>&1 || true
+  done
+done
