@@ -27,6 +27,8 @@ _PROGRAMS = {
     "nvidia-smi.sh": "usr/local/bin/nvidia-smi",
 }
 _STATE = Path("etc/edge-machine")
+_ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+"""Nothing of the test run's own environment gets to the machine."""
 _CLONE_NEWNET = 0x40000000
 _BOOT_SECONDS = 60.0
 LOGIN = "ec2-user"
@@ -47,7 +49,7 @@ class Machine:
             (self._directory / name).mkdir()
         command = ["unshare", "--mount", "--net", "--propagation", "private", "bash", _SCRIPTS / "hardware.sh", self._directory]
         pipe = subprocess.PIPE
-        self._hardware = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True)
+        self._hardware = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True, env=_ENVIRONMENT)
         self._running: subprocess.Popen[bytes] | None = None
         assert self._hardware.stdout is not None
         if (said := self._hardware.stdout.readline()) != "switched on\n":
@@ -99,7 +101,9 @@ class Machine:
             ),
         ]
         with (self._directory / "console.log").open("ab") as console:
-            self._running = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=console, stderr=subprocess.STDOUT)
+            self._running = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=console, stderr=subprocess.STDOUT, env=_ENVIRONMENT
+            )
 
     def cut_power(self) -> None:
         """Ends every process at once."""
@@ -133,6 +137,7 @@ class Machine:
             capture_output=True,
             text=True,
             check=False,
+            env=_ENVIRONMENT,
         )
         if check and ran.returncode:
             raise MachineError(f"{command}: status {ran.returncode}\n{ran.stdout}{ran.stderr}")

@@ -137,14 +137,25 @@ def test_only_locale_variables_reach_a_command(deployer: Deployer) -> None:
         assert asyncio.run(seen()) == "locale\n"
 
 
-def test_a_host_that_comes_up_late_is_waited_for(deployer: Deployer) -> None:
+def test_a_host_that_dies_ends_the_command_and_is_waited_for_by_the_next(deployer: Deployer) -> None:
     """And an ordinary boot changes nothing: the same key, the same login."""
-    deployer.machine.cut_power()
-    said: list[str] = []
-    thread = threading.Thread(target=lambda: said.append(deployer.output("echo up")))
+    machine, said = deployer.machine, list[str]()
+
+    def deploy() -> None:
+        try:
+            deployer.output("touch /run/user-is-in; sleep 600", stdin="")
+        except AbortedError as error:
+            said.append(str(error))
+        said.append(deployer.output("echo up"))
+
+    machine.console("chmod 1777 /run")
+    thread = threading.Thread(target=deploy)
     thread.start()
+    wait_for("the command", lambda: "user-is-in" in machine.console("ls /run"))
+    machine.cut_power()
     wait_for("a refused attempt", lambda: any(text.startswith("Dial 2/") for text in deployer.driver.engine.texts))
-    deployer.machine.boot()
+    machine.boot()
     thread.join()
-    assert said == ["up"]
-    deployer.machine.wait_until_booted()
+    assert said[0].startswith("Connection lost: running "), said[0]
+    assert said[1] == "up"
+    machine.wait_until_booted()
