@@ -91,7 +91,8 @@ def test_an_engine_killed_in_the_middle_leaves_a_stack_that_goes_on(crashing: De
     before = world.inventory()
     world.set_faults(never_boot_zones=[OREGON])
     first = BackgroundUp(crashing)
-    wait_for("the first dial", lambda: f"Command {OREGON}-1-scripts" in first.recording.touched)
+    wait_for("the first dial", lambda: bool(first.error) or f"Command {OREGON}-1-scripts" in first.recording.touched)
+    assert first.error is None
 
     with pytest.raises(EnvironmentBusyError, match="another run is at work"):
         crashing.up()

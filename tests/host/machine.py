@@ -69,6 +69,8 @@ class Machine:
         hook = self.disk / "usr/local/bin/nvidia-container-runtime-hook"
         hook.write_text("#!/bin/sh\n")
         hook.chmod(0o755)
+        (self.disk / "etc/docker").mkdir(parents=True)
+        (self.disk / "etc/docker/daemon.json").write_text(json.dumps({"cgroup-parent": f"/{self._directory.name}"}))
         seed = self.disk / "var/lib/cloud/seed/nocloud"
         seed.mkdir(parents=True)
         (seed / "user-data").write_text(user_data)
@@ -85,21 +87,9 @@ class Machine:
 
     def boot(self) -> None:
         """Starts to boot."""
-        command = [
-            *("nsenter", f"--target={self._hardware.pid}", "--mount", "--net"),
-            *(
-                "unshare",
-                "--mount",
-                "--pid",
-                "--uts",
-                "--ipc",
-                "--fork",
-                "--kill-child",
-                "bash",
-                _SCRIPTS / "boot.sh",
-                self._directory,
-            ),
-        ]
+        enter = ["nsenter", f"--target={self._hardware.pid}", "--mount", "--net"]
+        apart = ["unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child"]
+        command = [*enter, *apart, "bash", _SCRIPTS / "boot.sh", self._directory]
         with (self._directory / "console.log").open("ab") as console:
             self._running = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=console, stderr=subprocess.STDOUT, env=_ENVIRONMENT
@@ -115,6 +105,9 @@ class Machine:
         """Ends the machine and removes what it was made of."""
         self.cut_power()
         self._hardware.communicate()
+        groups = Path("/sys/fs/cgroup").glob(f"**/{self._directory.name}/**/")
+        for group in sorted(groups, reverse=True):
+            group.rmdir()
         shutil.rmtree(self._directory)
 
     def console(self, command: str, *, check: bool = True) -> str:
