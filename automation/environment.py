@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from pulumi.automation.events import EngineEvent
 
 Say = Callable[[str], None]
+# A killed engine makes the SDK warn, from a thread of its own, of its broken event stream.
+warnings.filterwarnings("ignore", "Error in event stream")
+
 _EngineResult = automation.UpResult | automation.PreviewResult | automation.RefreshResult | automation.DestroyResult
 OnEvent = Callable[["EngineEvent"], None]
 
@@ -145,10 +148,7 @@ class Environment:
     def _run(self, operation: str, run: Callable[[ErrorCollector], _EngineResult]) -> Changes:
         errors, started = ErrorCollector(), time.monotonic()
         try:
-            with warnings.catch_warnings():
-                # A killed engine makes the SDK warn of its broken event stream.
-                warnings.filterwarnings("ignore", "Error in event stream")
-                result = run(errors)
+            result = run(errors)
         except engine_errors.ConcurrentUpdateError as error:
             raise EnvironmentBusyError(
                 f"another run is at work on '{self.name}'\n"
@@ -160,6 +160,7 @@ class Environment:
                 texts = [f"the engine was killed\n  -> {self._cancel_command()}, then run this again"]
             elif errors.changed:
                 texts.append("What was finished stays. Mend the cause, then run the same command again.")
+            texts += self._after_a_kill(str(error))
             raise DeploymentFailedError(operation, texts) from error
         if isinstance(result, automation.PreviewResult):
             # The SDK types the keys as OpType and delivers text.
@@ -215,6 +216,17 @@ class Environment:
     def _cancel_command(self) -> str:
         variables = f'eval "$(edge env local --stack {self.name})" && ' if self.on_local_cloud else ""
         return f"{variables}pulumi cancel --yes --stack {self.name}"
+
+    def _after_a_kill(self, text: str) -> list[str]:
+        """What to do about the remains of a run that was killed while AWS made something, or while the state was written."""
+        anew = f"edge destroy {self.name}" + (" --local" if self.on_local_cloud and self.name != "local" else "")
+        if re.search(r"AlreadyExists|\.Duplicate", text):
+            return [f"What exists already was made by a run that was killed before it was recorded\n  -> remove it, or {anew}"]
+        if "failed to load checkpoint" in text:
+            return [
+                "The state was cut off when a run was killed\n  -> restore the .bak file beside it; on the local cloud: edge cloud stop"
+            ]
+        return []
 
     def _forget_pending(self, stack: automation.Stack) -> None:
         """Takes creates that were killed half-way out of the state, and says so: AWS may have made them all the same."""

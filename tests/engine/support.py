@@ -251,11 +251,6 @@ class Deployment:
         """URNs of all resources in the state, by `Kind name`."""
         return {_kind_and_name(resource["urn"]): resource["urn"] for resource in self.exported().get("resources", [])}
 
-    @property
-    def project(self) -> Path:
-        """The project folder that the environment keeps for this stack."""
-        return self.world.directory / "world" / "projects" / self.name
-
 
 def assert_contract(outputs: Mapping[str, Any]) -> None:
     """That a stack's outputs are what docs/outputs.schema.json says."""
