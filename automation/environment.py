@@ -223,9 +223,8 @@ class Environment:
         if re.search(r"AlreadyExists|\.Duplicate", text):
             return [f"What exists already was made by a run that was killed before it was recorded\n  -> remove it, or {anew}"]
         if "failed to load checkpoint" in text:
-            return [
-                "The state was cut off when a run was killed\n  -> restore the .bak file beside it; on the local cloud: edge cloud stop"
-            ]
+            remedy = "edge cloud stop, then deploy again" if self.on_local_cloud else "restore the .bak file beside it"
+            return [f"The state was cut off when a run was killed\n  -> {remedy}"]
         return []
 
     def _forget_pending(self, stack: automation.Stack) -> None:
