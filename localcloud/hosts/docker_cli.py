@@ -33,7 +33,7 @@ def _names(text: str) -> frozenset[str]:
 
 _RUN_VALUES = _names(
     "name gpus shm-size restart publish volume env env-file label entrypoint log-opt log-driver network "
-    "pull user workdir hostname memory cpus ulimit stop-timeout mount"
+    "pull user workdir hostname memory cpus ulimit stop-timeout mount cap-add cap-drop"
 )
 _RUN_SWITCHES = _names("detach rm interactive tty init read-only quiet")
 _SHORT = {
