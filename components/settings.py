@@ -41,6 +41,7 @@ _PRIVATE_NETWORKS = tuple(IPv4Network(network) for network in ("10.0.0.0/8", "17
 _EXAMPLE_DOMAINS = re.compile(r"(^|\.)(example(\.(com|net|org))?|test|invalid|localhost|your\.domain|your-domain(\.\w+)?)$")
 """RFC 2606 and 6761, and the placeholders of this project's own documents."""
 _HOST_NAME = re.compile(r"(?=.{1,253}$)([a-z0-9_]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
+_LONGEST_DOMAIN = 200
 _WIDEST_SSH_PREFIX = 8
 _SSH_PORT, _HTTPS_PORT, _PLAIN_PORT = 22, 443, 8080
 _IMAGE = r"^[a-z0-9][a-zA-Z0-9._/:@-]*$"
@@ -84,6 +85,8 @@ def _domain(value: str) -> str:
     name = value.rstrip(".").lower()
     if not _HOST_NAME.fullmatch(name):
         raise ValueError("is no domain name")
+    if len(name) > _LONGEST_DOMAIN:
+        raise ValueError(f"is longer than {_LONGEST_DOMAIN} characters, and the sites' names below it must fit DNS's 253")
     if _EXAMPLE_DOMAINS.search(name):
         raise ValueError("is an example name (RFC 2606, 6761) that no resolver will ever find")
     return name

@@ -6,5 +6,6 @@ export PATH="$PWD/.venv/bin:$PATH"
 ruff format --check .
 ruff check .
 pyright
+python tools/generate_docs.py --check
 mapfile -t scripts < <(git ls-files '*.sh' .ci/run)
 shellcheck -x "${scripts[@]}"

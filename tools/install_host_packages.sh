@@ -46,6 +46,7 @@ for package in "${packages[@]}"; do
     *) units= ;;
   esac
   for unit in $units; do
-    deb-systemd-helper disable "$unit" >/dev/null 2>&1 || true
+    # It answers packages' own scripts only.
+    DPKG_MAINTSCRIPT_PACKAGE="$package" deb-systemd-helper disable "$unit" >/dev/null 2>&1 || true
   done
 done

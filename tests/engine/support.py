@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import boto3
+import jsonschema
 import requests
 import yaml
 from requests.adapters import HTTPAdapter
 
 from automation.environment import Environment
+from automation.paths import PROJECT_ROOT
 from localcloud import client
 
 if TYPE_CHECKING:
@@ -253,6 +255,11 @@ class Deployment:
     def project(self) -> Path:
         """The project folder that the environment keeps for this stack."""
         return self.world.directory / "world" / "projects" / self.name
+
+
+def assert_contract(outputs: Mapping[str, Any]) -> None:
+    """That a stack's outputs are what docs/outputs.schema.json says."""
+    jsonschema.validate(dict(outputs), json.loads((PROJECT_ROOT / "docs" / "outputs.schema.json").read_text()))
 
 
 def tokens(url: str, *, source: str | None = None) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import requests
-from support import LOS_ANGELES, OREGON, Deployment, Recording, World, tokens
+from support import LOS_ANGELES, OREGON, Deployment, Recording, World, assert_contract, tokens
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,6 +73,7 @@ def test_zones_a_replica_and_a_region_are_added_beside_what_serves(changing: Cha
     changing.configure([BOSTON, SISTER, OREGON, TWICE], access=WIDER)
     grown = changing.up()
     _assert_only(grown, "create", REPLICA, SISTER, "us-east-1")
+    assert_contract(grown.outputs)
     sites = grown.outputs["sites"]
     urls = [replica["url"] for site in sites.values() for replica in site["replicas"]]
     assert len(set(urls)) == 5

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support import HONOLULU, LOS_ANGELES, OREGON, ROOMY, Deployment, Recording, World, tokens
+from support import HONOLULU, LOS_ANGELES, OREGON, ROOMY, Deployment, Recording, World, assert_contract, tokens
 
 from automation.errors import DeploymentFailedError
 
@@ -113,6 +113,7 @@ def test_a_zone_without_capacity_is_named_and_the_other_site_serves(refused: Dep
     assert told.count("InsufficientInstanceCapacity") == 1
     assert f"({LOS_ANGELES})" in told
     outputs = refused.environment.outputs()
+    assert_contract(outputs)
     assert tokens(outputs["endpoint_urls"][OREGON])
     assert outputs["endpoint_urls"][LOS_ANGELES] is None
 

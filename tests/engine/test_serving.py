@@ -8,15 +8,13 @@ The tests run in this order: each finds what the one before has left.
 
 from __future__ import annotations
 
-import json
 import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from huggingface_hub import InferenceClient
-from jsonschema import validate
 from openai import OpenAI
-from support import HONOLULU, LOS_ANGELES, OREGON, Deployment, World, tokens
+from support import HONOLULU, LOS_ANGELES, OREGON, Deployment, World, assert_contract, tokens
 
 from automation.errors import NothingDeployedError
 from automation.paths import PROJECT_ROOT
@@ -66,8 +64,7 @@ def test_prod_as_committed_is_rehearsed_and_nothing_tracked_changes(prod: Prod) 
 
 
 def test_outputs_satisfy_their_schema(prod: Prod) -> None:
-    schema = json.loads((PROJECT_ROOT / "docs" / "outputs.schema.json").read_text())
-    validate(prod.outputs, schema)
+    assert_contract(prod.outputs)
     assert prod.environment.outputs() == prod.outputs
 
 
@@ -95,7 +92,8 @@ def test_every_endpoint_streams_to_openais_client(prod: Prod) -> None:
         assert "".join(chunk.choices[0].delta.content or "" for chunk in chat if chunk.choices)
 
 
-def test_a_second_up_changes_nothing(prod: Prod) -> None:
+def test_a_second_up_changes_nothing_and_a_preview_expects_nothing(prod: Prod) -> None:
+    assert prod.preview().touched == {}
     again = prod.up()
     assert again.touched == {}
     assert again.outputs == prod.outputs

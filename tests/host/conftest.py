@@ -36,10 +36,12 @@ def deployer() -> Iterator[Deployer]:
     with pytest.MonkeyPatch.context() as patch:
         # The plugin asks no local cloud where to connect: the machine's sshd listens on port 22.
         patch.delenv("AWS_ENDPOINT_URL", raising=False)
-        machine.boot()
-        machine.wait_until_booted()
-        yield Deployer(machine, key, host_key.public)
-    machine.scrap()
+        try:
+            machine.boot()
+            machine.wait_until_booted()
+            yield Deployer(machine, key, host_key.public)
+        finally:
+            machine.scrap()
 
 
 @pytest.fixture(scope="session")

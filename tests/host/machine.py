@@ -1,4 +1,4 @@
-"""A machine of the host tier: real sshd, sudo, cloud-init and dockerd in namespaces of their own, booted from this machine's root.
+"""A machine of the host tier: real sshd, sudo, cloud-init and dockerd in namespaces, booted from this machine's own root.
 
 It has its own disk, network and processes: nothing of this machine changes, and all of it goes with its process 1. Leaves out
 systemd, the GPU and its driver, for which it has stand-ins (machine/), and a way to any other network.
@@ -27,6 +27,8 @@ _PROGRAMS = {
     "nvidia-smi.sh": "usr/local/bin/nvidia-smi",
 }
 _STATE = Path("etc/edge-machine")
+_ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+"""Nothing of the test run's own environment gets to the machine."""
 _CLONE_NEWNET = 0x40000000
 _BOOT_SECONDS = 60.0
 LOGIN = "ec2-user"
@@ -47,7 +49,7 @@ class Machine:
             (self._directory / name).mkdir()
         command = ["unshare", "--mount", "--net", "--propagation", "private", "bash", _SCRIPTS / "hardware.sh", self._directory]
         pipe = subprocess.PIPE
-        self._hardware = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True)
+        self._hardware = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True, env=_ENVIRONMENT)
         self._running: subprocess.Popen[bytes] | None = None
         assert self._hardware.stdout is not None
         if (said := self._hardware.stdout.readline()) != "switched on\n":
@@ -85,10 +87,23 @@ class Machine:
         """Starts to boot."""
         command = [
             *("nsenter", f"--target={self._hardware.pid}", "--mount", "--net"),
-            *("unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child", "bash", _SCRIPTS / "boot.sh", self._directory),
+            *(
+                "unshare",
+                "--mount",
+                "--pid",
+                "--uts",
+                "--ipc",
+                "--fork",
+                "--kill-child",
+                "bash",
+                _SCRIPTS / "boot.sh",
+                self._directory,
+            ),
         ]
         with (self._directory / "console.log").open("ab") as console:
-            self._running = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=console, stderr=subprocess.STDOUT)
+            self._running = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=console, stderr=subprocess.STDOUT, env=_ENVIRONMENT
+            )
 
     def cut_power(self) -> None:
         """Ends every process at once."""
@@ -105,10 +120,24 @@ class Machine:
     def console(self, command: str, *, check: bool = True) -> str:
         """Output of a shell command that root runs at the machine's own console, whatever sshd says."""
         ran = subprocess.run(
-            ["nsenter", f"--target={self._init}", "--mount", "--net", "--pid", "--uts", "--ipc", "-r", "-w", "bash", "-c", command],
+            [
+                "nsenter",
+                f"--target={self._init}",
+                "--mount",
+                "--net",
+                "--pid",
+                "--uts",
+                "--ipc",
+                "-r",
+                "-w",
+                "bash",
+                "-c",
+                command,
+            ],
             capture_output=True,
             text=True,
             check=False,
+            env=_ENVIRONMENT,
         )
         if check and ran.returncode:
             raise MachineError(f"{command}: status {ran.returncode}\n{ran.stdout}{ran.stderr}")
@@ -167,7 +196,7 @@ class Machine:
         """Files of the machine that hold a text: on its disk, in Docker's folder, and in memory."""
         found: list[str] = []
         roots = {f"{self.disk}": "", f"{self._directory}/docker": "/var/lib/docker"}
-        roots |= {f"/proc/{self._init}/root{folder}": folder for folder in ("/run", "/tmp")}
+        roots |= {f"/proc/{self._init}/root{folder}": folder for folder in ("/run", "/tmp")}  # noqa: S108 - the machine's
         for root, shown in roots.items():
             grep = ["grep", "--recursive", "--files-with-matches", "--devices=skip", "--text", "--fixed-strings", text, root]
             lines = subprocess.run(grep, capture_output=True, text=True, check=False).stdout.splitlines()

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from typing import Self
 
 _NEVER = "never/arrives"
 NAME, TAG = "huggingface/text-generation-inference", "2.4.0"
@@ -28,7 +29,17 @@ _FILES = Path(__file__).parent / "image"
 _MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 _CONFIG = "application/vnd.docker.container.image.v1+json"
 _LAYER = "application/vnd.docker.image.rootfs.diff.tar"
-_NOT_NEEDED = {"__pycache__", "dist-packages", "ensurepip", "idlelib", "lib2to3", "pydoc_data", "site-packages", "test", "tkinter"}
+_NOT_NEEDED = {
+    "__pycache__",
+    "dist-packages",
+    "ensurepip",
+    "idlelib",
+    "lib2to3",
+    "pydoc_data",
+    "site-packages",
+    "test",
+    "tkinter",
+}
 
 
 def _digest(content: bytes) -> str:
@@ -56,7 +67,7 @@ def _layer() -> bytes:
         for name in ("bin", "lib", "lib64"):
             if (link := Path("/") / name).is_symlink():
                 entry = tarfile.TarInfo(name)
-                entry.type, entry.linkname = tarfile.SYMTYPE, os.readlink(link)
+                entry.type, entry.linkname = tarfile.SYMTYPE, str(link.readlink())
                 archive.addfile(entry)
         for path in {str(interpreter), "/etc/ld.so.cache", *_libraries(interpreter, *modules)}:
             archive.add(path, str(Path(path).parent.resolve() / Path(path).name))
@@ -115,7 +126,7 @@ class Registry:
         """The same image, pinned."""
         return f"{self.image.removesuffix(f':{TAG}')}@{_digest(self._manifest)}"
 
-    def __enter__(self) -> Registry:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -133,17 +144,20 @@ class _Handler(BaseHTTPRequestHandler):
         self._paths, self._stopping = paths, stopping
         super().__init__(*arguments)  # pyright: ignore[reportArgumentType, reportCallIssue]
 
-    def do_HEAD(self) -> None:  # noqa: N802
+    def do_HEAD(self) -> None:
         self._headers()
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         self.wfile.write(self._headers())
 
     def _headers(self) -> bytes:
         if _NEVER in self.path:
             self._stopping.wait()
         found = self._paths.get(self.path)
-        kind, content = found or ("application/json", b'{"errors": [{"code": "MANIFEST_UNKNOWN", "message": "manifest unknown"}]}')
+        kind, content = found or (
+            "application/json",
+            b'{"errors": [{"code": "MANIFEST_UNKNOWN", "message": "manifest unknown"}]}',
+        )
         self.send_response(200 if found else 404)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
@@ -152,5 +166,5 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         return content
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the base class's name
         """Quiet."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.host, pytest.mark.engine]
 
+REFUSED = "hf_refused_but_secret"
 STEPS = ["scripts", "prepare", "image", "weights", "server", "ready"]
 
 
@@ -116,11 +117,11 @@ def test_the_engine_converges_a_real_host(stack: Stack, deployer: Deployer, regi
     assert "dial 127.0.0.1:22: Host key is not trusted for host 127.0.0.1" in said[-1]
     assert deployer.run == second
 
-    said.append(stack.up(deployer, {**server, "model": "gated/refused"}, status=1, token="hf_refused_but_secret"))
+    said.append(stack.up(deployer, {**server, "model": "gated/refused"}, status=1, token=REFUSED))
     assert "GatedRepoError: 401 Client Error" in said[-1]
     assert "fetch-weights failed: the weights of gated/refused at abc123 were not fetched" in said[-1]
     assert deployer.run == second
 
-    for secret in (TOKEN, "hf_refused_but_secret", deployer.private_key.splitlines()[1]):
+    for secret in (TOKEN, REFUSED, deployer.private_key.splitlines()[1]):
         assert secret not in "".join(said)
         assert secret not in stack.state

@@ -61,7 +61,7 @@ async def login(user: str, **credentials: object) -> None:
 def test_no_password_opens_the_host(deployer: Deployer, user: str) -> None:
     deployer.machine.console(f"echo {user}:right | chpasswd")
     with deployer.machine.network(), pytest.raises(asyncssh.PermissionDenied):
-        asyncio.run(login(user, password="right"))
+        asyncio.run(login(user, password="right"))  # noqa: S106
     offered = in_network(deployer.machine, "ssh", "-v", "-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "BatchMode=yes",
                          "-o", "UserKnownHostsFile=/dev/null", f"{user}@127.0.0.1", "true")  # fmt: skip
     assert "Authentications that can continue: publickey\n" in offered.stderr
@@ -69,12 +69,10 @@ def test_no_password_opens_the_host(deployer: Deployer, user: str) -> None:
 
 def test_the_drop_in_alone_rules_out_passwords(deployer: Deployer) -> None:
     """Whatever the distribution's own file says after it, and without cloud-init's own drop-in."""
-    machine = deployer.machine
     settings = "PasswordAuthentication yes\nKbdInteractiveAuthentication yes\nPermitRootLogin yes\nUsePAM yes"
-    machine.console(
-        f"printf 'Include /etc/ssh/sshd_config.d/10-edge-inference.conf\n{settings}\n' >/tmp/sshd_config; sshd -T -f /tmp/sshd_config >/tmp/all"
-    )
-    used = machine.console("cat /tmp/all").splitlines()
+    included = "Include /etc/ssh/sshd_config.d/10-edge-inference.conf"
+    deployer.machine.console(f"printf '{included}\n{settings}\n' >/tmp/sshd_config")
+    used = deployer.machine.console("sshd -T -f /tmp/sshd_config; rm /tmp/sshd_config").splitlines()
     assert {"passwordauthentication no", "permitrootlogin no", "kbdinteractiveauthentication no"} <= set(used)
     assert [line for line in used if line.startswith("hostkey ")] == ["hostkey /etc/ssh/ssh_host_ed25519_key"]
 
@@ -106,7 +104,9 @@ def test_what_comes_on_standard_input_is_nowhere_else(deployer: Deployer) -> Non
     state: dict[str, object] = {}
 
     def deploy() -> None:
-        state.update(deployer.command("read -r secret; mkfifo /tmp/go; touch /tmp/reading; read -r < /tmp/go; rm /tmp/go", f"{planted}\n"))
+        state.update(
+            deployer.command("read -r secret; mkfifo /tmp/go; touch /tmp/reading; read -r < /tmp/go; rm /tmp/go", f"{planted}\n")
+        )
 
     thread = threading.Thread(target=deploy)
     thread.start()
@@ -137,14 +137,25 @@ def test_only_locale_variables_reach_a_command(deployer: Deployer) -> None:
         assert asyncio.run(seen()) == "locale\n"
 
 
-def test_a_host_that_comes_up_late_is_waited_for(deployer: Deployer) -> None:
+def test_a_host_that_dies_ends_the_command_and_is_waited_for_by_the_next(deployer: Deployer) -> None:
     """And an ordinary boot changes nothing: the same key, the same login."""
-    deployer.machine.cut_power()
-    said: list[str] = []
-    thread = threading.Thread(target=lambda: said.append(deployer.output("echo up")))
+    machine, said = deployer.machine, list[str]()
+
+    def deploy() -> None:
+        try:
+            deployer.output("touch /run/user-is-in; sleep 600", stdin="")
+        except AbortedError as error:
+            said.append(str(error))
+        said.append(deployer.output("echo up"))
+
+    machine.console("chmod 1777 /run")
+    thread = threading.Thread(target=deploy)
     thread.start()
+    wait_for("the command", lambda: "user-is-in" in machine.console("ls /run"))
+    machine.cut_power()
     wait_for("a refused attempt", lambda: any(text.startswith("Dial 2/") for text in deployer.driver.engine.texts))
-    deployer.machine.boot()
+    machine.boot()
     thread.join()
-    assert said == ["up"]
-    deployer.machine.wait_until_booted()
+    assert said[0].startswith("Connection lost: running "), said[0]
+    assert said[1] == "up"
+    machine.wait_until_booted()

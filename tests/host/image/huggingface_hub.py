@@ -4,22 +4,20 @@ import json
 import time
 from pathlib import Path
 
-TOKEN = "hf_host_tier_planted_token"
+TOKEN = "hf_host_tier_planted_token"  # noqa: S105 - opens nothing
 
 
 class GatedRepoError(Exception):
     """What the real client raises without an accepted licence."""
 
 
-def snapshot_download(
-    model: str, *, revision: str, local_dir: str, ignore_patterns: list[str], token: str | bool
-) -> str:
+def snapshot_download(model: str, *, revision: str, local_dir: str, ignore_patterns: list[str], token: str | bool) -> str:
     """Write what the server reads."""
     assert ignore_patterns, "the second copy of the weights would be fetched too"
     if model.startswith("gated/") and token != TOKEN:
         message = f"401 Client Error. Cannot access gated repo for url https://huggingface.co/{model}/resolve/{revision}"
         raise GatedRepoError(message)
-    print("Fetching 2 files", flush=True)
+    print("Fetching 2 files", flush=True)  # noqa: T201 - what is printed is the container's log
     directory = Path(local_dir)
     if model == "gated/never-arrives":
         time.sleep(3600)

@@ -1,23 +1,34 @@
 # pyright: reportMissingTypeStubs=false
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
-from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
 from localcloud.plugins.aws import AwsPlugin
 from tests.unit.plugins.driver import Driver
 
+_STOCK_MOTO = """
+import sys
+from werkzeug.serving import make_server
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+server = make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+
 
 @pytest.fixture(scope="session")
 def moto_endpoint() -> Iterator[str]:
-    """An emulated AWS without the local cloud's own rules."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    """An emulated AWS without the local cloud's own rules; a process of its own, since those rules are patched into moto."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _STOCK_MOTO], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as server:
+        assert server.stdout
+        yield f"http://127.0.0.1:{int(server.stdout.readline())}"
+        server.terminate()
 
 
 @pytest.fixture(scope="session")
