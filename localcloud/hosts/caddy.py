@@ -210,14 +210,14 @@ class Caddy:
         return Response(status_code=200)
 
     async def _handle(self, route: _Route, request: Request) -> Response:
-        target = request.scope["raw_path"].decode() + (f"?{request.url.query}" if request.url.query else "")
+        path, query = request.scope["raw_path"].decode(), f"?{request.url.query}" if request.url.query else ""
         for handler in route.handle:
             if isinstance(handler, _Rewrite):
-                target = handler.uri
+                path = handler.uri
             elif isinstance(handler, _StaticResponse):
                 return Response(handler.body, handler.status_code, {name: values[0] for name, values in handler.headers.items()})
             else:
-                return await self._forward(handler, request, target)
+                return await self._forward(handler, request, path + query)
         return Response(status_code=200)
 
     async def _forward(self, handler: _ReverseProxy, request: Request, target: str) -> Response:

@@ -157,7 +157,7 @@ class DockerCli:
     async def _pull_image(self, say: Callable[[str], None], reference: str, *, quiet: bool) -> None:
         repository, tag, digest = registry.split(reference)
         canonical = f"{repository}@{digest}" if digest else f"{repository}:{tag}"
-        full = canonical if "." in canonical.split("/", maxsplit=1)[0] else _docker_hub(canonical)
+        full = canonical if "." in repository.partition("/")[0] else _docker_hub(canonical)
 
         def progress(text: str) -> None:
             if not quiet:

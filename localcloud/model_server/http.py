@@ -124,6 +124,7 @@ async def serving(app: ASGIApp, listener: socket.socket, tls: ssl.SSLContext | N
     """
     config = uvicorn.Config(
         app,
+        interface="asgi3",
         http="h11",
         ws="none",
         lifespan="off",
