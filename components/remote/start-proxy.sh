@@ -44,6 +44,12 @@ healthy() {
   [ "$(ask "$health")" = 200 ]
 }
 
+# Ends the wait early when the container dies: Docker's restart policy would start it again and again.
+healthy_or_dead() {
+  [ "$(inspect '{{.RestartCount}}')" = "$restarts" ] || return 0
+  healthy
+}
+
 give_up() {
   docker logs --tail 20 "$proxy" >&2 || true
   fail "$1; above are the last lines of the proxy's log" "sudo docker logs --tail 200 $proxy"
@@ -73,7 +79,9 @@ else
     "$image" caddy run --config /etc/edge-inference/caddy.json >/dev/null 3>&- ||
     fail "the proxy's container did not start" "sudo docker logs --tail 50 $proxy"
 fi
-wait_until 30 "the proxy" healthy || give_up "$url$health does not answer"
+restarts=$(inspect '{{.RestartCount}}')
+wait_until 30 "the proxy" healthy_or_dead || true
+healthy || give_up "$url$health does not answer"
 if [ -n "$api_key" ] && [ "$(ask /)" != 401 ]; then
   give_up "$url/ answers without the API key"
 fi
