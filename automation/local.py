@@ -14,7 +14,7 @@ from typing import Any, cast
 import yaml
 
 from automation.errors import CloudNotRunningError, UsageError
-from automation.keys import new_deployer_key, new_host_key_secret
+from automation.keys import new_certificate, new_deployer_key, new_host_key_secret
 from automation.paths import PROJECT_ROOT
 from localcloud import client
 from localcloud.plugins.install import install
@@ -90,7 +90,8 @@ def prepare_stack(config_file: Path, directory: Path, cloud: client.CloudStatus)
     folder = directory / "world" / "projects" / name
     folder.mkdir(parents=True, exist_ok=True)
     _write_project(folder)
-    config = {key: value for key, value in _tracked_config(config_file).items() if not _is_secret(value)}
+    tracked = _tracked_config(config_file)
+    config = {key: value for key, value in tracked.items() if not _is_secret(value)}
     stand_ins = [*_access_stand_ins(config), *_routing_stand_ins(config, name)]
     routing = _map(config[f"{_PROJECT}:routing"]) or {}
     if isinstance(hosted_zone := routing.get("hostedZone"), str):
@@ -101,8 +102,9 @@ def prepare_stack(config_file: Path, directory: Path, cloud: client.CloudStatus)
     content = {**{key: previous[key] for key in ("encryptionsalt",) if key in previous}, "config": {**config, **kept}}
     target.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     # A secret that stands in clear stays: the program refuses it.
-    missing = {key: make() for key, make in _SECRETS.items() if key not in kept and key not in config}
-    stand_ins.append("sshPrivateKey, hostKeySecret, huggingFaceToken: made up for this local cloud")
+    made = {key: make() for key, make in _SECRETS.items()} | _endpoint_secrets(tracked, _map(config[f"{_PROJECT}:routing"]) or {})
+    stand_ins.append(f"{', '.join(key.partition(':')[2] for key in made)}: made up for this local cloud")
+    missing = {key: value for key, value in made.items() if key not in kept and key not in config}
     return LocalStack(folder, tuple(stand_ins), missing)
 
 
@@ -112,6 +114,16 @@ _SECRETS: dict[str, Callable[[], str]] = {
     f"{_PROJECT}:huggingFaceToken": lambda: _STAND_IN_TOKEN,
 }
 """Never the real ones: nothing of theirs is needed on the local cloud."""
+
+
+def _endpoint_secrets(tracked: dict[str, Any], routing: dict[str, Any]) -> dict[str, str]:
+    """An API key where the environment has one; a certificate where its endpoint has TLS."""
+    made = {f"{_PROJECT}:apiKey": secrets.token_hex(16)} if _is_secret(tracked.get(f"{_PROJECT}:apiKey")) else {}
+    endpoint, domain = _map(tracked.get(f"{_PROJECT}:endpoint")) or {}, routing.get("domain")
+    if endpoint.get("tls") is True and isinstance(domain, str):
+        certificate, key = new_certificate([domain, f"*.sites.{domain}"])
+        made |= {f"{_PROJECT}:tlsCertificate": certificate, f"{_PROJECT}:tlsPrivateKey": key}
+    return made
 
 
 def _tracked_config(config_file: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from components.engines import server_process
 from components.host_identity import deployer_public_key
 from components.host_steps import ServingSpec
 from components.network import RegionNetwork
+from components.proxy import site_proxy
 from components.routing import ServiceRouting
 from components.settings import SiteSettings
 from components.site import EdgeInferenceSite
@@ -53,7 +54,7 @@ def routing(config: CheckedConfig, sites: dict[str, EdgeInferenceSite]) -> Servi
             "policy": policy,
             "domain": domain,
             "hosted_zone_id": zone_id,
-            "port": settings.server.port,
+            "endpoint": settings.endpoint,
             "health_path": server_process(settings.server).health_path,
             "replicas": [replica for site in sites.values() for replica in site.replicas],
             "tags": Tags(settings.stack, settings.tags),
@@ -80,7 +81,9 @@ def _site(
             "border_group": region.zones[zone.name].border_group,
             "health_checkers": region.health_checkers if settings.is_routed else None,
             "ami": ami,
-            "spec": ServingSpec(settings.server, settings.host, config.model),
+            "spec": ServingSpec(
+                settings.server, settings.host, config.model, settings.endpoint.public_port, site_proxy(settings, zone)
+            ),
             "deployer_public_key": deployer_public_key(settings.secrets.ssh_private_key.get_secret_value()),
             "tags": Tags(settings.stack, settings.tags),
         },

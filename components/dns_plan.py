@@ -101,7 +101,7 @@ def plan_dns(policy: Literal["latency", "geoproximity"], domain: str, replicas: 
         ]
     else:
         records += [_group_record(f"flat-{zone.group}", domain, domain, zone) for zone in groups]
-    plan = DnsPlan(tuple(records), {replica.zone.name: _site_name(domain, replica.zone) for replica in replicas})
+    plan = DnsPlan(tuple(records), {replica.zone.name: site_name(domain, replica.zone) for replica in replicas})
     _judge(plan)
     return plan
 
@@ -109,7 +109,7 @@ def plan_dns(policy: Literal["latency", "geoproximity"], domain: str, replicas: 
 def _site_records(domain: str, replicas: Sequence[Replica]) -> Iterator[PlannedRecord]:
     """A plain name for each site, for benchmarks, debugging and TLS."""
     for replica in replicas:
-        yield _leaf(f"site-{replica.key}", _site_name(domain, replica.zone), replica)
+        yield _leaf(f"site-{replica.key}", site_name(domain, replica.zone), replica)
 
 
 def _leaf(key: str, name: str, replica: Replica) -> PlannedRecord:
@@ -125,7 +125,8 @@ def _group_name(domain: str, zone: Zone) -> str:
     return f"{zone.group_label}.{zone.region}.{domain}"
 
 
-def _site_name(domain: str, zone: Zone) -> str:
+def site_name(domain: str, zone: Zone) -> str:
+    """The plain name of a zone's site."""
     return f"{zone.name}.sites.{domain}"
 
 

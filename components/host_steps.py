@@ -6,6 +6,7 @@ instance behind the same address has nothing yet. Secrets never stand in a text;
 
 import hashlib
 import io
+import json
 import shlex
 import tarfile
 from base64 import b64encode
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from components.engines import ServerProcess, server_process
 from components.models import ModelFacts
+from components.proxy import Proxy, caddy_config
 from components.settings import HostSettings, ServerSettings
 
 _REMOTE_SCRIPTS = Path(__file__).parent / "remote"
@@ -32,6 +34,10 @@ class ServingSpec:
     server: ServerSettings
     host: HostSettings
     model: ModelFacts
+    port: int = 8080
+    """The TCP port that clients connect to."""
+    proxy: Proxy | None = None
+    """The reverse proxy at that port; None: the server itself is there."""
 
     @property
     def process(self) -> ServerProcess:
@@ -84,13 +90,19 @@ def install_scripts() -> tuple[Step, str]:
 
 
 def serving_steps(spec: ServingSpec) -> list[Step]:
-    """The steps after the scripts are there, in order; `weights` reads the Hugging Face token from standard input."""
+    """The steps after the scripts are there, in order; `weights` and `proxy` read secrets from standard input.
+
+    A proxy starts when the server behind it serves. Where none is wanted any more it goes before the server takes over its
+    port; so this step is always there, and Pulumi's state knows what it last did.
+    """
     process, host = spec.process, spec.host
     model = [spec.server.model, spec.revision]
+    proxy = _proxy_step(spec)
     return [
         _step("prepare", "prepare-host", [host.boot_budget_seconds]),
         _step("image", "pull-image", [process.image, host.image_budget_seconds]),
         _step("weights", "fetch-weights", [process.image, *model, host.weights_budget_seconds]),
+        *([] if spec.proxy else [proxy]),
         _step("server", "start-server", [_spec_digest(spec), *model, *_run_arguments(spec)]),
         _step(
             "ready",
@@ -98,7 +110,17 @@ def serving_steps(spec: ServingSpec) -> list[Step]:
             [process.container_port, process.health_path, host.ready_budget_seconds],
             f"# server {_spec_digest(spec)}\n",
         ),
+        *([proxy] if spec.proxy else []),
     ]
+
+
+def _proxy_step(spec: ServingSpec) -> Step:
+    proxy = spec.proxy
+    if proxy is None:
+        return _step("proxy", "start-proxy", [])
+    config = json.dumps(caddy_config(proxy), separators=(",", ":"))
+    arguments = [proxy.image, spec.host.image_budget_seconds, proxy.port, proxy.url, proxy.health_path, config]
+    return _step("proxy", "start-proxy", arguments)
 
 
 def dial_attempts(budget_seconds: int) -> int:
@@ -124,7 +146,8 @@ def _run_arguments(spec: ServingSpec) -> list[str]:
     """The arguments of `docker run` that depend on the spec, then the image and its own arguments."""
     process = spec.process
     environment = [part for key, value in process.environment.items() for part in ("-e", f"{key}={value}")]
-    return ["-p", f"{spec.server.port}:{process.container_port}", *environment, process.image, *process.arguments]
+    published = f"127.0.0.1:{spec.proxy.server_port}" if spec.proxy else str(spec.port)
+    return ["-p", f"{published}:{process.container_port}", *environment, process.image, *process.arguments]
 
 
 def _spec_digest(spec: ServingSpec) -> str:

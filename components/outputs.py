@@ -10,16 +10,22 @@ from components.site import EdgeInferenceSite
 def stack_outputs(
     settings: Settings, sites: dict[str, EdgeInferenceSite], routing: ServiceRouting | None
 ) -> dict[str, pulumi.Input[object]]:
-    """`service_url`, `endpoint_urls` by zone and `sites` by zone; addresses are known when their host serves."""
-    port = settings.server.port
+    """`service_url`, `endpoint_urls` by zone and `sites` by zone; addresses are known when their host serves.
+
+    With TLS a URL has the site's own name, since no certificate fits an address.
+    """
+    endpoint = settings.endpoint
     described: dict[str, pulumi.Input[object]] = {}
     endpoints: dict[str, pulumi.Input[object]] = {}
     for chosen in settings.sites:
         zone = chosen.parsed_zone
+        name = routing.site_names[zone.name] if routing else None
         replicas = [
             {
                 "address": _when_serving(replica.server.ready, replica.address),
-                "url": _url(_when_serving(replica.server.ready, replica.address), port),
+                "url": _when_serving(replica.server.ready, name if endpoint.tls and name else replica.address).apply(
+                    endpoint.url
+                ),
                 "instance_id": replica.instance_id,
             }
             for replica in sites[zone.name].replicas
@@ -29,22 +35,18 @@ def stack_outputs(
             "zone": zone.name,
             "region": zone.region,
             "zone_group": zone.group,
-            "name": routing.site_names[zone.name] if routing else None,
+            "name": name,
             "instance_type": chosen.instance_type,
             "engine": settings.server.engine,
             "model": settings.server.model,
             "replicas": replicas,
         }
     return {
-        "service_url": f"http://{settings.routing.domain}:{port}" if routing else None,
+        "service_url": endpoint.url(settings.routing.domain) if routing and settings.routing.domain else None,
         "endpoint_urls": endpoints,
         "sites": described,
     }
 
 
-def _when_serving(ready: pulumi.Output[str], address: pulumi.Output[str]) -> pulumi.Output[str]:
-    return pulumi.Output.all(ready, address).apply(lambda known: str(known[1]))
-
-
-def _url(address: pulumi.Output[str], port: int) -> pulumi.Output[str]:
-    return pulumi.Output.concat("http://", address, f":{port}")
+def _when_serving(ready: pulumi.Output[str], value: pulumi.Input[str]) -> pulumi.Output[str]:
+    return pulumi.Output.all(ready, value).apply(lambda known: str(known[1]))

@@ -6,7 +6,9 @@ left out: EBS volume types by zone and the stock of GPUs.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
+from components.certificates import expires_soon
 from components.models import ModelFacts, fit_problem
 from components.problems import Problem
 from components.settings import (
@@ -113,6 +115,13 @@ def warnings(settings: Settings, facts: AwsFacts) -> Iterator[str]:
     """What is not wrong but should be known."""
     if "0.0.0.0/0" in settings.access.client_cidrs:
         yield f"{PROJECT}:access.clientCidrs holds 0.0.0.0/0: everyone on the internet may use the GPUs"
+    secrets = settings.secrets
+    if secrets.api_key and not settings.endpoint.tls:
+        yield f"{PROJECT}:apiKey travels in clear with every request, since {PROJECT}:endpoint.tls is false"
+    if settings.endpoint.tls and secrets.tls_certificate:
+        end = expires_soon(secrets.tls_certificate.get_secret_value(), datetime.now(UTC))
+        if end:
+            yield f"{PROJECT}:tlsCertificate expires on {end:%Y-%m-%d}; the sites answer nobody from then on"
     for region, region_facts in facts.regions.items():
         unknown = {
             "the vCPU quota for G and VT instances (L-DB2E81BA)": region_facts.vcpu_quota,

@@ -9,7 +9,7 @@ import pulumi
 import pulumi_aws as aws
 
 from components.dns_plan import RECORD_TTL_SECONDS, Geoproximity, Latency, PlannedRecord, Weighted, plan_dns
-from components.settings import RoutingSettings
+from components.settings import EndpointSettings, RoutingSettings
 from components.site import SiteReplica
 from components.tags import Tags
 
@@ -21,7 +21,7 @@ class ServiceRoutingArgs(TypedDict):
     policy: Literal["latency", "geoproximity"]
     domain: str
     hosted_zone_id: str
-    port: int
+    endpoint: EndpointSettings
     health_path: str
     replicas: list[SiteReplica]
     tags: Tags
@@ -37,22 +37,25 @@ class ServiceRouting(pulumi.ComponentResource):
         super().__init__("edge-inference:index:ServiceRouting", name, None, opts)
         self._name, self._args = name, args
         self._replicas = {each.replica.key: each for each in args["replicas"]}
-        self._checks = {key: self._health_check(each) for key, each in self._replicas.items()}
         plan = plan_dns(args["policy"], args["domain"], [each.replica for each in args["replicas"]])
+        self.site_names = plan.site_names
+        self._checks = {key: self._health_check(each) for key, each in self._replicas.items()}
         first: dict[str, pulumi.Resource] = {}
         for record in plan.records:
             created = self._record(record, first.get(record.alias_of or ""))
             first.setdefault(record.name, created)
-        self.site_names = plan.site_names
         self.register_outputs({"domain": args["domain"]})
 
     def _health_check(self, each: SiteReplica) -> aws.route53.HealthCheck:
-        routing, key = self._args["routing"], each.replica.key
+        routing, endpoint, key = self._args["routing"], self._args["endpoint"], each.replica.key
         return aws.route53.HealthCheck(
             f"{self._name}-health-{key}",
-            type="HTTP",
+            type="HTTPS" if endpoint.tls else "HTTP",
             ip_address=each.address,
-            port=self._args["port"],
+            # With TLS the checker must ask for a name (SNI) that the certificate is for. It does not judge the certificate.
+            fqdn=self.site_names[each.replica.zone.name] if endpoint.tls else None,
+            enable_sni=True if endpoint.tls else None,
+            port=endpoint.public_port,
             resource_path=self._args["health_path"],
             request_interval=routing.health_interval_seconds,
             failure_threshold=routing.health_failure_threshold,

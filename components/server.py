@@ -31,6 +31,8 @@ class InferenceServerArgs(TypedDict):
     spec: ServingSpec
     hugging_face_token: pulumi.Input[str] | None
     """A secret; it reaches the host on standard input of one step."""
+    proxy_secrets: pulumi.Input[str] | None
+    """Standard input of the step that starts the reverse proxy, a secret; not sent where there is none."""
     reachable_after: list[pulumi.Resource]
     """What makes the address reachable: none of it is in the data flow of a command."""
 
@@ -54,11 +56,13 @@ class InferenceServer(pulumi.ComponentResource):
         )
         step, archive = install_scripts()
         command = self._command(name, step, args["reachable_after"], stdin=archive)
+        # The token's line is there also without a token: the script reads one.
+        secrets: dict[str, pulumi.Input[str] | None] = {
+            "weights": pulumi.Output.secret(pulumi.Output.concat(args["hugging_face_token"] or "", "\n")),
+            "proxy": args["proxy_secrets"] if args["spec"].proxy else None,
+        }
         for step in serving_steps(args["spec"]):
-            # The token's line is there also without a token: the script reads one.
-            token = pulumi.Output.concat(args["hugging_face_token"] or "", "\n")
-            stdin = pulumi.Output.secret(token) if step.name == "weights" else None
-            command = self._command(name, step, [command], stdin=stdin)
+            command = self._command(name, step, [command], stdin=secrets.get(step.name))
         self.ready = command.stdout
         self.register_outputs({"ready": self.ready})
 

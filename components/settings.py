@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from ipaddress import IPv4Network
 from typing import Annotated, Any, Literal, TypeVar, cast
 
@@ -24,6 +25,8 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
+from components.certificates import certificate_faults
+from components.dns_plan import site_name
 from components.host_identity import deployer_public_key
 from components.problems import ConfigurationError, Problem
 from components.subnets import SUBNET_PREFIX_LENGTH, planned_subnets
@@ -40,7 +43,11 @@ _EXAMPLE_DOMAINS = re.compile(r"(^|\.)(example(\.(com|net|org))?|test|invalid|lo
 _HOST_NAME = re.compile(r"(?=.{1,253}$)([a-z0-9_]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 _LONGEST_DOMAIN = 200
 _WIDEST_SSH_PREFIX = 8
-_SSH_PORT = 22
+_SSH_PORT, _HTTPS_PORT, _PLAIN_PORT = 22, 443, 8080
+_IMAGE = r"^[a-z0-9][a-zA-Z0-9._/:@-]*$"
+_API_KEY = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+"""What a bearer token may consist of (RFC 6750, b64token)."""
+_SHORTEST_API_KEY = 16
 
 
 def _network(value: str) -> IPv4Network:
@@ -112,6 +119,12 @@ def _endpoint_port(value: int) -> int:
     return value
 
 
+def _engine_argument(value: str) -> str:
+    if value.startswith("--api-key"):
+        raise ValueError("would show the key in command texts and on the host; set edge-inference:apiKey, which the proxy checks")
+    return value
+
+
 def _tag_key(value: str) -> str:
     if value.lower().startswith("aws:"):
         raise ValueError("begins with aws:, which AWS keeps for itself")
@@ -158,7 +171,7 @@ class ServerSettings(_Section):
 
     engine: Literal["tgi", "vllm"] = "tgi"
     """Serving engine: Hugging Face TGI, or vLLM."""
-    image: str | None = Field(default=None, pattern=r"^[a-z0-9][a-zA-Z0-9._/:@-]*$")
+    image: str | None = Field(default=None, pattern=_IMAGE)
     """Docker image; unset: the engine's pinned one. A registry of your own goes here."""
     model: str = Field(default="meta-llama/Llama-3.2-3B-Instruct", pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
     """Model id on the Hugging Face Hub."""
@@ -168,15 +181,13 @@ class ServerSettings(_Section):
     """Number of parameters, where neither the Hub nor the built-in table knows the model."""
     model_gated: bool | None = None
     """Whether the model needs an accepted licence and a token, where neither the Hub nor the built-in table knows."""
-    port: Annotated[int, AfterValidator(_endpoint_port)] = Field(default=8080, ge=1, le=65535)
-    """TCP port of the endpoint."""
     max_input_tokens: int = Field(default=3072, ge=1)
     """Longest prompt that is accepted, in tokens."""
     max_total_tokens: int = Field(default=4096, ge=2)
     """Longest prompt and answer together, in tokens."""
     prefix_caching: bool = True
     """Reuse the computed prefix of earlier prompts. Off makes benchmarks with repeated prompts honest."""
-    extra_arguments: list[Annotated[str, Field(pattern=r"^[\w@%+=:,./-]+$")]] = []
+    extra_arguments: list[Annotated[str, Field(pattern=r"^[\w@%+=:,./-]+$"), AfterValidator(_engine_argument)]] = []
     """Further arguments of the engine's own command line, one list item a word."""
 
     @model_validator(mode="after")
@@ -187,6 +198,27 @@ class ServerSettings(_Section):
                 f" {self.max_input_tokens}"
             )
         return self
+
+
+class EndpointSettings(_Section):
+    """How a site is called."""
+
+    tls: bool = False
+    """HTTPS on the sites' names, with tlsCertificate and tlsPrivateKey. A reverse proxy on each host terminates it."""
+    port: Annotated[int, AfterValidator(_endpoint_port)] | None = Field(default=None, ge=1, le=65535)
+    """TCP port; unset: 443 with tls, else 8080."""
+    proxy_image: str = Field(default="caddy:2.10.2-alpine", pattern=_IMAGE)
+    """Image of the reverse proxy, which runs where tls or apiKey is set: Caddy 2.6 or newer. A registry of your own goes here."""
+
+    @property
+    def public_port(self) -> int:
+        """The TCP port that clients connect to."""
+        return self.port or (_HTTPS_PORT if self.tls else _PLAIN_PORT)
+
+    def url(self, host: str) -> str:
+        """The endpoint's URL under a name or address."""
+        scheme, usual = ("https", _HTTPS_PORT) if self.tls else ("http", 80)
+        return f"{scheme}://{host}" if self.public_port == usual else f"{scheme}://{host}:{self.public_port}"
 
 
 class AccessSettings(_Section):
@@ -271,6 +303,12 @@ class Secrets(_Section):
     """64 hex digits; every host's SSH host key is derived from them."""
     hugging_face_token: SecretStr | None = None
     """Read token for gated models."""
+    tls_certificate: SecretStr | None = None
+    """Certificate chain (PEM, the server's own first) for the service's domain and every site's name."""
+    tls_private_key: SecretStr | None = None
+    """Private key (PEM, without a passphrase) of the certificate."""
+    api_key: SecretStr | None = None
+    """What callers send as `Authorization: Bearer KEY` on every path but /health; unset: nobody is asked."""
 
 
 _TAGS = TypeAdapter(dict[Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_tag_key)], str])
@@ -283,6 +321,7 @@ class Settings:
     stack: str
     sites: tuple[SiteSettings, ...]
     server: ServerSettings
+    endpoint: EndpointSettings
     access: AccessSettings
     routing: RoutingSettings
     network: NetworkSettings
@@ -347,6 +386,7 @@ class Validated:
 
 SECTIONS: Mapping[str, type[_Section]] = {
     "server": ServerSettings,
+    "endpoint": EndpointSettings,
     "access": AccessSettings,
     "routing": RoutingSettings,
     "network": NetworkSettings,
@@ -359,7 +399,11 @@ _SECRET_FIXES = {
     ),
     "hostKeySecret": "openssl rand -hex 32 | pulumi config set --secret edge-inference:hostKeySecret",
     "huggingFaceToken": "pulumi config set --secret edge-inference:huggingFaceToken   # paste the token, end with Ctrl-D",
+    "tlsCertificate": "pulumi config set --secret edge-inference:tlsCertificate < fullchain.pem",
+    "tlsPrivateKey": "pulumi config set --secret edge-inference:tlsPrivateKey < privkey.pem",
+    "apiKey": "openssl rand -hex 32 | pulumi config set --secret edge-inference:apiKey",
 }
+_REQUIRED_SECRETS = frozenset({"sshPrivateKey", "hostKeySecret"})
 _EXAMPLES = {
     "access.clientCidrs": "pulumi config set --path 'edge-inference:access.clientCidrs[0]' A.B.C.D/32   # a caller's address",
     "access.sshCidrs": "pulumi config set --path 'edge-inference:access.sshCidrs[0]' A.B.C.D/32   # this machine's address",
@@ -385,10 +429,12 @@ def validate(config: StackConfig) -> Validated:
     sites = reader.sites()
     tags = reader.typed("tags", _TAGS, default={})
     secrets = reader.secrets()
+    endpoint, routing = cast("EndpointSettings | None", sections["endpoint"]), cast("RoutingSettings | None", sections["routing"])
     problems = [
         *reader.unknown_keys(),
         *reader.problems,
         *_subnet_problems(sites, cast("NetworkSettings | None", sections["network"])),
+        *(_tls_problems(reader, routing, sites.values()) if endpoint and endpoint.tls else ()),
     ]
     settings = None
     if not problems:
@@ -406,9 +452,9 @@ def validate(config: StackConfig) -> Validated:
         sites,
         server=cast("ServerSettings | None", sections["server"]),
         access=cast("AccessSettings | None", sections["access"]),
-        routing=cast("RoutingSettings | None", sections["routing"]),
+        routing=routing,
         host=cast("HostSettings | None", sections["host"]),
-        hugging_face_token=reader.hugging_face_token(),
+        hugging_face_token=reader.secret("huggingFaceToken"),
     )
 
 
@@ -418,6 +464,8 @@ class _Reader:
     def __init__(self, config: StackConfig) -> None:
         self._config = config
         self.problems: list[Problem] = []
+        self.in_clear: set[str] = set()
+        """Secrets that are refused for it."""
 
     def unknown_keys(self) -> Iterator[Problem]:
         known = [*SECTIONS, "sites", "tags", *_SECRET_FIXES]
@@ -452,9 +500,9 @@ class _Reader:
             sites[index] = site
         return sites
 
-    def hugging_face_token(self) -> SecretStr | None:
-        """The token, unless it stands in clear."""
-        key = f"{PROJECT}:huggingFaceToken"
+    def secret(self, name: str) -> SecretStr | None:
+        """A secret's value, unless it stands in clear."""
+        key = f"{PROJECT}:{name}"
         value = self._config.values.get(key)
         return SecretStr(value) if value and key in self._config.secret_keys else None
 
@@ -464,12 +512,13 @@ class _Reader:
             value = self._config.values.get(f"{PROJECT}:{key}", "")
             if value and f"{PROJECT}:{key}" not in self._config.secret_keys:
                 self._add(key, None, "stands in clear in the stack's file; treat it as known to others, make a new one", fix)
+                self.in_clear.add(key)
             elif value:
                 given[key] = value
-            elif key != "huggingFaceToken":
+            elif key in _REQUIRED_SECRETS:
                 self._add(key, None, "is missing", f"{fix}   # or: edge keys {self._config.stack}")
         self._judge_key(given)
-        if not {"sshPrivateKey", "hostKeySecret"} <= given.keys():
+        if not given.keys() >= _REQUIRED_SECRETS:
             return None
         return Secrets.model_validate(given)
 
@@ -481,6 +530,10 @@ class _Reader:
                 self._add("sshPrivateKey", None, str(error), _SECRET_FIXES["sshPrivateKey"])
         if "hostKeySecret" in given and not re.fullmatch(r"[0-9a-f]{64}", given["hostKeySecret"].strip()):
             self._add("hostKeySecret", None, "is not 64 hex digits (32 random bytes)", _SECRET_FIXES["hostKeySecret"])
+        api_key = given.get("apiKey", "").removesuffix("\n")
+        if api_key and not (len(api_key) >= _SHORTEST_API_KEY and _API_KEY.fullmatch(api_key)):
+            reason = f"is no key of at least {_SHORTEST_API_KEY} letters, digits and . _ ~ + / - (RFC 6750), without blanks"
+            self._add("apiKey", None, reason, _SECRET_FIXES["apiKey"])
 
     def typed(self, key: str, adapter: TypeAdapter[_Value], default: object) -> _Value | None:
         return self._validated(key, adapter, self._json(key, default))
@@ -526,6 +579,28 @@ def _subnet_problems(sites: Mapping[int, SiteSettings], network: NetworkSettings
             del zones[site.zone]
             path = f"{PROJECT}:sites[{index}].subnetCidr"
             yield Problem(path, site.subnet_cidr, str(error), f"pulumi config set --path '{path}' A.B.C.0/24   # a free one")
+
+
+def _tls_problems(reader: _Reader, routing: RoutingSettings | None, sites: Iterable[SiteSettings]) -> Iterator[Problem]:
+    if routing and not routing.is_on:
+        yield Problem(
+            f"{PROJECT}:endpoint.tls",
+            "true",
+            "no certificate fits a bare address, and routing.policy is none, so that the sites have no names",
+            f"pulumi config set --path {PROJECT}:routing.policy latency\npulumi config set --path {PROJECT}:endpoint.tls false",
+        )
+        return
+    given = {name: reader.secret(name) for name in ("tlsCertificate", "tlsPrivateKey")}
+    for name, value in given.items():
+        if value is None and name not in reader.in_clear:
+            yield Problem(f"{PROJECT}:{name}", None, "is missing, and endpoint.tls is true", _SECRET_FIXES[name])
+    certificate, key = given["tlsCertificate"], given["tlsPrivateKey"]
+    if not certificate or not key or not routing or not routing.domain:
+        return
+    names = [routing.domain, *(site_name(routing.domain, site.parsed_zone) for site in sites)]
+    faults = certificate_faults(certificate.get_secret_value(), key.get_secret_value(), names, datetime.now(UTC))
+    for name, reason in faults:
+        yield Problem(f"{PROJECT}:{name}", None, reason, _SECRET_FIXES[name])
 
 
 def _problem_of(key: str, detail: dict[str, Any], raw: object) -> Problem:

@@ -13,6 +13,7 @@ from components.dns_plan import Replica
 from components.host_identity import derive_host_key, user_data
 from components.host_steps import ServingSpec
 from components.network import RegionNetwork
+from components.proxy import proxy_secrets
 from components.server import InferenceServer
 from components.settings import Settings, SiteSettings
 from components.tags import Tags
@@ -109,7 +110,7 @@ class EdgeInferenceSite(pulumi.ComponentResource):
             tags=self._args["tags"].of(f"{self._name}-firewall"),
             opts=pulumi.ResourceOptions(parent=self),
         )
-        access, port = self._args["settings"].access, self._args["settings"].server.port
+        access, port = self._args["settings"].access, self._args["settings"].endpoint.public_port
         rules: list[pulumi.Resource] = [
             self._ingress(group, f"ssh-{cidr}", _SSH_PORT, "the deployer", cidr=cidr) for cidr in access.ssh_cidrs
         ]
@@ -195,6 +196,7 @@ class EdgeInferenceSite(pulumi.ComponentResource):
                 "host_key": host_key.public,
                 "spec": args["spec"],
                 "hugging_face_token": pulumi.Output.secret(token.get_secret_value()) if token else None,
+                "proxy_secrets": pulumi.Output.secret(proxy_secrets(args["settings"])),
                 "reachable_after": [*reachable_after, association],
             },
             pulumi.ResourceOptions(parent=self),

@@ -4,7 +4,7 @@
 set -euo pipefail
 
 packages=()
-for wanted in cloud-init:cloud-init curl:curl docker.io:dockerd iproute2:ip iptables:iptables openssh-client:ssh-keyscan \
+for wanted in caddy:caddy cloud-init:cloud-init curl:curl docker.io:dockerd iproute2:ip iptables:iptables openssh-client:ssh-keyscan \
   openssh-server:sshd sudo:sudo util-linux:nsenter; do
   if ! PATH="$PATH:/usr/sbin:/sbin" command -v "${wanted#*:}" >/dev/null; then
     packages+=("${wanted%:*}")
@@ -42,6 +42,7 @@ rm -f "$log"
 for package in "${packages[@]}"; do
   case "$package" in
     docker.io) units="docker.service docker.socket containerd.service" ;;
+    caddy) units=caddy.service ;;
     openssh-server) units=ssh.service ;;
     *) units= ;;
   esac

@@ -33,7 +33,7 @@ def _names(text: str) -> frozenset[str]:
 
 _RUN_VALUES = _names(
     "name gpus shm-size restart publish volume env env-file label entrypoint log-opt log-driver network "
-    "pull user workdir hostname memory cpus ulimit stop-timeout mount"
+    "pull user workdir hostname memory cpus ulimit stop-timeout mount cap-add cap-drop"
 )
 _RUN_SWITCHES = _names("detach rm interactive tty init read-only quiet")
 _SHORT = {
@@ -157,7 +157,7 @@ class DockerCli:
     async def _pull_image(self, say: Callable[[str], None], reference: str, *, quiet: bool) -> None:
         repository, tag, digest = registry.split(reference)
         canonical = f"{repository}@{digest}" if digest else f"{repository}:{tag}"
-        full = canonical if "." in canonical.split("/", maxsplit=1)[0] else _docker_hub(canonical)
+        full = canonical if "." in repository.partition("/")[0] else _docker_hub(canonical)
 
         def progress(text: str) -> None:
             if not quiet:

@@ -1,6 +1,6 @@
 """The Docker engine of one host: images, containers, restarts.
 
-A model server's container serves for real; any other image that is left running does nothing, and a
+A model server's container serves for real, so does Caddy's; any other image that is left running does nothing, and a
 one-shot command is run by the caller's own process on this machine. Left out on purpose: networks,
 volumes, layers, limits.
 """
@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from localcloud.hosts import registry
+from localcloud.hosts.caddy import Caddy, is_caddy
 from localcloud.hosts.doorway import bound_socket
 from localcloud.model_server import launcher
 
@@ -303,6 +304,8 @@ class DockerEngine:
     async def _process(self, container: Container) -> None:
         """What runs in the container until it is cancelled; raises StartError where it ends by itself."""
         spec = container.spec
+        if is_caddy(spec.image.repository):
+            await self._proxy(container)
         if spec.entrypoint is not None or not launcher.is_model_server(spec.image.repository):
             await asyncio.Event().wait()
         command = launcher.parse(spec.image.repository, spec.arguments, spec.environment)
@@ -314,6 +317,27 @@ class DockerEngine:
             container.listening.add(command.port)
             self._changed(container)
             await asyncio.Event().wait()
+
+    async def _proxy(self, container: Container) -> None:
+        def outside(path: str) -> Path | None:
+            found = container.spec.outside(path)
+            return self.root.__class__(found) if found else None
+
+        proxy = Caddy(container.spec.arguments, outside, self._published_inside)
+        async with proxy.running(container.listener(proxy.port).dup()):
+            container.listening.add(proxy.port)
+            self._changed(container)
+            await asyncio.Event().wait()
+
+    def _published_inside(self, port: int) -> int | None:
+        """The port on 127.0.0.1 of this machine that stands for a port of the host's own loopback."""
+        found = (
+            container.inside_port(inside)
+            for container in self.containers.values()
+            for _, published, inside in container.published()
+            if published == port and inside in container.listening
+        )
+        return next(found, None)
 
     def _check_gpu(self, container: Container) -> None:
         """One GPU has no memory for two servers: each takes nine tenths of it."""

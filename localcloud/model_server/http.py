@@ -1,6 +1,6 @@
 """What both model servers' HTTP sides share: request bodies, event streams, serving on a socket.
 
-Left out on purpose: TLS and keep-alive limits; a reverse proxy has them.
+Left out on purpose: keep-alive limits; a reverse proxy has them.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from uvicorn.server import ServerState
 
 if TYPE_CHECKING:
     import socket
+    import ssl
 
     from pydantic_core import ErrorDetails
-    from starlette.applications import Starlette
     from starlette.requests import Request
+    from starlette.types import ASGIApp
 
 SIMULATED = {"x-simulated-by": "edge-inference-local-cloud"}
 KEEP_ALIVE_SECONDS = 15.0
@@ -116,13 +117,14 @@ def _serde(error: ErrorDetails) -> str:
 
 
 @asynccontextmanager
-async def serving(app: Starlette, listener: socket.socket) -> AsyncGenerator[None]:
+async def serving(app: ASGIApp, listener: socket.socket, tls: ssl.SSLContext | None = None) -> AsyncGenerator[None]:
     """Serve an app on a bound socket inside the running loop; leaving cuts every connection.
 
     uvicorn's Server is left out: it wants the process's signals and a tick of its own.
     """
     config = uvicorn.Config(
         app,
+        interface="asgi3",
         http="h11",
         ws="none",
         lifespan="off",
@@ -137,6 +139,7 @@ async def serving(app: Starlette, listener: socket.socket) -> AsyncGenerator[Non
     server = await loop.create_server(
         lambda: config.http_protocol_class(config=config, server_state=state, app_state={}),  # type: ignore[call-arg]
         sock=listener,
+        ssl=tls,
         backlog=512,
     )
     try:

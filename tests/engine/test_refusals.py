@@ -52,13 +52,13 @@ def test_a_bad_config_changes_nothing_and_all_is_told_at_once(refused: Deploymen
     refused.configure(
         [{"zone": OREGON, "replica": 2}, LOS_ANGELES, LOS_ANGELES, "nowhere"],
         access={"clientCidrs": ["127.0.0.1/8"], "sshCidrs": ["127.0.0.1/32"]},
-        server={"portt": 80},
+        endpoint={"portt": 80},
         sitez=[],
     )
     offset = refused.world.log.stat().st_size
     told = _refusal(refused.up)
     assert told.startswith("6 problems in the configuration of stack 'refused'; nothing was changed.")
-    for path in ("sites[0].replica", "sites[2].zone", "sites[3].zone", "access.clientCidrs[0]", "server.portt", "sitez"):
+    for path in ("sites[0].replica", "sites[2].zone", "sites[3].zone", "access.clientCidrs[0]", "endpoint.portt", "sitez"):
         assert f"edge-inference:{path}" in told
     _assert_nothing_was_made(refused, offset)
 

@@ -30,11 +30,11 @@ STEPS = ("scripts", "prepare", "image", "weights", "server", "ready")
 BUDGETS = ("boot_budget_seconds", "image_budget_seconds", "weights_budget_seconds", "ready_budget_seconds")
 
 
-def serving_spec(image: str, model: str, budget_seconds: int = 60, **server: object) -> ServingSpec:
+def serving_spec(image: str, model: str, budget_seconds: int = 60, port: int = PORT, **server: object) -> ServingSpec:
     """What to serve; the budgets may be shorter than a stack's config may make them."""
-    settings = ServerSettings.model_validate({"image": image, "model": model, "port": PORT, **server})
+    settings = ServerSettings.model_validate({"image": image, "model": model, **server})
     budgets = HostSettings().model_copy(update=dict.fromkeys(BUDGETS, budget_seconds))
-    return ServingSpec(settings, budgets, ModelFacts(None, None, "abc123", "the test"))
+    return ServingSpec(settings, budgets, ModelFacts(None, None, "abc123", "the test"), port)
 
 
 @dataclass

@@ -16,7 +16,7 @@ from automation.keys import new_host_key_secret
 from automation.paths import LOCAL_DIRECTORY, PROJECT_ROOT
 from components.host_identity import derive_host_key
 from localcloud.plugins.install import install
-from tests.host.deployer import PORT, Deployer
+from tests.host.deployer import Deployer
 from tests.host.image.huggingface_hub import TOKEN
 from tests.host.machine import LOGIN, Machine
 from tools.provide_engine import EngineError, provide
@@ -94,7 +94,7 @@ def stack(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Stack:
 
 def test_the_engine_converges_a_real_host(stack: Stack, deployer: Deployer, registry: Registry) -> None:
     """Deploys, changes nothing, changes a flag, is refused by a host with another key, and shows no secret in any of it."""
-    server: dict[str, object] = {"image": registry.image, "model": "gated/by-engine", "port": PORT}
+    server: dict[str, object] = {"image": registry.image, "model": "gated/by-engine"}
     said = [stack.up(deployer, server)]
     for step in STEPS:
         assert f"command:remote:Command host-1-{step} created" in said[-1]

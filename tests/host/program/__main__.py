@@ -27,6 +27,7 @@ server = InferenceServer(
             ModelFacts(None, None, "abc123", "the test"),
         ),
         "hugging_face_token": pulumi.Output.secret(given["token"]),
+        "proxy_secrets": None,
         "reachable_after": [],
     },
 )

@@ -10,13 +10,17 @@ from components.host_steps import ServingSpec
 from components.models import ModelFacts
 from components.preflight import AwsFacts, InstanceTypeFacts, RegionFacts, ZoneFacts
 from components.problems import Problem
+from components.proxy import site_proxy
 from components.settings import PROJECT, Settings, StackConfig, validate
 from components.stack_config import CheckedConfig
 from components.zones import parse_zone
 
 HOST_KEY_SECRET = "0123456789abcdef" * 4
 TOKEN = "hf_" + "secret" * 5
-SECRET_KEYS = frozenset(f"{PROJECT}:{key}" for key in ("sshPrivateKey", "hostKeySecret", "huggingFaceToken"))
+SECRET_KEYS = frozenset(
+    f"{PROJECT}:{key}"
+    for key in ("sshPrivateKey", "hostKeySecret", "huggingFaceToken", "tlsCertificate", "tlsPrivateKey", "apiKey")
+)
 G4DN = InstanceTypeFacts(vcpus=8, gpus=1, gpu_mib=16384)
 MODEL = ModelFacts(3_212_749_824, gated=True, revision="0cb88a4f", source="the test")
 
@@ -109,4 +113,5 @@ def checked_config(stack: str = "dev", facts: Mapping[str, Any] | None = None, *
 def serving_spec(model: ModelFacts = MODEL, **sections: Any) -> ServingSpec:
     """What a host is to serve."""
     config = settings(**sections)
-    return ServingSpec(config.server, config.host, model)
+    proxy = site_proxy(config, config.sites[0].parsed_zone)
+    return ServingSpec(config.server, config.host, model, config.endpoint.public_port, proxy)

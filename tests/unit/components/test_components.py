@@ -151,7 +151,7 @@ TYPE_CHAINS = {
     f"{SITE}$aws:ec2/instance:Instance": 3,
     f"{SITE}$aws:ec2/eipAssociation:EipAssociation": 3,
     SERVER: 3,
-    f"{SERVER}$command:remote:Command": 18,
+    f"{SERVER}$command:remote:Command": 21,
     ROUTING: 1,
     f"{ROUTING}$aws:route53/healthCheck:HealthCheck": 3,
     f"{ROUTING}$aws:route53/record:Record": 10,
@@ -326,7 +326,7 @@ ACCESS = {"clientCidrs": ["0.0.0.0/0", "93.184.0.0/16"], "sshCidrs": ["93.184.21
 
 
 def test_one_rule_for_each_source_and_none_wider() -> None:
-    deployed = deploy(checked_config(access=ACCESS, server={"port": 9000}))
+    deployed = deploy(checked_config(access=ACCESS, endpoint={"port": 9000}))
     for zone in (REGION_ZONE, LAX):
         assert rules(deployed, zone) == [
             ("0.0.0.0/0", 9000, 9000, "tcp"),
@@ -482,7 +482,7 @@ def test_first_command_waits_for_all_that_makes_the_host_reachable() -> None:
 def test_commands_follow_one_another(deployed: Deployed) -> None:
     for server in deployed.names("InferenceServer"):
         steps = commands(deployed, server)
-        assert len(steps) == 6
+        assert len(steps) == 7
         assert steps[0].name == f"{server}-scripts"
         assert steps[-1].name == f"{server}-ready"
         for before, after in pairwise(steps):
@@ -553,7 +553,7 @@ def test_secrets_stand_nowhere_in_clear(deployed: Deployed) -> None:
 
 
 def test_health_check_asks_each_replica() -> None:
-    deployed = deploy(checked_config(server={"port": 9000}, routing={
+    deployed = deploy(checked_config(endpoint={"port": 9000}, routing={
         "domain": "llm.acme.dev", "hostedZone": "acme.dev", "healthIntervalSeconds": 10, "healthFailureThreshold": 5,
     }))  # fmt: skip
     checks = deployed.of_kind("HealthCheck")

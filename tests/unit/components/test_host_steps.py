@@ -20,7 +20,7 @@ from components.host_steps import ServingSpec, dial_attempts, install_scripts, s
 from components.models import ModelFacts
 
 INSTANCE = "i-0123456789abcdef0"
-NAMES = ["prepare", "image", "weights", "server", "ready"]
+NAMES = ["prepare", "image", "weights", "proxy", "server", "ready"]
 
 
 def texts(spec: ServingSpec) -> dict[str, str]:
@@ -48,7 +48,7 @@ def test_same_spec_same_texts() -> None:
 @pytest.mark.parametrize(
     ("sections", "steps"),
     [
-        ({"server": {"port": 9090}}, ["server", "ready"]),
+        ({"endpoint": {"port": 9090}}, ["server", "ready"]),
         ({"server": {"maxInputTokens": 100}}, ["server", "ready"]),
         ({"server": {"prefixCaching": False}}, ["server", "ready"]),
         ({"server": {"extraArguments": ["--trust-remote-code"]}}, ["server", "ready"]),

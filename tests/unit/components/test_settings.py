@@ -42,7 +42,7 @@ REFUSALS: list[tuple[str, dict[str, Any], str, str | None, str]] = [
     ("top-level typo", {"site": []}, "site", None, "did you mean sites?"),
     ("top-level unknown", {"colour": "red"}, "colour", None, "known are"),
     ("misspelt secret", {"huggingfaceToken": TOKEN}, "huggingfaceToken", None, "did you mean huggingFaceToken?"),
-    ("server typo", {"server": {"prot": 1}}, "server.prot", None, "did you mean port?"),
+    ("endpoint typo", {"endpoint": {"prot": 1}}, "endpoint.prot", None, "did you mean port?"),
     ("access typo", {"access": {**access("93.184.216.34/32"), "sshCidr": []}}, "access.sshCidr", None, "did you mean sshCidrs?"),
     ("site typo", {"sites": [{"zone": "us-west-2a", "instanceTyp": "x"}]}, "sites[0].instanceTyp", None, "mean instanceType?"),
     ("host typo", {"host": {"bootBudget": 5}}, "host.bootBudget", None, "did you mean bootBudgetSeconds?"),
@@ -85,7 +85,7 @@ REFUSALS: list[tuple[str, dict[str, Any], str, str | None, str]] = [
     ("no room", {"server": {"maxInputTokens": 4096}}, "server", None, "leaves no room for an answer"),
     ("engine", {"server": {"engine": "ollama"}}, "server.engine", '"ollama"', "'tgi' or 'vllm'"),
     ("model", {"server": {"model": "llama"}}, "server.model", '"llama"', "pattern"),
-    ("port", {"server": {"port": 70000}}, "server.port", "70000", "less than or equal to 65535"),
+    ("port", {"endpoint": {"port": 70000}}, "endpoint.port", "70000", "less than or equal to 65535"),
     ("image", {"server": {"image": "tgi; rm -rf /"}}, "server.image", '"tgi; rm -rf /"', "pattern"),
     ("argument", {"server": {"extraArguments": ["$(id)"]}}, "server.extraArguments[0]", '"$(id)"', "pattern"),
     ("public VPC", {"network": {"vpcCidr": "8.8.0.0/16"}}, "network.vpcCidr", '"8.8.0.0/16"', "RFC 1918"),
@@ -173,7 +173,7 @@ def test_network_that_stands_there_twice_makes_one_rule(again: str) -> None:
 
 def test_endpoint_on_the_port_of_ssh_is_refused() -> None:
     """It would open SSH to all clients."""
-    assert list(problems(stack_config(server={"port": 22}))) == ["server.port"]
+    assert list(problems(stack_config(endpoint={"port": 22}))) == ["endpoint.port"]
 
 
 @pytest.mark.parametrize(
@@ -356,7 +356,7 @@ def test_defaults() -> None:
     config = settings()
     assert config.server.engine == "tgi"
     assert config.server.model == "meta-llama/Llama-3.2-3B-Instruct"
-    assert config.server.port == 8080
+    assert (config.endpoint.tls, config.endpoint.public_port) == (False, 8080)
     assert config.routing.policy == "latency"
     region_site, local_site = config.sites
     assert {region_site.replicas, local_site.replicas} == {1}

@@ -1,0 +1,177 @@
+"""A site with HTTPS and an API key: deployed, called as a user calls it, changed, and without both again.
+
+The tests run in this order: each finds what the one before has left.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import secrets
+import socket
+import ssl
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+from support import LOS_ANGELES, Deployment, Recording, World, process_files, tokens
+
+from automation.errors import DeploymentFailedError
+from automation.keys import new_certificate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.engine
+
+DOMAIN = "llm.acme.dev"
+NAME = f"{LOS_ANGELES}.sites.{DOMAIN}"
+ROUTING = {"domain": DOMAIN, "hostedZone": "acme.dev"}
+PROXY, SERVER = "edge-inference-proxy", "edge-inference-server"
+PROXY_COMMAND = f"Command {LOS_ANGELES}-1-proxy"
+
+
+class Guarded(Deployment):
+    """One site with both."""
+
+    def __init__(self, world: World, stack_files: Path) -> None:
+        super().__init__("guarded", world, stack_files)
+        self.key = secrets.token_hex(20)
+        self.certificate, self.private_key = new_certificate([DOMAIN, f"*.sites.{DOMAIN}"])
+        self.told = ""
+        self.configure([LOS_ANGELES], endpoint={"tls": True}, routing=ROUTING)
+        self.store()
+        self.outputs = self.deploy().outputs
+        self.address: str = self.outputs["sites"][LOS_ANGELES]["replicas"][0]["address"]
+
+    def store(self) -> None:
+        """Stores the secrets as they are now."""
+        self.environment.store_secrets(
+            {
+                "edge-inference:apiKey": self.key,
+                "edge-inference:tlsCertificate": self.certificate,
+                "edge-inference:tlsPrivateKey": self.private_key,
+            }
+        )
+
+    def deploy(self) -> Recording:
+        """As `up`; keeps what was told."""
+        recording = self.up()
+        self.told += recording.text
+        return recording
+
+    def ask(self, path: str, key: str | None = None, body: object = None) -> http.client.HTTPResponse:
+        """An answer over HTTPS; the certificate and its name are verified."""
+        port = self.world.status.request("GET", f"ports/{self.address}/443")["port"]
+        context = ssl.create_default_context(cadata=self.certificate)
+        connection = http.client.HTTPSConnection(NAME, timeout=30, context=context)
+        connection.sock = context.wrap_socket(socket.create_connection((self.address, port), 30), server_hostname=NAME)
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+        connection.request("POST" if body else "GET", path, json.dumps(body) if body else None, headers)
+        return connection.getresponse()
+
+    def containers(self) -> dict[str, str]:
+        """Status of the host's containers by name."""
+        status: dict[str, Any] = self.world.status.request("GET", "status")
+        (host,) = (each for each in status["hosts"] if each["address"] == self.address)
+        return {each["name"]: each["status"] for each in host["containers"]}
+
+
+@pytest.fixture(scope="module")
+def guarded(world: World, stack_files: Path) -> Iterator[Guarded]:
+    guarded = Guarded(world, stack_files)
+    yield guarded
+    guarded.destroy()
+
+
+def test_outputs_say_https_and_the_names_of_the_certificate(guarded: Guarded) -> None:
+    assert guarded.outputs["service_url"] == f"https://{DOMAIN}"
+    assert guarded.outputs["endpoint_urls"] == {LOS_ANGELES: f"https://{NAME}"}
+
+
+def test_the_key_opens_and_nothing_else_does(guarded: Guarded) -> None:
+    for path in ("/info", "/metrics", "/v1/models", "/"):
+        assert guarded.ask(path).status == 401
+        assert guarded.ask(path, guarded.key[:-1]).status == 401
+    assert json.loads(guarded.ask("/info").read())["error_type"] == "unauthorized"
+    assert json.loads(guarded.ask("/info", guarded.key).read())["max_total_tokens"] == 4096
+    assert guarded.ask("/health").status == 200
+
+
+def test_a_stream_comes_through(guarded: Guarded) -> None:
+    body = {"inputs": "What is the edge?", "parameters": {"max_new_tokens": 5}}
+    answer = guarded.ask("/generate_stream", guarded.key, body)
+    assert answer.getheader("Content-Type") == "text/event-stream"
+    assert answer.read().count(b"data:") == 5
+
+
+def test_the_server_itself_is_not_to_be_reached(guarded: Guarded) -> None:
+    with pytest.raises(requests.ConnectionError):
+        tokens(f"http://{guarded.address}:8080")
+
+
+def test_the_health_check_asks_by_name(guarded: Guarded) -> None:
+    checks = guarded.world.aws("route53").list_health_checks()["HealthChecks"]
+    (config,) = (check["HealthCheckConfig"] for check in checks if check["HealthCheckConfig"]["IPAddress"] == guarded.address)
+    assert (config["Type"], config["Port"], config["FullyQualifiedDomainName"]) == ("HTTPS", 443, NAME)
+    assert config["EnableSNI"] is True
+
+
+def test_nothing_changed_touches_nothing(guarded: Guarded) -> None:
+    assert guarded.deploy().touched == {}
+
+
+def test_another_key_restarts_the_proxy_alone(guarded: Guarded) -> None:
+    old, guarded.key = guarded.key, secrets.token_hex(20)
+    guarded.store()
+    assert guarded.deploy().touched == {PROXY_COMMAND: {"update"}}
+    assert guarded.ask("/info", old).status == 401
+    assert guarded.ask("/info", guarded.key).status == 200
+
+
+def test_a_new_certificate_is_shown(guarded: Guarded) -> None:
+    guarded.certificate, guarded.private_key = new_certificate([DOMAIN, f"*.sites.{DOMAIN}"])
+    guarded.store()
+    assert guarded.deploy().touched == {PROXY_COMMAND: {"update"}}
+    assert guarded.ask("/health").status == 200
+
+
+def test_a_proxy_that_does_not_start_is_told_without_its_secrets(guarded: Guarded) -> None:
+    guarded.configure([LOS_ANGELES], endpoint={"tls": True, "proxyImage": "acme/caddy:1"}, routing=ROUTING)
+    with pytest.raises(DeploymentFailedError) as raised:
+        guarded.up()
+    guarded.told += str(raised.value)
+    assert "start-proxy failed: acme/caddy:1 was not pulled" in str(raised.value)
+    assert guarded.ask("/info", guarded.key).status == 200, "the old one goes on"
+    guarded.configure([LOS_ANGELES], endpoint={"tls": True}, routing=ROUTING)
+    guarded.deploy()
+
+
+def test_no_secret_is_told_or_shown(guarded: Guarded) -> None:
+    line = guarded.private_key.splitlines()[1]
+    exported = json.dumps(guarded.exported())
+    processes = b"".join(text for name in ("cmdline", "environ") for _, text in process_files(name))
+    log = guarded.world.log.read_text()
+    for secret in (guarded.key, line):
+        assert secret not in guarded.told
+        assert secret not in exported
+        assert secret not in log
+        assert secret.encode() not in processes
+    holders = [path for path in (guarded.world.directory / "world" / "hosts").rglob("*") if path.is_file()]
+    found = [path for path in holders if guarded.key.encode() in path.read_bytes()]
+    assert [path.name for path in found] == ["caddy.json"]
+    assert found[0].stat().st_mode & 0o777 == 0o600
+    assert found[0].parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_without_both_the_server_takes_the_port_and_the_secrets_are_gone(guarded: Guarded) -> None:
+    """Also where it is the port that the proxy had."""
+    guarded.configure([LOS_ANGELES], endpoint={"port": 443}, routing=ROUTING)
+    guarded.pulumi("config", "rm", "edge-inference:apiKey", "--cwd", str(guarded.project))
+    outputs = guarded.deploy().outputs
+    assert outputs["endpoint_urls"] == {LOS_ANGELES: f"http://{guarded.address}:443"}
+    assert guarded.containers() == {SERVER: "running"}
+    port = guarded.world.status.request("GET", f"ports/{guarded.address}/443")["port"]
+    assert tokens(f"http://{guarded.address}:{port}")
+    assert not list((guarded.world.directory / "world" / "hosts").rglob("caddy.json"))
