@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import threading
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,6 +25,7 @@ import yaml
 from requests.adapters import HTTPAdapter
 
 from automation.environment import Environment
+from automation.errors import EdgeError
 from localcloud import client
 
 if TYPE_CHECKING:
@@ -253,6 +255,29 @@ class Deployment:
     def project(self) -> Path:
         """The project folder that the environment keeps for this stack."""
         return self.world.directory / "world" / "projects" / self.name
+
+
+class BackgroundUp:
+    """An `up` in a thread."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.recording = Recording()
+        self.error: EdgeError | None = None
+        self._deployment = deployment
+        self._thread = threading.Thread(target=self._up, daemon=True)
+        self._thread.start()
+
+    def _up(self) -> None:
+        try:
+            self._deployment.environment.up(self.recording)
+        except EdgeError as error:
+            self.error = error
+
+    def end(self) -> EdgeError | None:
+        """How it ended, once it has."""
+        self._thread.join(READY_SECONDS)
+        assert not self._thread.is_alive()
+        return self.error
 
 
 def tokens(url: str, *, source: str | None = None) -> list[str]:
