@@ -12,13 +12,13 @@ started=$SECONDS
 
 # Ends the wait early when the container dies: Docker's restart policy would start it again and again.
 healthy_or_dead() {
-  [ "$(container '{{.RestartCount}}')" = "$restarts" ] || return 0
+  [ "$(container '{{.RestartCount}}')" = "$restarts" ] || { ended=yes && return 0; }
   curl -fsS --max-time 5 "http://$address$health"
 }
 
 # serves: whether the server gets ready in what is left of the budget; else `reason` says why not.
 serves() {
-  local restarts address
+  local restarts address ended=
   restarts=$(container '{{.RestartCount}}')
   # Docker knows where it published the port.
   address=$(docker port "$CONTAINER" "$port/tcp" 2>/dev/null | head -n 1) || true
@@ -27,7 +27,7 @@ serves() {
   reason="not healthy within $budget s"
   wait_until $((budget - SECONDS + started)) "the model to load" healthy_or_dead || return 1
   reason="the server's container ended"
-  curl -fsS --max-time 5 "http://$address$health" >/dev/null || return 1
+  [ -z "$ended" ] || return 1
   reason="healthy, but no token was generated"
   within 120 "the first token" curl -fsS --max-time 120 "http://$address/v1/completions" \
     -H 'Content-Type: application/json' -d '{"model": "tgi", "prompt": "Hello", "max_tokens": 1}' >/dev/null
@@ -59,7 +59,9 @@ if [ -z "$is_ready" ]; then
   fail "$reason; above are the last lines of the server's log; $(go_back)" "sudo docker logs --tail 200 $FAILED"
 fi
 docker rm -f "$PREVIOUS" "$FAILED" >/dev/null 2>&1 || true
-told=$(python3 "$EDGE_HOME/remote/record_serving.py" "$CONTAINER" "$WANTED" "$RECORD" "$facts") ||
-  fail "the server is ready, but what runs could not be recorded in $RECORD" "sudo df $EDGE_HOME; python3 --version"
-say "$told"
+if ! grep -qs "\"$(container '{{.Id}}')\"" "$RECORD"; then
+  told=$(python3 "$EDGE_HOME/remote/record_serving.py" "$CONTAINER" "$WANTED" "$RECORD" "$facts") ||
+    fail "the server is ready, but what runs could not be recorded in $RECORD" "sudo df $EDGE_HOME; python3 --version"
+  say "$told"
+fi
 say "healthy, first token generated"

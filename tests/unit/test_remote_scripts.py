@@ -78,7 +78,7 @@ case "$1 ${2:-}" in
     echo "id-of-$(cat "$made/digest")" >"$made/id"
     echo created >"$made/state"
     [ -e "$FAKE/no-gpu" ] && { echo "could not select device driver" >&2; exit 125; }
-    [ -e "$FAKE/fallback-helps" ] && [ -s "$made/fallback" ] && rm "$FAKE/sick"
+    [ -e "$FAKE/fallback-helps" ] && [ -s "$made/fallback" ] && rm "$FAKE/sick" "$FAKE/dying"
     echo running >"$made/state"; say 0123456789ab ;;
   *) echo "unknown docker $*" >&2; exit 99 ;;
 esac
