@@ -42,14 +42,25 @@ def up(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = False
 
     Example: edge up local
     """
+    from automation.progress import step_lines
+
     environment = _environment(env, local=local)
     if not environment.on_local_cloud and not yes:
         _show_run("Preview", environment, environment.preview, is_preview=True)
         _confirm(f"Deploy '{env}' to AWS?")
     changes = _show_run("Deploying", environment, environment.up)
     if as_json:
-        _print_json({"changes": dict(changes.counts), "seconds": round(changes.seconds, 1), "outputs": dict(changes.outputs)})
+        _print_json(
+            {
+                "changes": dict(changes.counts),
+                "seconds": round(changes.seconds, 1),
+                "steps": {replica: dict(times) for replica, times in changes.steps.items()},
+                "outputs": dict(changes.outputs),
+            }
+        )
         return
+    for line in step_lines(changes.steps):
+        _say(line)
     _say(_summary(changes))
     _show_endpoints(changes.outputs)
 

@@ -12,7 +12,7 @@ import requests
 
 from automation.environment import Environment
 from automation.errors import EdgeError
-from automation.progress import ProgressLines
+from automation.progress import ProgressLines, step_lines
 
 _PROMPT = "What is the edge?"
 
@@ -28,6 +28,8 @@ def main() -> None:
     except EdgeError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(error.exit_code)
+    for line in step_lines(changes.steps):
+        _say(line)
     done = f"{changes.changed} resources changed" if changes.changed else "nothing to change"
     _say(f"Deployed, {done} ({changes.seconds:.0f} s).\n")
     endpoints: dict[str, str] = changes.outputs["endpoint_urls"]

@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,7 +22,7 @@ from pulumi.runtime.rpc import UNKNOWN
 from automation import local
 from automation.errors import DeploymentFailedError, EdgeError, EnvironmentBusyError, NothingDeployedError, UsageError
 from automation.paths import LOCAL_DIRECTORY, PROJECT_ROOT, known_environments, stack_file
-from automation.progress import ErrorCollector
+from automation.progress import ErrorCollector, StepTimes
 from tools.provide_engine import EngineError, provide
 
 if TYPE_CHECKING:
@@ -44,6 +44,9 @@ class Changes:
     seconds: float
     outputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The stack's outputs after `up` and `refresh`: see docs/outputs.schema.json."""
+    steps: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
+    """After `up`: seconds from the instance's launch to its first token, by replica and step (boot, docker, image, model,
+    ready), of what was converged in this run."""
 
     @property
     def changed(self) -> int:
@@ -85,13 +88,13 @@ class Environment:
         """Deploys: afterwards every site of the config serves. DeploymentFailedError names what does not; one site that
         fails does not keep the others from being finished.
         """
-        stack = self._open(may_start=True)
+        stack, times = self._open(may_start=True), StepTimes()
 
         def run(errors: ErrorCollector) -> automation.UpResult:
             self._forget_pending(stack)
-            return stack.up(continue_on_error=True, on_event=errors.then(on_event))
+            return stack.up(continue_on_error=True, on_event=errors.then(times.then(on_event)))
 
-        return self._run("up", run)
+        return replace(self._run("up", run), steps=times.by_replica())
 
     def preview(self, on_event: OnEvent | None = None) -> Changes:
         """What `up` would change; changes nothing."""
@@ -158,7 +161,12 @@ class Environment:
             texts = errors.texts or _last_words(str(error))
             if re.search(r"code: -\d+", str(error)):
                 texts = [f"the engine was killed\n  -> {self._cancel_command()}, then run this again"]
-            elif errors.changed:
+            elif any("failed attempts" in text or "unable to dial" in text for text in texts):
+                texts.append(
+                    "If an instance is gone, or was stopped, AWS's console says so: `pulumi refresh` reads it back, and the next "
+                    "run makes what is missing. If it runs: access.sshCidrs must hold this machine's address."
+                )
+            if errors.changed and not re.search(r"code: -\d+", str(error)):
                 texts.append("What was finished stays. Mend the cause, then run the same command again.")
             texts += self._after_a_kill(str(error))
             raise DeploymentFailedError(operation, texts) from error

@@ -5,10 +5,12 @@ Plain lines, so that a file and a terminal read the same. Leaves out the live ta
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pulumi.automation.events import EngineEvent, StepEventMetadata
 
 _SILENCE_SECONDS = 4.0
@@ -23,6 +25,10 @@ _DONE = {
     "delete-replaced": "deleted, to be created anew",
     "discard-replaced": "discarded",
 }
+
+_STEPS = {"scripts": "boot", "prepare": "docker", "image": "image", "weights": "model", "ready": "ready"}
+"""What the steps of a host are called in a summary, in order; `server` is part of `ready`."""
+_LAST_STEP = "ready"
 
 
 class ErrorCollector:
@@ -55,6 +61,66 @@ class ErrorCollector:
         text = message if not name or "::pulumi:pulumi:Stack::" in (urn or "") else f"{name}: {message}"
         if text not in self.texts:
             self.texts.append(text)
+
+
+class StepTimes:
+    """Measures how long each host took from its launch to its first token, step by step."""
+
+    def __init__(self) -> None:
+        self._begun: dict[tuple[str, str], float] = {}
+        self._ended: dict[tuple[str, str], float] = {}
+
+    def then(self, further: "Callable[[EngineEvent], None] | None") -> "Callable[[EngineEvent], None]":
+        """An event callback that measures, then hands on."""
+
+        def on_event(event: "EngineEvent") -> None:
+            if event.resource_pre_event:
+                self._note(event.resource_pre_event.metadata, self._begun)
+            elif event.res_outputs_event:
+                self._note(event.res_outputs_event.metadata, self._ended)
+            if further:
+                further(event)
+
+        return on_event
+
+    def _note(self, step: "StepEventMetadata", times: dict[tuple[str, str], float]) -> None:
+        replica, _, what = _name(step.urn).rpartition("-")
+        is_of_host = step.type in {"aws:ec2/instance:Instance", "command:remote:Command"}
+        if is_of_host and _is_shown(step) and not step.op.value.startswith("delete"):
+            times[replica, what] = time.monotonic()
+
+    def by_replica(self) -> dict[str, dict[str, float]]:
+        """Seconds of each step that ran, by replica, of the replicas whose last step is done.
+
+        A step begins where the one before it has ended: `boot` at the launch, and it ends when the host takes commands.
+        """
+        replicas = sorted(replica for replica, what in self._ended if what == _LAST_STEP)
+        return {replica: dict(self._of_replica(replica)) for replica in replicas}
+
+    def _of_replica(self, replica: str) -> Iterator[tuple[str, float]]:
+        before = self._ended.get((replica, "host"))
+        for what, shown in _STEPS.items():
+            ended = self._ended.get((replica, what))
+            if ended is None:
+                continue
+            # The server is started and then waited for: two steps, one to a person.
+            first = "server" if what == _LAST_STEP and (replica, "server") in self._begun else what
+            began = before if before is not None else self._begun.get((replica, first), ended)
+            yield shown, round(ended - began, 1)
+            before = ended
+
+
+def step_lines(steps: "Mapping[str, Mapping[str, float]]") -> list[str]:
+    """A line for each replica: what took how long until the first token."""
+    if not steps:
+        return []
+    width = max(map(len, steps))
+    lines = [
+        f"  {replica:<{width}}  {sum(times.values()):7.1f} s  = "
+        + " + ".join(f"{what} {seconds:.1f}" for what, seconds in times.items())
+        for replica, times in steps.items()
+    ]
+    return ["From a running instance to its first token:", *lines]
 
 
 class ProgressLines:

@@ -114,7 +114,7 @@ def both_ways() -> Generator[tuple[Way, Way]]:
         server.start()
         with (folder / "log").open("w") as log:
             run = ["caddy", "run", "--config", str(folder / "caddy.json")]
-            caddy = subprocess.Popen(run, stdout=log, stderr=log)  # noqa: S603
+            caddy = subprocess.Popen(run, stdout=log, stderr=log)
         try:
             for port in (server_port, proxy_port):
                 wait_for(port)

@@ -4,7 +4,7 @@ Both are asked through the same request bodies. Leaves out the limits of a GPU: 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from components.settings import ServerSettings
 
@@ -23,6 +23,12 @@ class ServerProcess:
     health_path: str
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
+    log_facts: Mapping[str, str]
+    """What only the log states, by name: a pattern (Python's, case ignored) with one group."""
+    trouble: str = ""
+    """A pattern (extended regular expression) of log lines after which the server is started once more, with `fallback`."""
+    fallback: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Further environment of that second start."""
 
 
 def server_process(server: ServerSettings) -> ServerProcess:
@@ -33,7 +39,8 @@ def server_process(server: ServerSettings) -> ServerProcess:
 def _tgi(server: ServerSettings) -> ServerProcess:
     """TGI 2.4.0, as in the source document. float16: the T4 has no bfloat16, and a report can state it.
 
-    No `--revision`: with one the router asks the Hub even for a local directory.
+    No `--revision`: with one the router asks the Hub even for a local directory. Attention is TGI's own choice first, flashinfer
+    also on a T4, where nobody has seen it run; the fallback's kernels are built for it (serving-facts 1).
     """
     return ServerProcess(
         image=server.image or "ghcr.io/huggingface/text-generation-inference:2.4.0",
@@ -51,6 +58,13 @@ def _tgi(server: ServerSettings) -> ServerProcess:
             "USAGE_STATS": "off",
             **({} if server.prefix_caching else {"PREFIX_CACHING": "0"}),
         },
+        log_facts={
+            "dtype": r"dtype: Some\(\s*(\w+)",
+            "attention": r"Using attention (?:= )?(\w+)",
+            "prefix_caching": r"prefix caching (?:= )?(\w+)",
+        },
+        trouble=r"only supports Ampere|no kernel image is available|/flashinfer/|[Ff]lash[Ii]nfer.*([Ee]rror|[Ff]ailed)",
+        fallback={"ATTENTION": "paged", "PREFIX_CACHING": "0"},
     )  # fmt: skip
 
 
@@ -69,4 +83,9 @@ def _vllm(server: ServerSettings) -> ServerProcess:
             *server.extra_arguments,
         ),
         environment={"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"},
+        log_facts={
+            "dtype": r"dtype=torch\.(\w+)",
+            "attention": r"Using (?:AttentionBackendEnum\.)?(\w+)(?: attention)? backend",
+            "prefix_caching": r"enable_prefix_caching=(\w+)",
+        },
     )  # fmt: skip

@@ -10,7 +10,7 @@ import json
 import shlex
 import tarfile
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,6 +25,8 @@ _HOME = '"${EDGE_HOST_ROOT:-}/opt/edge-inference"'
 """Where the scripts live on a host. EDGE_HOST_ROOT is empty on a real host; see remote/common.sh."""
 _FIRST_BACKOFF_SECONDS, _BACKOFF_FACTOR, _LONGEST_BACKOFF_SECONDS = 0.1, 1.5, 5.0
 """pulumi-command's pauses between dials (v1.2.1, retry.go)."""
+_IMAGE_MIB = 10 * 1024
+"""Free disk without which no pull of an engine's image is begun: a floor, since a registry tells sizes only compressed."""
 
 
 @dataclass(frozen=True)
@@ -100,16 +102,11 @@ def serving_steps(spec: ServingSpec) -> list[Step]:
     proxy = _proxy_step(spec)
     return [
         _step("prepare", "prepare-host", [host.boot_budget_seconds]),
-        _step("image", "pull-image", [process.image, host.image_budget_seconds]),
+        _step("image", "pull-image", [process.image, _IMAGE_MIB, host.image_budget_seconds]),
         _step("weights", "fetch-weights", [process.image, *model, host.weights_budget_seconds]),
         *([] if spec.proxy else [proxy]),
-        _step("server", "start-server", [_spec_digest(spec), *model, *_run_arguments(spec)]),
-        _step(
-            "ready",
-            "wait-ready",
-            [process.container_port, process.health_path, host.ready_budget_seconds],
-            f"# server {_spec_digest(spec)}\n",
-        ),
+        _step("server", "start-server", [_spec_digest(spec), *model, len(_run_options(spec)), *_run_arguments(spec)]),
+        _step("ready", "wait-ready", [_spec_digest(spec), *_readiness(spec)]),
         *([proxy] if spec.proxy else []),
     ]
 
@@ -136,18 +133,38 @@ def dial_attempts(budget_seconds: int) -> int:
     return attempts
 
 
-def _step(name: str, script: str, arguments: Sequence[object], comment: str = "") -> Step:
+def _step(name: str, script: str, arguments: Sequence[object]) -> Step:
     words = " ".join(shlex.quote(str(argument)) for argument in arguments)
     digest = hashlib.sha256(scripts_archive()).hexdigest()[:16]
-    return Step(name, f"# scripts {digest}\n{comment}sudo {_HOME}/remote/{script}.sh {words}")
+    return Step(name, f"# scripts {digest}\nsudo {_HOME}/remote/{script}.sh {words}")
 
 
 def _run_arguments(spec: ServingSpec) -> list[str]:
-    """The arguments of `docker run` that depend on the spec, then the image and its own arguments."""
+    """The arguments of `docker run` that depend on the spec: options, then the image and its own arguments."""
+    return [*_run_options(spec), spec.process.image, *spec.process.arguments]
+
+
+def _run_options(spec: ServingSpec) -> list[str]:
     process = spec.process
-    environment = [part for key, value in process.environment.items() for part in ("-e", f"{key}={value}")]
     published = f"127.0.0.1:{spec.proxy.server_port}" if spec.proxy else str(spec.port)
-    return ["-p", f"{published}:{process.container_port}", *environment, process.image, *process.arguments]
+    return [
+        "-p",
+        f"{published}:{process.container_port}",
+        "--label",
+        f"edge-inference.engine={spec.server.engine}",
+        *_environment(process.environment),
+    ]
+
+
+def _readiness(spec: ServingSpec) -> list[object]:
+    """The arguments of wait-ready.sh after the digest."""
+    process = spec.process
+    asked = [process.container_port, process.health_path, spec.host.ready_budget_seconds]
+    return [*asked, json.dumps(process.log_facts), process.trouble, *_environment(process.fallback)]
+
+
+def _environment(variables: Mapping[str, str]) -> list[str]:
+    return [part for key, value in variables.items() for part in ("-e", f"{key}={value}")]
 
 
 def _spec_digest(spec: ServingSpec) -> str:

@@ -1,9 +1,10 @@
 """What is known of a model before a GPU is bought: its size, whether it is gated, the commit to pin.
 
 Asked in this order: the stack's config, the Hugging Face Hub, a small dated table. What stays unknown is said, never
-guessed. Leaves out whether a token is accepted for the model: the host finds out while it fetches the weights.
+guessed. A token is tried on the Hub before a GPU is bought.
 """
 
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,16 +33,25 @@ class ModelFacts:
     revision: str | None
     source: str
     """Who said so."""
+    kv_bytes_per_token: int | None = None
+    """GPU memory of the KV cache for one token, in float16."""
 
 
 _TABLE = {
     "meta-llama/Llama-3.2-1B": (1_235_814_400, True, "4e20de362430cd3b72f300e6b0f18e50e7166e08"),
+    "meta-llama/Llama-3.2-1B-Instruct": (1_235_814_400, True, "9213176726f574b556790deb65791e0c5aa438b6"),
     "meta-llama/Llama-3.2-3B": (3_212_749_824, True, "13afe5124825b4f3751f836b40dafda64c1ed062"),
     "meta-llama/Llama-3.2-3B-Instruct": (3_212_749_824, True, "0cb88a4f764b7a12671c53f0838cd831a0843b95"),
     "meta-llama/Llama-3.1-8B-Instruct": (8_030_261_248, True, "0e9e39f249a16976918f6564b8830bc894c89659"),
 }
 """Parameters, gated, newest commit. Commits as public repositories pin them, read 2026-11-23."""
 _TABLE_SOURCE = "the built-in table of 2026-11-23"
+_GEOMETRY = {
+    "meta-llama/Llama-3.2-1B": (16, 8, 64),
+    "meta-llama/Llama-3.2-3B": (28, 8, 128),
+    "meta-llama/Llama-3.1-8B": (32, 8, 128),
+}
+"""Layers, key-value heads and head dimension, from the models' config.json; the same for base and -Instruct."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,28 @@ def ask_hub(model: str, token: str | None) -> HubAnswer:
     return HubAnswer(_facts(cast("dict[str, Any]", body)), None)
 
 
+def token_problem(model: str, token: str) -> tuple[Problem | None, str | None]:
+    """Whether the Hub lets a token at a gated model's files, as `HfApi.auth_check` asks it: a problem, or why nobody knows."""
+    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+    try:
+        answer = requests.get(
+            f"{endpoint}/api/models/{model}/auth-check",
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=_HUB_TIMEOUT_SECONDS,
+        )
+    except (requests.RequestException, ValueError) as error:  # ValueError: a token that is no header's text
+        return None, f"the Hugging Face Hub cannot be reached ({type(error).__name__})"
+    page = f"https://huggingface.co/{model}"
+    if answer.status_code == requests.codes.unauthorized:
+        reason = f"is no valid token, says the Hugging Face Hub, and {model} ({page}) is gated"
+        fix = "pulumi config set --secret edge-inference:huggingFaceToken   # paste a read token, end with Ctrl-D"
+        return Problem(f"{PROJECT}:huggingFaceToken", None, reason, fix), None
+    if answer.status_code == requests.codes.forbidden:
+        reason = f"is valid, but its owner has not been given access to {model}, or it may not read gated repositories"
+        return Problem(f"{PROJECT}:huggingFaceToken", None, reason, f"accept the licence at {page}, then run this again"), None
+    return None, None if answer.ok else f"the Hugging Face Hub answers {answer.status_code} for {model}"
+
+
 def _facts(body: dict[str, Any]) -> ModelFacts:
     return ModelFacts(
         parameters=_parameters(body),
@@ -93,7 +125,31 @@ def known_facts(server: ServerSettings, hub: HubAnswer) -> ModelFacts:
         gated=gated if server.model_gated is None else server.model_gated,
         revision=server.revision or revision,
         source="the stack's config" if server.model_parameters else source,
+        kv_bytes_per_token=_kv_bytes_per_token(server.model),
     )
+
+
+def _kv_bytes_per_token(model: str) -> int | None:
+    """Keys and values, of every layer and head, in float16."""
+    geometry = _GEOMETRY.get(model.removesuffix("-Instruct"))
+    return 2 * _BYTES_PER_PARAMETER * math.prod(geometry) if geometry else None
+
+
+def tokens_that_fit(facts: ModelFacts, gpu_mib: int) -> int | None:
+    """For how many tokens a GPU's memory (in MiB) has room in the KV cache, beside the weights; None where nobody knows."""
+    if facts.parameters is None or facts.kv_bytes_per_token is None:
+        return None
+    free_gib = gpu_mib / 1024 * _USABLE_SHARE - needed_gib(facts.parameters)
+    return max(int(free_gib * 2**30 / facts.kv_bytes_per_token), 0)
+
+
+def with_limits(server: ServerSettings, facts: ModelFacts, gpu_mib: int | None) -> ServerSettings:
+    """The settings with limits that fit the smallest GPU, where the config sets none and the usual ones are too large."""
+    room = tokens_that_fit(facts, gpu_mib) if gpu_mib else None
+    if room is None or server.max_total_tokens <= room or "max_total_tokens" in server.model_fields_set:
+        return server
+    longest = server.max_input_tokens if "max_input_tokens" in server.model_fields_set else room * 3 // 4
+    return server.model_copy(update={"max_total_tokens": room, "max_input_tokens": longest})
 
 
 def needed_gib(parameters: int) -> float:
@@ -129,6 +185,23 @@ def fit_problem(server: ServerSettings, facts: ModelFacts, instance_type: str, g
     )
 
 
+def limit_problem(server: ServerSettings, facts: ModelFacts, instance_type: str, gpu_mib: int) -> Problem | None:
+    """The problem of token limits for which the GPU's memory has no room in the KV cache."""
+    room = tokens_that_fit(facts, gpu_mib)
+    configured = {"max_total_tokens", "max_input_tokens"} & server.model_fields_set
+    asked = server.max_total_tokens if "max_total_tokens" in configured else server.max_input_tokens + 1
+    if not configured or not room or asked <= room:
+        return None
+    key = "maxTotalTokens" if "max_total_tokens" in configured else "maxInputTokens"
+    return Problem(
+        f"{PROJECT}:server.{key}",
+        str(server.max_total_tokens if key == "maxTotalTokens" else server.max_input_tokens),
+        f"the KV cache of {server.model} takes {(facts.kv_bytes_per_token or 0) // 1024} KiB a token; beside the weights, "
+        f"{instance_type} has room for {room} tokens",
+        f"pulumi config set --path edge-inference:server.{key} {room if key == 'maxTotalTokens' else room * 3 // 4}",
+    )
+
+
 def unknowns(server: ServerSettings, facts: ModelFacts, hub: HubAnswer) -> Iterator[str]:
     """Warnings that name what nobody could tell."""
     why = hub.silence or f"{facts.source} does not say"
@@ -136,6 +209,11 @@ def unknowns(server: ServerSettings, facts: ModelFacts, hub: HubAnswer) -> Itera
         yield (
             f"the size of {server.model} is unknown ({why}): whether it fits the GPU was not checked; "
             "edge-inference:server.modelParameters settles it"
+        )
+    if facts.kv_bytes_per_token is None:
+        yield (
+            f"the KV cache of {server.model} is unknown (not in {_TABLE_SOURCE}): whether {server.max_total_tokens} tokens fit "
+            "the GPU was not checked; edge-inference:server.maxTotalTokens can be lowered where the server runs out of memory"
         )
     if facts.gated is None:
         yield (

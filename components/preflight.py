@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from components.certificates import expires_soon
-from components.models import ModelFacts, fit_problem
+from components.models import ModelFacts, fit_problem, limit_problem
 from components.problems import Problem
 from components.settings import (
     PROJECT,
@@ -233,9 +233,15 @@ def _ami_problems(host: HostSettings | None, region: str, facts: RegionFacts) ->
 def _fit_problems(validated: Validated, server: ServerSettings, facts: AwsFacts, model: ModelFacts) -> Iterator[Problem]:
     for site in {site.instance_type: site for site in validated.sites.values()}.values():
         known = facts.regions[site.parsed_zone.region].types.get(site.instance_type)
-        problem = fit_problem(server, model, site.instance_type, known.gpu_mib) if known and known.gpus else None
-        if problem:
-            yield problem
+        if known and known.gpus:
+            judged = [judge(server, model, site.instance_type, known.gpu_mib) for judge in (fit_problem, limit_problem)]
+            yield from filter(None, judged)
+
+
+def smallest_gpu_mib(settings: Settings, facts: AwsFacts) -> int | None:
+    """Memory of the smallest GPU that any site has, in MiB; None where AWS does not say."""
+    types = [facts.regions[site.parsed_zone.region].types.get(site.instance_type) for site in settings.sites]
+    return min((known.gpu_mib for known in types if known and known.gpus), default=None)
 
 
 def _name_problems(routing: RoutingSettings, stack: str, facts: AwsFacts) -> Iterator[Problem]:

@@ -182,9 +182,9 @@ class ServerSettings(_Section):
     model_gated: bool | None = None
     """Whether the model needs an accepted licence and a token, where neither the Hub nor the built-in table knows."""
     max_input_tokens: int = Field(default=3072, ge=1)
-    """Longest prompt that is accepted, in tokens."""
+    """Longest prompt that is accepted, in tokens; unset: less where the KV cache of a known model has less room."""
     max_total_tokens: int = Field(default=4096, ge=2)
-    """Longest prompt and answer together, in tokens."""
+    """Longest prompt and answer together, in tokens; unset: less where the KV cache of a known model has less room."""
     prefix_caching: bool = True
     """Reuse the computed prefix of earlier prompts. Off makes benchmarks with repeated prompts honest."""
     extra_arguments: list[Annotated[str, Field(pattern=r"^[\w@%+=:,./-]+$"), AfterValidator(_engine_argument)]] = []
@@ -282,6 +282,8 @@ class HostSettings(_Section):
         Annotated[str, Field(pattern=r"^ami-[0-9a-f]{8,17}$")],
     ] = {}
     """AMI by parent Region; unset: the newest Deep Learning AMI at the first launch, kept from then on."""
+    login_user: str = Field(default="ec2-user", pattern=r"^[a-z_][a-z0-9_-]{0,31}$")
+    """Login user of the AMIs: ec2-user on Amazon Linux, ubuntu on Ubuntu."""
     connect_budget_seconds: int = Field(default=600, ge=10, le=3600)
     """How long a new host may take until it accepts SSH."""
     boot_budget_seconds: int = Field(default=600, ge=10, le=3600)

@@ -18,8 +18,6 @@ from components.server import InferenceServer
 from components.settings import Settings, SiteSettings
 from components.tags import Tags
 
-_LOGIN = "ec2-user"
-"""Amazon Linux's login user."""
 _SSH_PORT = 22
 
 
@@ -191,7 +189,7 @@ class EdgeInferenceSite(pulumi.ComponentResource):
                 "instance": instance,
                 "instance_id": instance.id,
                 "address": address.public_ip,
-                "login": _LOGIN,
+                "login": args["settings"].host.login_user,
                 "private_key": pulumi.Output.secret(secrets.ssh_private_key.get_secret_value()),
                 "host_key": host_key.public,
                 "spec": args["spec"],

@@ -4,15 +4,24 @@ The only module that turns problems into the program's end. Leaves out judging: 
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 import pulumi
 
 from components.aws_facts import AwsSilentError, ask_aws
-from components.models import HubAnswer, ModelFacts, ask_hub, known_facts, model_problems, unknowns
-from components.preflight import AwsFacts, judge, warnings
-from components.problems import ConfigurationError
+from components.models import (
+    HubAnswer,
+    ModelFacts,
+    ask_hub,
+    known_facts,
+    model_problems,
+    token_problem,
+    unknowns,
+    with_limits,
+)
+from components.preflight import AwsFacts, judge, smallest_gpu_mib, warnings
+from components.problems import ConfigurationError, Problem
 from components.settings import PROJECT, ServerSettings, Settings, StackConfig, Validated, validate
 
 _MESSAGE_WAS_SHOWN = 32
@@ -66,13 +75,23 @@ def _check(validated: Validated) -> CheckedConfig:
         hub = _hub(server, token.get_secret_value() if token else None)
         model = known_facts(server, hub)
         problems += model_problems(server, model, has_token=token is not None)
+        if model.gated and token:
+            problems += _token_problems(server, token.get_secret_value())
     problems += judge(validated, facts, model)
     if problems:
         raise ConfigurationError(validated.stack, problems)
     settings = validated.require(validated.stack)
     for warning in (*warnings(settings, facts), *unknowns(settings.server, model, hub)):
         pulumi.log.warn(warning)
-    return CheckedConfig(settings, facts, model)
+    limited = with_limits(settings.server, model, smallest_gpu_mib(settings, facts))
+    return CheckedConfig(replace(settings, server=limited), facts, model)
+
+
+def _token_problems(server: ServerSettings, token: str) -> list[Problem]:
+    problem, silence = token_problem(server.model, token.strip())
+    if silence:
+        pulumi.log.info(f"{silence}; whether huggingFaceToken opens {server.model} shows when a host fetches the weights")
+    return [problem] if problem else []
 
 
 def _hub(server: ServerSettings, token: str | None) -> HubAnswer:

@@ -60,7 +60,7 @@ class Cloud:
         self.hosts = Hosts(
             self.directory / "world",
             world,
-            never_boots=lambda zone: zone in faults.current.never_boot_zones,
+            has_fault=lambda fault, zone: zone in getattr(faults.current, f"{fault}_zones"),
         )
         api = ApiServer(self.directory, self.port, self._changed, self._control)
         self.url = f"http://127.0.0.1:{api.port}"
@@ -89,12 +89,12 @@ class Cloud:
     def _changed(self) -> None:
         self._loop.call_soon_threadsafe(self.hosts.reconcile)
 
-    def _control(self, method: str, path: str, body: dict[str, object]) -> Answer:
+    def _control(self, method: str, path: str, body: dict[str, object], authorization: str) -> Answer:
         """Answer a control request, called in the request's thread."""
-        answer = asyncio.run_coroutine_threadsafe(self._answer(method, path, body), self._loop)
+        answer = asyncio.run_coroutine_threadsafe(self._answer(method, path, body, authorization), self._loop)
         return answer.result(_CONTROL_SECONDS)
 
-    async def _answer(self, method: str, path: str, body: dict[str, object]) -> Answer:
+    async def _answer(self, method: str, path: str, body: dict[str, object], authorization: str) -> Answer:
         match [method, *path.split("/")]:
             case ["GET", "status"]:
                 problems = sorted(self.hosts.problems.values())
@@ -106,7 +106,7 @@ class Cloud:
             case ["PUT", "model"]:
                 return self._set_timing(body)
             case [_, "hub", *rest]:
-                return hub.control(method, "/".join(rest), body)
+                return hub.control(method, "/".join(rest), body, authorization.removeprefix("Bearer "))
             case _:
                 return 404, {"error": f"the local cloud has no control {method} {path}"}
 

@@ -10,6 +10,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+_VALID_TOKEN, _WITHOUT_LICENCE = "hf_", "no-licence"
+"""How a token that the Hub knows begins; what one holds whose owner has accepted no licence."""
+
 
 class HubError(Exception):
     """The Hub's refusal: its HTTP status and its X-Error-Code."""
@@ -69,7 +72,7 @@ def check_access(name: str, token: str | None, revision: str = "main") -> None:
     """Raise HubError where the Hub refuses a download. Any full commit is taken as existing."""
     model = MODELS.get(name)
     url = f"https://huggingface.co/{name}"
-    if token and not token.startswith("hf_"):
+    if token and not token.startswith(_VALID_TOKEN):
         raise HubError(f"401 Client Error. Invalid credentials in Authorization header for url: {url}", 401)
     if model is None:
         status = 404 if token else 401
@@ -81,23 +84,37 @@ def check_access(name: str, token: str | None, revision: str = "main") -> None:
             401,
             "GatedRepo",
         )
+    if model.gated and _WITHOUT_LICENCE in (token or ""):
+        raise HubError(
+            f"403 Client Error. Cannot access gated repo for url {url}.\nAccess to model {name} is restricted and you are not in"
+            f" the authorized list. Visit {url} to ask for access.",
+            403,
+            "GatedRepo",
+        )
     if revision != "main" and not re.fullmatch(r"[0-9a-f]{40}", revision):
         raise HubError(f"404 Client Error. Revision Not Found for url: {url}.", 404, "RevisionNotFound")
 
 
-def control(method: str, path: str, body: dict[str, object]) -> tuple[int, dict[str, object]]:
-    """Answer below /_localcloud/hub/: the Hub's api/models/NAME[/revision/R], and download/NAME.
+def control(method: str, path: str, body: dict[str, object], token: str = "") -> tuple[int, dict[str, object]]:
+    """Answer below /_localcloud/hub/: the Hub's api/models/NAME[/revision/R | /auth-check], and download/NAME.
 
     `download` is the stand-in's own way to fetch all files at once; its errors carry the code.
     """
     found = re.fullmatch(r"api/models/([^/]+/[^/]+?)(/revision/([^/]+))?", path)
     if method == "GET" and found:
         return metadata(found[1])
+    found = re.fullmatch(r"api/models/([^/]+/[^/]+)/auth-check", path)
+    if method == "GET" and found:
+        try:
+            check_access(found[1], token or None)
+        except HubError as error:
+            return error.status, {"error": str(error)}
+        return 200, {}
     found = re.fullmatch(r"download/([^/]+/[^/]+)", path)
     if method == "POST" and found:
-        token = body.get("token")
+        given = body.get("token")
         try:
-            check_access(found[1], str(token) if token else None, str(body.get("revision", "main")))
+            check_access(found[1], str(given) if given else None, str(body.get("revision", "main")))
         except HubError as error:
             return error.status, {"error": str(error), "code": error.code}
         texts: dict[str, object] = {name: json.dumps(content) for name, content in files(found[1]).items()}

@@ -1,15 +1,16 @@
 # shellcheck shell=bash
-# What all steps share: where things are on a host, how progress is told, how time is limited.
+# What all steps share: where things are on a host, how progress is told, how time and disk are limited.
 # Every step is idempotent and keeps all it writes under one folder. Output is short lines, at least one in 10 seconds.
+# Amazon Linux 2023 and Ubuntu differ in the login user (host.loginUser) and in sudo's PATH; nothing else here depends on it.
 
 set -euo pipefail
 
+# Amazon Linux's sudo leaves this folder out, Ubuntu's has it.
+PATH="$PATH:/usr/local/bin"
 # EDGE_HOST_ROOT is empty on a real host; a host of the local cloud has its own root folder there.
 EDGE_HOME="${EDGE_HOST_ROOT:-}/opt/edge-inference"
-# shellcheck disable=SC2034 # the steps that source this file use both
+# shellcheck disable=SC2034 # the steps that source this file use it
 MODELS="$EDGE_HOME/models"
-# shellcheck disable=SC2034
-CONTAINER=edge-inference-server
 STEP=$(basename "$0" .sh)
 
 # Progress goes to the step's own output also where a command's output is thrown away.
@@ -23,6 +24,19 @@ say() {
 fail() {
   printf '%s failed: %s\n  -> %s\n' "$STEP" "$1" "$2" >&2
   exit 1
+}
+
+# room_for MIB WHAT: ends the step where the disk has less free space than that.
+room_for() {
+  local free
+  free=$(df --output=avail --block-size=1M "$EDGE_HOME" | tail -n 1 | tr -dc '0-9')
+  [ "${free:-0}" -ge "$1" ] || no_space "$2 needs at least $1 MiB of disk, ${free:-0} MiB are free"
+}
+
+# no_space WHAT: ends the step because of the disk.
+no_space() {
+  fail "no space left: $1" \
+    "sudo docker system df; sudo du -sh $EDGE_HOME/models/*; or a larger edge-inference:sites[].volumeGib"
 }
 
 # within SECONDS WHAT COMMAND...: runs a command, tells every 10 s that it goes on, ends it after SECONDS.

@@ -21,16 +21,21 @@ if [ -e "$directory/.complete" ]; then
   exit 0
 fi
 mkdir -p "$directory" "$(dirname "$token_file")"
+room_for 1024 "$model"
 chmod 700 "$(dirname "$token_file")"
 (umask 077 && printf '%s' "$token" >"$token_file")
 unset token
 
-started=$SECONDS
+started=$SECONDS status=0
 within "$budget" "fetching $model" docker run --rm --init --name edge-inference-weights \
   -v "$directory:/model" -v "$EDGE_HOME/remote/fetch_weights.py:/fetch_weights.py:ro" \
   -v "$token_file:/run/secrets/hugging-face-token:ro" -e HF_TOKEN_PATH=/run/secrets/hugging-face-token \
-  --entrypoint python3 "$image" /fetch_weights.py "$model" "$revision" /model ||
+  --entrypoint python3 "$image" /fetch_weights.py "$model" "$revision" /model || status=$?
+if [ "$status" -ne 0 ]; then
+  [ "$status" -ne 28 ] || no_space "the weights of $model at $revision were not fetched"
+  room_for 1024 "$model"
   fail "the weights of $model at $revision were not fetched" \
     "gated model: accept its licence at https://huggingface.co/$model and check edge-inference:huggingFaceToken"
+fi
 touch "$directory/.complete"
 say "fetched $model at $revision in $((SECONDS - started)) s"

@@ -4,21 +4,30 @@
 . "$(dirname "$0")/common.sh"
 budget=$1
 
-if command -v cloud-init >/dev/null; then
+# Once done, cloud-init is not asked again before the next boot: it takes half a second to say so.
+boot=$(cat /proc/sys/kernel/random/boot_id)
+if command -v cloud-init >/dev/null && ! grep -qsx "$boot" "$EDGE_HOME/booted"; then
   status=0
   within "$budget" "cloud-init" cloud-init status --wait >/dev/null || status=$?
   # 2 is "done, with recoverable errors" (cloud-init 23.4 and later).
   if [ "$status" -ne 0 ] && [ "$status" -ne 2 ]; then
     fail "cloud-init ended with status $status" "sudo cloud-init status --long; sudo tail -n 50 /var/log/cloud-init-output.log"
   fi
+  echo "$boot" >"$EDGE_HOME/booted"
 fi
 
-wait_until "$budget" "the GPU driver" nvidia-smi ||
+driver() {
+  gpu=$(nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader | head -n 1) && [ -n "$gpu" ]
+}
+wait_until "$budget" "the GPU driver" driver ||
   fail "nvidia-smi does not answer within $budget s" "the AMI must bring the NVIDIA driver; sudo dmesg | grep -i nvidia"
-say "GPU $(nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader | head -n 1)"
+say "GPU $gpu"
 
 systemctl enable --now docker >/dev/null 2>&1 3>&- ||
   fail "Docker cannot be started" "sudo systemctl status docker; sudo journalctl -u docker -n 50"
-wait_until "$budget" "Docker" docker info ||
+engine() {
+  version=$(docker info --format '{{.ServerVersion}}') && [ -n "$version" ]
+}
+wait_until "$budget" "Docker" engine ||
   fail "Docker does not answer within $budget s" "sudo journalctl -u docker -n 50"
-say "Docker $(docker info --format '{{.ServerVersion}}')"
+say "Docker $version"

@@ -148,8 +148,11 @@ class AddressRules(ZoneRules):
         super().release_address(address, allocation_id)
 
     def terminate_instances(self, instance_ids: list[str]) -> list[tuple[Instance, Any]]:
-        """A terminated instance gives its addresses up; moto keeps them mapped to it."""
-        result = super().terminate_instances(instance_ids)
+        """A terminated instance gives its addresses up (moto keeps them mapped to it), and may be terminated again."""
+        ended = [instance for instance in self.get_multi_instances_by_id(instance_ids) if instance.state == "terminated"]
+        gone = {instance.id for instance in ended}
+        result = super().terminate_instances([each for each in instance_ids if each not in gone])
+        result += [(instance, {"Code": 48, "Name": "terminated"}) for instance in ended]
         for address in self.addresses:
             if address.instance and address.instance.id in instance_ids:
                 self.disassociate_address(association_id=address.association_id)

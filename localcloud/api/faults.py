@@ -11,10 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 class Faults(BaseModel):
     """What goes wrong in this world, and the account's quotas.
 
-    `quota_vcpus` is per Region and covers G and VT types; `quota_addresses` is per Region and
-    shared with its Local Zones; AWS starts accounts at 0 and 5, this one was raised, so that local, dev
-    and prod fit side by side. `throttle_next` counts down: that many changing EC2 and Route 53
-    calls are refused. `never_boot_zones` is read by the hosts.
+        `quota_vcpus` is per Region and covers G and VT types; `quota_addresses` is per Region and
+        shared with its Local Zones; AWS starts accounts at 0 and 5, this one was raised, so that local, dev
+        and prod fit side by side. `throttle_next` counts down: that many changing EC2 and Route 53
+        calls are refused. The hosts read the others: they never boot, have a full disk, no memory on the GPU,
+    or a GPU on which TGI's usual attention does not run.
     """
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
@@ -24,6 +25,9 @@ class Faults(BaseModel):
     quota_vcpus: int = Field(default=64, ge=0)
     quota_addresses: int = Field(default=16, ge=0)
     never_boot_zones: list[str] = Field(default_factory=list[str])
+    full_disk_zones: list[str] = Field(default_factory=list[str])
+    out_of_memory_zones: list[str] = Field(default_factory=list[str])
+    no_flashinfer_zones: list[str] = Field(default_factory=list[str])
 
 
 current = Faults()

@@ -103,13 +103,13 @@ class ApiServer:
         directory: Path,
         port: int = 0,
         on_change: Callable[[], None] = lambda: None,
-        control: Callable[[str, str, Json], tuple[int, Json]] | None = None,
+        control: Callable[[str, str, Json, str], tuple[int, Json]] | None = None,
     ) -> None:
         """Bind the port (0: any free one); raises OSError where it is in use.
 
         `on_change` is called after each request that may have changed EC2's state. `control`
-        answers what is below `/_localcloud/` and not the API's own: it gets method, path and
-        JSON body and returns status and JSON. Nothing is kept in `directory`: the world lives and
+        answers what is below `/_localcloud/` and not the API's own: it gets method, path,
+        JSON body and Authorization header, and returns status and JSON. Nothing is kept in `directory`: the world lives and
         dies with the process.
         """
         self.directory = directory
@@ -170,7 +170,7 @@ class ApiServer:
             body: Json = json.loads(request.get_data() or b"{}")
             answer = _own_control(request.method, path, body)
             if answer is None and self._control:
-                answer = self._control(request.method, path, body)
+                answer = self._control(request.method, path, body, request.headers.get("Authorization", ""))
         except (ValueError, KeyError, TypeError) as error:
             answer = HTTPStatus.BAD_REQUEST, {"error": str(error)}
         status, content = answer or (HTTPStatus.NOT_FOUND, {"error": f"no such control: {path}"})

@@ -1,4 +1,4 @@
-"""The commands of a host that are not the machine's own: sudo, docker, systemctl, cloud-init, nvidia-smi.
+"""The commands of a host that are not the machine's own: sudo, docker, systemctl, cloud-init, nvidia-smi, df.
 
 Small scripts on the host's PATH; all but sudo ask `CommandServer`, which knows the host. Left out on
 purpose: every unit but docker's.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("localcloud")
 
-NAMES = ("docker", "systemctl", "cloud-init", "nvidia-smi")
+NAMES = ("docker", "systemctl", "cloud-init", "nvidia-smi", "df")
 _LONGEST_CALL_BYTES = 4 * 2**20
 _SUDO = """#!/bin/sh
 # Stands for sudo on a host of the local cloud: the commands run as the person who started it.
@@ -125,6 +125,7 @@ async def _status(host: Host, session: Session) -> int:
         "systemctl": host.systemctl,
         "cloud-init": _cloud_init(host),
         "nvidia-smi": _nvidia_smi,
+        "df": _df(host),
     }
     try:
         return await commands[session.arguments[0]](session)
@@ -151,6 +152,18 @@ def _cloud_init(host: Host) -> Callable[[Session], Any]:
         return 1 if state == "error" else 0
 
     return cloud_init
+
+
+def _df(host: Host) -> Callable[[Session], Any]:
+    """Free disk, in MiB, of a root volume as the sites have it; this machine's own says nothing about that."""
+
+    async def df(session: Session) -> int:
+        if session.arguments[1:3] != ["--output=avail", "--block-size=1M"]:
+            raise ExitError(1, f"df: the local cloud has --output=avail --block-size=1M only, not {session.arguments[1:]}")
+        session.out(f"  Avail\n{512 if host.has_fault('full_disk') else 55_000:7}")
+        return 0
+
+    return df
 
 
 async def _nvidia_smi(session: Session) -> int:

@@ -93,6 +93,8 @@ class DockerCli:
             "ls": self._ps,
             "run": self._run,
             "rm": self._rm,
+            "rename": self._rename,
+            "image rm": self._image_rm,
             "stop": self._stop,
             "kill": self._stop,
             "start": self._start,
@@ -259,6 +261,17 @@ class DockerCli:
         return await self._each(
             session, rest, lambda c: self.engine.remove(c, force="force" in options), ignore="force" in options
         )
+
+    async def _rename(self, _session: Session, arguments: list[str]) -> int:
+        reference, name = _exactly("rename", arguments, 2)
+        self.engine.rename(self.engine.find(reference), name)
+        return 0
+
+    async def _image_rm(self, session: Session, arguments: list[str]) -> int:
+        for reference in arguments:
+            self.engine.remove_image(reference)
+            session.out(f"Untagged: {reference}")
+        return 0
 
     async def _stop(self, session: Session, arguments: list[str]) -> int:
         _, rest = _parse("stop", arguments, {"time", "signal"}, set())

@@ -12,7 +12,7 @@ import hashlib
 import re
 import uuid
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -151,8 +151,16 @@ class Container:
 class DockerEngine:
     """Images and containers of one host; `on_change` is called when what listens may have changed."""
 
-    def __init__(self, root: Path, timing: Timing, load_seconds: float, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        root: Path,
+        timing: Timing,
+        load_seconds: float,
+        on_change: Callable[[], None],
+        has_fault: Callable[[str], bool] = lambda _fault: False,
+    ) -> None:
         self.root = root
+        self.has_fault = has_fault
         self.timing = timing
         self.load_seconds = load_seconds
         self.on_change = on_change
@@ -240,6 +248,24 @@ class DockerEngine:
         container.task = asyncio.ensure_future(self._keep_running(container))
         self._changed(container)
 
+    def rename(self, container: Container, name: str) -> None:
+        """Give a container another name; raises DockerError where that is taken."""
+        if name in self.containers:
+            raise DockerError(f'Error when allocating new name: Conflict. The container name "/{name}" is already in use')
+        del self.containers[container.spec.name]
+        container.spec = replace(container.spec, name=name)
+        self.containers[name] = container
+
+    def remove_image(self, reference: str) -> None:
+        """Remove a pulled image; raises DockerError where there is none, or a container of it."""
+        image = self.image(reference)
+        if image is None:
+            raise DockerError(f"No such image: {reference}")
+        used = next((each for each in self.containers.values() if each.spec.image == image), None)
+        if used:
+            raise DockerError(f"conflict: unable to remove repository reference: container {used.id[:12]} is using it")
+        self.images.remove(image)
+
     async def stop_container(self, container: Container) -> None:
         """Stop a container as a user does: it stays stopped at the next boot. TGI then exits with 0."""
         container.stopped_by_user = True
@@ -312,6 +338,7 @@ class DockerEngine:
         self._check_gpu(container)
         directory = self._model_directory(spec, command.model)
         server = launcher.Server(command, directory, spec.environment, self.timing, container.say)
+        server.has_flashinfer = not self.has_fault("no_flashinfer")
         listener = container.listener(command.port).dup()
         async with server.running(listener, self.load_seconds):
             container.listening.add(command.port)
@@ -343,11 +370,10 @@ class DockerEngine:
         """One GPU has no memory for two servers: each takes nine tenths of it."""
         if not container.spec.gpus:
             raise launcher.StartError(1, "RuntimeError: no NVIDIA GPU in the container: run it with --gpus all")
-        for other in self.containers.values():
-            if other is not container and other.running and other.spec.gpus and other.listening:
-                raise launcher.StartError(
-                    1, "torch.OutOfMemoryError: CUDA out of memory. GPU 0 has a total capacity of 14.58 GiB"
-                )
+        others = [other for other in self.containers.values() if other is not container and other.running]
+        if self.has_fault("out_of_memory") or any(other.spec.gpus and other.listening for other in others):
+            text = "torch.OutOfMemoryError: CUDA out of memory. GPU 0 has a total capacity of 14.58 GiB"
+            raise launcher.StartError(1, text)
 
     def _model_directory(self, spec: Spec, model: str) -> Path | None:
         """The model's directory on this machine; None for a name on the Hub."""

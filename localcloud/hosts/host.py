@@ -52,6 +52,7 @@ class Surroundings:
     """address:port of the stand-in commands' server."""
     hub_endpoint: str
     on_change: Callable[[], None]
+    has_fault: Callable[[str, str], bool]
 
 
 class Host:
@@ -66,7 +67,7 @@ class Host:
         self.cloud_init_done = asyncio.Event()
         self.user_data_error = ""
         settings = surroundings.settings
-        self.docker = DockerEngine(root, surroundings.timing, settings.load_seconds, surroundings.on_change)
+        self.docker = DockerEngine(root, surroundings.timing, settings.load_seconds, surroundings.on_change, self.has_fault)
         self.docker_cli = DockerCli(self.docker, surroundings.hub_endpoint, settings.pull_seconds)
         self.docker_enabled = False  # as on the source's AMI
         self.ssh_port: int | None = None
@@ -131,6 +132,10 @@ class Host:
         keys = [*config.authorized_keys, *([self.view.public_key] if self.view.public_key else [])]
         self._authorized_keys = [key.strip() for key in keys]
         return self._host_key
+
+    def has_fault(self, fault: str) -> bool:
+        """Whether a fault is switched on in the host's zone."""
+        return self.surroundings.has_fault(fault, self.view.zone)
 
     # What it offers
 

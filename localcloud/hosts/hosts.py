@@ -77,12 +77,13 @@ class Hosts:
         world: World,
         *,
         settings: Settings | None = None,
-        never_boots: Callable[[str], bool] = lambda _zone: False,
+        has_fault: Callable[[str, str], bool] = lambda _fault, _zone: False,
     ) -> None:
         self.directory = directory
         self.world = world
         self.settings = settings or Settings()
-        self.never_boots = never_boots
+        self.has_fault = has_fault
+        """Whether a fault (`never_boot`, `full_disk`, ...) is switched on in a zone."""
         self.timing = Timing()
         self.hosts: dict[str, Host] = {}
         self.doorways: dict[tuple[str, int], Doorway] = {}
@@ -100,7 +101,7 @@ class Hosts:
         commands.install(self.directory / "bin")
         control = await self._commands.open()
         self._surroundings = Surroundings(
-            self.settings, self.timing, self.directory / "bin", control, hub_endpoint, self.reconcile
+            self.settings, self.timing, self.directory / "bin", control, hub_endpoint, self.reconcile, self.has_fault
         )
         self._reconciling = asyncio.ensure_future(self._follow())
         self.reconcile()
@@ -148,7 +149,7 @@ class Hosts:
             if running and not host and self._surroundings:
                 root = self.directory / "hosts" / instance_id / "root"
                 host = self.hosts[instance_id] = Host(view, root, self._surroundings)
-            if running and host and host.state == "stopped" and not self.never_boots(view.zone):
+            if running and host and host.state == "stopped" and not self.has_fault("never_boot", view.zone):
                 host.power_on()
             elif not running and host and host.state != "stopped":
                 self._close_doorways(host)

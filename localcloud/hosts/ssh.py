@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("localcloud")
 
 USER = "ec2-user"
+_LOGIN_USERS = {USER, "ubuntu"}
+"""Amazon Linux's and Ubuntu's; a host takes either for the same person."""
 _CHUNK = 65536
 
 # The last process to hear that the command's time is over. It ends everything of the session when its
@@ -66,7 +68,7 @@ class _Server(asyncssh.SSHServer):
         return True
 
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
-        return username == USER and key.public_data in self._host.authorized
+        return username in _LOGIN_USERS and key.public_data in self._host.authorized
 
 
 class _Sftp(asyncssh.SFTPServer):

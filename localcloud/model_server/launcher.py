@@ -177,6 +177,8 @@ class Server:
         self.environment = environment
         self.timing = timing
         self.say = say
+        self.has_flashinfer = True
+        """Whether TGI's usual attention runs on this GPU."""
 
     @asynccontextmanager
     async def running(self, listener: socket.socket, load_seconds: float) -> AsyncGenerator[None]:
@@ -224,9 +226,15 @@ class Server:
             raise StartError(1, text)
         attention = self.environment.get("ATTENTION", "flashinfer")
         caching = self.environment.get("PREFIX_CACHING", "0" if attention == "paged" else "true")
+        if "dtype" in options:
+            name = options["dtype"].capitalize()
+            self.say(_line("INFO", launcher, f"Args {{\n    dtype: Some(\n        {name},\n    ),\n}}"))
         self.say(_line("INFO", launcher, f"Using attention {attention} - Prefix caching {caching}"))
         self.say(_line("INFO", launcher, f"Starting check and download process for {self.command.model}"))
         self.say(_line("INFO", launcher, "Starting shard"))
+        if attention == "flashinfer" and not self.has_flashinfer:
+            text = "RuntimeError: CUDA error: no kernel image is available for execution on the device"
+            raise StartError(1, _line("ERROR", launcher, f"Error when initializing model: {text}"))
         return Tgi(
             self.command.model,
             Simulation(self.timing),
@@ -244,6 +252,10 @@ class Server:
                 " setting the `dtype` flag in CLI, for example: --dtype=half."
             )
             raise StartError(1, text)
+        dtype = {"half": "float16"}.get(options["dtype"], options["dtype"])
+        caching = "no-enable-prefix-caching" not in options
+        self.say(f"INFO Initializing a V1 LLM engine with config: dtype=torch.{dtype}, enable_prefix_caching={caching}")
+        self.say("INFO Using TRITON_ATTN attention backend")
         self.say(f"INFO Starting vLLM API server on http://0.0.0.0:{self.command.port}")
         return Vllm(
             options.get("served-model-name", self.command.model).split(),

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import threading
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -25,6 +26,7 @@ import yaml
 from requests.adapters import HTTPAdapter
 
 from automation.environment import Environment
+from automation.errors import EdgeError
 from automation.paths import PROJECT_ROOT
 from localcloud import client
 
@@ -251,10 +253,38 @@ class Deployment:
         """URNs of all resources in the state, by `Kind name`."""
         return {_kind_and_name(resource["urn"]): resource["urn"] for resource in self.exported().get("resources", [])}
 
+    @property
+    def project(self) -> Path:
+        """The project folder that the environment keeps for this stack."""
+        return self.world.directory / "world" / "projects" / self.name
+
 
 def assert_contract(outputs: Mapping[str, Any]) -> None:
     """That a stack's outputs are what docs/outputs.schema.json says."""
     jsonschema.validate(dict(outputs), json.loads((PROJECT_ROOT / "docs" / "outputs.schema.json").read_text()))
+
+
+class BackgroundUp:
+    """An `up` in a thread."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.recording = Recording()
+        self.error: EdgeError | None = None
+        self._deployment = deployment
+        self._thread = threading.Thread(target=self._up, daemon=True)
+        self._thread.start()
+
+    def _up(self) -> None:
+        try:
+            self._deployment.environment.up(self.recording)
+        except EdgeError as error:
+            self.error = error
+
+    def end(self) -> EdgeError | None:
+        """How it ended, once it has."""
+        self._thread.join(READY_SECONDS)
+        assert not self._thread.is_alive()
+        return self.error
 
 
 def tokens(url: str, *, source: str | None = None) -> list[str]:

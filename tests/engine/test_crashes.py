@@ -11,13 +11,12 @@ from __future__ import annotations
 import json
 import os
 import signal
-import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from support import OREGON, READY_SECONDS, Deployment, Recording, World, instances, process_files, tokens, wait_for
+from support import OREGON, BackgroundUp, Deployment, World, instances, process_files, tokens, wait_for
 
-from automation.errors import CloudNotRunningError, DeploymentFailedError, EdgeError, EnvironmentBusyError
+from automation.errors import CloudNotRunningError, DeploymentFailedError, EnvironmentBusyError
 from localcloud import client
 
 if TYPE_CHECKING:
@@ -33,29 +32,6 @@ def crashing(make_world: Callable[[], World], stack_files: Path) -> Deployment:
     deployment = Deployment("crashing", make_world(), stack_files)
     deployment.configure([OREGON])
     return deployment
-
-
-class BackgroundUp:
-    """An `up` in a thread."""
-
-    def __init__(self, deployment: Deployment) -> None:
-        self.recording = Recording()
-        self.error: EdgeError | None = None
-        self._deployment = deployment
-        self._thread = threading.Thread(target=self._up, daemon=True)
-        self._thread.start()
-
-    def _up(self) -> None:
-        try:
-            self._deployment.environment.up(self.recording)
-        except EdgeError as error:
-            self.error = error
-
-    def end(self) -> EdgeError | None:
-        """How it ended, once it has."""
-        self._thread.join(READY_SECONDS)
-        assert not self._thread.is_alive()
-        return self.error
 
 
 def _running_engine() -> int:

@@ -4,6 +4,7 @@ Twice is as once, secrets go, and a failure says where, why and what to look at.
 """
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -25,27 +26,39 @@ PLENTY_SECONDS = "30"
 
 DOCKER = r"""
 say() { printf '%s\n' "$*"; }
+here="$FAKE/containers" name="${*: -1}"
+mkdir -p "$here"
 printf '%s\n' "$*" >>"$FAKE/docker.log"
 [ -e "$FAKE/docker-down" ] && { echo "Cannot connect to the Docker daemon" >&2; exit 1; }
 case "$1 ${2:-}" in
   "info --format") say 27.3.1 ;;
   "info "*) ;;
-  "image inspect") [ -e "$FAKE/image" ] ;;
+  "image inspect") [ -e "$FAKE/image" ] || [ "$3" = sha256:new ] || exit 1; say '[{"RepoDigests": ["acme/tgi@sha256:1"]}]' ;;
+  "image rm") ;;
   "pull -q")
     status=$(cat "$FAKE/pull" 2>/dev/null || echo 0)
     [ "$status" = 0 ] && touch "$FAKE/image"
+    [ -e "$FAKE/full" ] && echo 3 >"$FAKE/free"
     say "$3"; exit "$status" ;;
-  "rm -f") rm -f "$FAKE/container" ;;
-  "logs "*) say "the server's last words" ;;
-  "port "*) [ -e "$FAKE/container" ] && say 127.0.0.1:4711 ;;
+  "rm -f") shift 2; for each in "$@"; do rm -rf "${here:?}/$each"; done ;;
+  "stop "*) [ -d "$here/$2" ] && echo exited >"$here/$2/state" ;;
+  "start "*) [ -d "$here/$2" ] && echo running >"$here/$2/state" ;;
+  "rename "*) [ -d "$here/$2" ] && [ ! -e "$here/$3" ] && mv "$here/$2" "$here/$3" ;;
+  "logs "*) cat "$FAKE/server.log" 2>/dev/null || say "the server's last words" ;;
+  "port "*) [ -e "$here/$2" ] && say 127.0.0.1:4711 ;;
   "inspect --type")
-    [ -e "$FAKE/container" ] || { echo "No such container" >&2; exit 1; }
+    [ -e "$here/$name" ] || { echo "No such container" >&2; exit 1; }
     case "$5" in
-      *Labels*) cat "$FAKE/container" ;;
-      *State.Status*) cat "$FAKE/state" 2>/dev/null || say running ;;
+      *spec*) say "$(cat "$here/$name/digest") $(cat "$here/$name/state")" ;;
+      *fallback*) cat "$here/$name/fallback" ;;
+      *.Id*) cat "$here/$name/id" ;;
       *RestartCount*) count=$(cat "$FAKE/restarts" 2>/dev/null || echo 0); say "$count"
         [ -e "$FAKE/dying" ] && echo $((count + 1)) >"$FAKE/restarts" || true ;;
-      *) echo "unknown format $5" >&2; exit 1 ;;
+      "$name"|"")
+        label=$(sed 's/yes/, "edge-inference.fallback": "yes"/' "$here/$name/fallback")
+        say "[{\"Id\": \"$(cat "$here/$name/id")\", \"Image\": \"sha256:new\", \"State\": {\"StartedAt\": \"now\"},"
+        say "\"Config\": {\"Image\": \"acme/tgi:1\", \"Labels\": {\"edge-inference.engine\": \"tgi\"$label}}}]" ;;
+      *) [ "$#" = 4 ] || { echo "unknown format $5" >&2; exit 1; } ;;
     esac ;;
   "run --rm")
     token=$(printf '%s\n' "$@" | grep ':/run/secrets/hugging-face-token:ro' | cut -d : -f 1)
@@ -54,10 +67,19 @@ case "$1 ${2:-}" in
     [ -e "$FAKE/hang" ] && cat "$FAKE/hang"
     status=$(cat "$FAKE/weights" 2>/dev/null || echo 0)
     [ "$status" = 0 ] || echo "GatedRepoError: 403" >&2
+    [ -e "$FAKE/full" ] && echo 3 >"$FAKE/free"
     exit "$status" ;;
   "run -d")
+    made="$here/$4"
+    [ -e "$made" ] && { echo "Conflict" >&2; exit 125; }
+    mkdir "$made"
+    printf '%s\n' "$@" | sed -n 's/^edge-inference.spec=//p' >"$made/digest"
+    printf '%s\n' "$@" | sed -n 's/^edge-inference.fallback=//p' >"$made/fallback"
+    echo "id-of-$(cat "$made/digest")" >"$made/id"
+    echo created >"$made/state"
     [ -e "$FAKE/no-gpu" ] && { echo "could not select device driver" >&2; exit 125; }
-    printf '%s\n' "$@" | sed -n 's/^edge-inference.spec=//p' >"$FAKE/container"; say 0123456789ab ;;
+    [ -e "$FAKE/fallback-helps" ] && [ -s "$made/fallback" ] && rm "$FAKE/sick" "$FAKE/dying"
+    echo running >"$made/state"; say 0123456789ab ;;
   *) echo "unknown docker $*" >&2; exit 99 ;;
 esac
 """
@@ -74,6 +96,7 @@ STAND_INS = {
         case "$*" in *completions*) [ ! -e "$FAKE/no-token" ] ;; *) [ ! -e "$FAKE/sick" ] ;; esac
     """,
     "sudo": 'exec "$@"',
+    "df": 'echo Avail; cat "$FAKE/free" 2>/dev/null || echo 50000',
     # Half a second of waiting is shortened; the heartbeat's ten seconds last until a test lets them pass.
     "sleep": """
         [ "$1" = 10 ] || exec /bin/sleep 0.01
@@ -171,10 +194,11 @@ def host(tmp_path: Path) -> Iterator[Host]:
 
 
 PREPARE = ("prepare-host", PLENTY_SECONDS)
-PULL = ("pull-image", IMAGE, PLENTY_SECONDS)
+PULL = ("pull-image", IMAGE, "10240", PLENTY_SECONDS)
 FETCH = ("fetch-weights", IMAGE, MODEL, REVISION, PLENTY_SECONDS)
-START = ("start-server", "digest1", MODEL, REVISION, "-p", "8080:80", "-e", "A=b", IMAGE, "--model-id", "/model")
-READY = ("wait-ready", "80", "/health", PLENTY_SECONDS)
+FACTS = '{"attention": "using attention (\\\\w+)", "prefix_caching": "prefix caching (\\\\w+)"}'
+START = ("start-server", "digest1", MODEL, REVISION, "4", "-p", "8080:80", "-e", "A=b", IMAGE, "--model-id", "/model")
+READY = ("wait-ready", "digest1", "80", "/health", PLENTY_SECONDS, FACTS, "no kernel image", "-e", "ATTENTION=paged")
 
 
 def assert_failure(err: str, step: str, cause: str, hint: str) -> None:
@@ -194,7 +218,8 @@ def test_shellcheck_is_clean() -> None:
 def test_every_script_ends_on_the_first_error() -> None:
     for script in SCRIPTS.glob("*.sh"):
         text = script.read_text()
-        assert "set -euo pipefail" in text or 'common.sh"' in text
+        is_sourced = text.startswith("# shellcheck shell=bash") and script.name != "common.sh"
+        assert is_sourced or "set -euo pipefail" in text or 'common.sh"' in text
         assert "set -x" not in text, "it would print secrets"
 
 
@@ -269,6 +294,32 @@ def test_image_is_pulled_once(host: Host) -> None:
     out, _ = host.run(*PULL)
     assert "is here already" in out
     assert host.log("docker") == [f"image inspect {IMAGE}"]
+
+
+def test_full_disk_is_told_before_anything_is_pulled(host: Host) -> None:
+    host.switch("free", "10239")
+    _, err = host.run(*PULL, status=1)
+    assert_failure(
+        err, "pull-image", "no space left: the image needs at least 10240 MiB of disk, 10239 MiB are free", "volumeGib"
+    )
+    assert not any(line.startswith("pull") for line in host.log("docker"))
+    host.switch("free", "10240")
+    host.run(*PULL)
+
+
+@pytest.mark.parametrize(("step", "switch"), [(PULL, "pull"), (FETCH, "weights")], ids=["image", "weights"])
+def test_disk_that_fills_up_on_the_way_is_told_as_such(host: Host, step: tuple[str, ...], switch: str) -> None:
+    host.switch(switch, "1")
+    host.switch("full")
+    _, err = host.run(*step, status=1)
+    assert_failure(err, step[0], "no space left", "docker system df")
+
+
+def test_weights_larger_than_the_disk_are_told(host: Host) -> None:
+    """The one-shot container knows their size, and ends with errno's ENOSPC."""
+    host.switch("weights", "28")
+    _, err = host.run(*FETCH, status=1)
+    assert_failure(err, "fetch-weights", "no space left", "volumeGib")
 
 
 def test_pull_shows_no_progress_bars(host: Host) -> None:
@@ -390,23 +441,37 @@ def test_fetching_program_hands_the_token_over(tmp_path: Path) -> None:
         "def snapshot_download(model, **named):\n"
         "    print(json.dumps({'model': model, 'bars': os.environ['HF_HUB_DISABLE_PROGRESS_BARS'], **named}))\n"
         "    if model == 'org/gated': raise PermissionError('gated')\n"
+        "class Info:\n"
+        "    sha = 'c0ffee'\n"
+        "    class File: rfilename, size = os.environ.get('FILE', 'model.safetensors'), int(os.environ.get('SIZE', '9'))\n"
+        "    siblings = [File]\n"
+        "def model_info(model, **named): return Info\n"
     )
     (tmp_path / "token").write_text("")
     environment = {"PYTHONPATH": str(tmp_path), "HF_TOKEN_PATH": str(tmp_path / "token"), "PATH": os.environ["PATH"]}
+    folder = tmp_path / "weights"
+    folder.mkdir()
 
-    def fetch(model: str) -> subprocess.CompletedProcess[str]:
-        command = [shutil.which("python3") or "python3", str(SCRIPTS / "fetch_weights.py"), model, REVISION, "/model"]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    def fetch(model: str, **more: str) -> subprocess.CompletedProcess[str]:
+        command = [shutil.which("python3") or "python3", str(SCRIPTS / "fetch_weights.py"), model, "main", str(folder)]
+        return subprocess.run(command, env=environment | more, capture_output=True, text=True, check=False)
 
     public = json.loads(fetch(MODEL).stdout)
     assert public["token"] is False, "an empty file is no token, and a wrong one is refused"
-    assert (public["revision"], public["local_dir"], public["bars"]) == (REVISION, "/model", "1")
+    assert (public["revision"], public["local_dir"], public["bars"]) == ("c0ffee", str(folder), "1"), (
+        "the commit that main is now"
+    )
+    assert (folder / ".commit").read_text() == "c0ffee"
     assert "original/*" in public["ignore_patterns"]
     (tmp_path / "token").write_text(f"{TOKEN}\n")
     assert json.loads(fetch(MODEL).stdout)["token"] == TOKEN
     refused = fetch("org/gated")
     assert refused.returncode == 1
     assert refused.stderr == "PermissionError: gated\n"
+    too_large = fetch(MODEL, SIZE=str(2**60))
+    assert (too_large.returncode, too_large.stdout) == (errno.ENOSPC, "")
+    assert f"{MODEL} takes {2**40} MiB of disk" in too_large.stderr
+    assert fetch(MODEL, SIZE=str(2**60), FILE="original/model.pth").returncode == 0, "which is not fetched"
 
 
 # The server
@@ -425,21 +490,52 @@ def test_server_is_left_alone_when_nothing_changed(host: Host) -> None:
     assert not [line for line in host.log("docker") if not line.startswith("inspect")]
 
 
-def test_server_of_another_digest_is_replaced_one_after_the_other(host: Host) -> None:
-    """One GPU has no room for two models."""
+SERVER = "edge-inference-server"
+
+
+def containers(host: Host) -> dict[str, tuple[str, str]]:
+    """Digest and state of each container, by name."""
+    return {
+        path.name.removeprefix(SERVER): ((path / "digest").read_text().strip(), (path / "state").read_text().strip())
+        for path in (host.fake / "containers").iterdir()
+    }
+
+
+def changes(host: Host) -> list[str]:
+    """What docker was told to change."""
+    words = [line.split()[0] for line in host.log("docker")]
+    return [word for word in words if word in {"run", "rm", "stop", "start", "rename"}]
+
+
+def serve(host: Host, digest: str = "digest1") -> None:
+    host.run("start-server", digest, *START[2:])
+    host.run("wait-ready", digest, *READY[2:])
+
+
+def test_server_that_never_served_is_replaced(host: Host) -> None:
     host.run(*START)
     host.clear_logs()
     host.run("start-server", "digest2", *START[2:])
-    commands = [line.split(" ", 2)[:2] for line in host.log("docker") if not line.startswith("inspect")]
-    assert commands == [["rm", "-f"], ["run", "-d"]]
-    assert (host.fake / "container").read_text().strip() == "digest2"
+    assert changes(host) == ["rm", "run"]
+    assert containers(host) == {"": ("digest2", "running")}
+
+
+def test_server_that_served_is_kept_until_the_next_one_does(host: Host) -> None:
+    """Stopped, since one GPU has no room for two models."""
+    serve(host)
+    host.clear_logs()
+    host.run("start-server", "digest2", *START[2:])
+    assert changes(host) == ["rm", "stop", "rename", "run"]
+    assert containers(host) == {"": ("digest2", "running"), "-previous": ("digest1", "exited")}
+    host.run("wait-ready", "digest2", *READY[2:])
+    assert containers(host) == {"": ("digest2", "running")}
 
 
 @pytest.mark.parametrize("state", ["exited", "restarting", "created", "dead"])
 def test_server_that_does_not_run_is_started_anew(host: Host, state: str) -> None:
     host.run(*START)
     host.clear_logs()
-    host.switch("state", f"{state}\n")
+    (host.fake / "containers" / SERVER / "state").write_text(f"{state}\n")
     host.run(*START)
     assert len(starts(host)) == 1
 
@@ -456,8 +552,18 @@ def test_server_comes_back_at_every_boot_and_serves_from_the_fetched_weights(hos
 def test_server_that_cannot_start(host: Host) -> None:
     host.switch("no-gpu")
     _, err = host.run(*START, status=1)
-    assert_failure(err, "start-server", "container did not start", "docker logs")
+    assert_failure(
+        err, "start-server", "container did not start; this host serves nothing now", f"docker logs --tail 50 {SERVER}-failed"
+    )
     assert "could not select device driver" in err
+
+
+def test_server_that_cannot_start_leaves_the_one_before_running(host: Host) -> None:
+    serve(host)
+    host.switch("no-gpu")
+    _, err = host.run("start-server", "digest2", *START[2:], status=1)
+    assert_failure(err, "start-server", "the server before it is started again", f"{SERVER}-failed")
+    assert containers(host) == {"": ("digest1", "running"), "-failed": ("digest2", "exited")}
 
 
 # Readiness
@@ -483,14 +589,133 @@ def test_readiness_failures_show_the_servers_last_lines(host: Host, switches: li
     host.run(*START)
     for switch in switches:
         host.switch(switch)
-    _, err = host.run("wait-ready", "80", "/health", budget, status=1)
+    _, err = host.run("wait-ready", "digest1", "80", "/health", budget, *READY[5:], status=1)
     assert "the server's last words" in err
-    assert_failure(err, "wait-ready", cause, "docker logs --tail 200")
+    assert_failure(err, "wait-ready", cause, f"docker logs --tail 200 {SERVER}-failed")
+    assert "this host serves nothing now" in err
+    assert containers(host) == {"-failed": ("digest1", "exited")}
 
 
-def test_no_container_is_said(host: Host) -> None:
+def test_failed_server_makes_room_for_the_one_before_and_the_next_run_tries_again(host: Host) -> None:
+    """The step that starts it went well and does not run again: this one does all of it."""
+    serve(host)
+    host.run("start-server", "digest2", *START[2:])
+    host.switch("sick")
+    host.switch("dying")
+    _, err = host.run("wait-ready", "digest2", *READY[2:], status=1)
+    assert_failure(err, "wait-ready", "the server before it is started again", f"{SERVER}-failed")
+    assert containers(host) == {"": ("digest1", "running"), "-failed": ("digest2", "exited")}
+    assert json.loads((host.home / "serving.json").read_text())["container"] == "id-of-digest1"
+
+    _, err = host.run("wait-ready", "digest2", *READY[2:], status=1)
+    assert containers(host) == {"": ("digest1", "running"), "-failed": ("digest2", "exited")}
+    (host.fake / "sick").unlink()
+    (host.fake / "dying").unlink()
+    out, _ = host.run("wait-ready", "digest2", *READY[2:])
+    assert "starting the server again" in out
+    assert containers(host) == {"": ("digest2", "running")}
+
+
+# The fallback
+
+
+def starts_in_trouble(host: Host, log: str = "RuntimeError: CUDA error: no kernel image is available\n") -> None:
+    host.run(*START)
+    for switch in ("sick", "dying", "fallback-helps"):
+        host.switch(switch)
+    host.switch("server.log", log)
+
+
+def test_trouble_with_attention_starts_once_more_with_the_fallback_and_says_so(host: Host) -> None:
+    starts_in_trouble(host)
+    out, _ = host.run(*READY)
+    assert "starting once more with -e ATTENTION=paged" in out
+    assert "started with the fallback" in out
+    assert "-e A=b --label edge-inference.fallback=yes -e ATTENTION=paged acme/tgi:1 --model-id" in starts(host)[-1]
+    assert json.loads((host.home / "serving.json").read_text())["fallback"] is True
+    host.clear_logs()
+    out, _ = host.run(*START)
+    assert "already running as wanted" in out
+    host.run(*READY)
+    assert starts(host) == []
+
+
+def test_other_trouble_does_not(host: Host) -> None:
+    starts_in_trouble(host, "torch.OutOfMemoryError: CUDA out of memory")
     _, err = host.run(*READY, status=1)
-    assert_failure(err, "wait-ready", "the server's container is not running", "docker logs")
+    assert "CUDA out of memory" in err
+    assert len(starts(host)) == 1
+
+
+def test_fallback_is_tried_once(host: Host) -> None:
+    starts_in_trouble(host)
+    (host.fake / "fallback-helps").unlink()
+    _, err = host.run(*READY, status=1)
+    assert len(starts(host)) == 2
+    assert_failure(err, "wait-ready", "this host serves nothing now", f"{SERVER}-failed")
+
+
+# The record
+
+
+def test_what_runs_is_recorded_and_told_in_a_line(host: Host) -> None:
+    host.switch("server.log", "INFO Using attention flashinfer - Prefix caching True\n")
+    host.run(*FETCH)
+    (weights(host) / ".commit").write_text("0123456789abcdef" * 2)
+    host.run(*START)
+    out, _ = host.run(*READY)
+    assert f"tgi serves {MODEL} at 0123456789ab, attention flashinfer, prefix caching true\n" in out
+    record = json.loads((host.home / "serving.json").read_text())
+    assert record == {
+        "engine": "tgi",
+        "model": MODEL,
+        "revision": "0123456789abcdef" * 2,
+        "attention": "flashinfer",
+        "prefix_caching": "true",
+        "fallback": False,
+        "image": IMAGE,
+        "image_digest": "acme/tgi@sha256:1",
+        "image_id": "sha256:new",
+        "flags": ["--model-id", "/model"],
+        "options": ["-p", "8080:80", "-e", "A=b"],
+        "container": "id-of-digest1",
+        "since": "now",
+    }
+
+
+def test_what_the_log_does_not_say_is_not_made_up(host: Host) -> None:
+    host.run(*START)
+    out, _ = host.run(*READY)
+    assert f"at {REVISION}, attention not stated, prefix caching not stated" in out
+
+
+def test_record_that_cannot_be_written_is_told(host: Host) -> None:
+    host.run(*START)
+    (host.home / "serving.json.new").mkdir()
+    _, err = host.run(*READY, status=1)
+    assert_failure(err, "wait-ready", "could not be recorded", "df")
+
+
+def test_weights_and_image_of_before_go_when_the_new_ones_serve(host: Host) -> None:
+    host.run("fetch-weights", IMAGE, "org/old", REVISION, PLENTY_SECONDS)
+    host.run(*FETCH)
+    (host.home / "serving.json").write_text(json.dumps({"image": "acme/old:1", "image_id": "sha256:old"}))
+    host.run(*START)
+    assert (host.home / "models" / f"org--old@{REVISION}").exists()
+    host.run(*READY)
+    assert [path.name for path in (host.home / "models").iterdir()] == [weights(host).name]
+    assert "image rm acme/old:1" in host.log("docker")
+    host.clear_logs()
+    host.run(*READY)
+    assert not any(line.startswith("image rm") for line in host.log("docker"))
+
+
+def test_no_container_is_started(host: Host) -> None:
+    """As after someone removed it by hand."""
+    host.run(*START)
+    shutil.rmtree(host.fake / "containers" / SERVER)
+    host.run(*READY)
+    assert containers(host) == {"": ("digest1", "running")}
 
 
 # Progress

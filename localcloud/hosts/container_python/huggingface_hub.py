@@ -12,6 +12,7 @@ import os
 import re
 import urllib.error
 import urllib.request
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -32,6 +33,22 @@ class GatedRepoError(RepositoryNotFoundError):
 
 class RevisionNotFoundError(HfHubHTTPError):
     """No such revision."""
+
+
+@dataclass(frozen=True)
+class RepoSibling:
+    """One file of a repository."""
+
+    rfilename: str
+    size: int | None = None
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What the Hub tells of a model."""
+
+    sha: str | None
+    siblings: list[RepoSibling]
 
 
 _ERRORS = {
@@ -73,6 +90,18 @@ def snapshot_download(  # noqa: PLR0913 - the signature is Hugging Face's
         if wanted and not any(fnmatch(name, pattern) for pattern in _listed(ignore_patterns)):
             (directory / name).write_text(text)
     return str(directory)
+
+
+def model_info(repo_id: str, *, revision: str | None = None, **_others: object) -> ModelInfo:
+    """The commit that a revision is now, and the files; the local cloud's have no size."""
+    url = f"{os.environ['HF_ENDPOINT']}/api/models/{repo_id}"
+    try:
+        with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310
+            found = json.load(answer)
+    except urllib.error.HTTPError as error:
+        raise RepositoryNotFoundError(f"{error.code} Client Error. {json.load(error)['error']} for url: {url}.") from None
+    commit = found["sha"] if revision in {None, "main"} else revision
+    return ModelInfo(commit, [RepoSibling(file["rfilename"]) for file in found["siblings"]])
 
 
 def _listed(patterns: list[str] | str | None) -> list[str]:

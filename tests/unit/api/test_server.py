@@ -122,10 +122,10 @@ def test_what_moto_lacks_is_an_aws_error(ec2: Any) -> None:
 
 def test_changes_are_announced_and_other_control_is_handed_on(tmp_path: Path) -> None:
     changes: list[str] = []
-    calls: list[tuple[str, str, dict[str, object]]] = []
+    calls: list[tuple[str, str, dict[str, object], str]] = []
 
-    def control(method: str, path: str, body: dict[str, object]) -> tuple[int, dict[str, object]]:
-        calls.append((method, path, body))
+    def control(method: str, path: str, body: dict[str, object], authorization: str) -> tuple[int, dict[str, object]]:
+        calls.append((method, path, body, authorization))
         return 200, {"seen": True}
 
     server = ApiServer(tmp_path, on_change=lambda: changes.append("change"), control=control)
@@ -143,9 +143,9 @@ def test_changes_are_announced_and_other_control_is_handed_on(tmp_path: Path) ->
         ec2.create_vpc(CidrBlock="10.0.0.0/16")
         assert changes == ["change"]
         with socket.create_connection(("127.0.0.1", server.port)) as connection:
-            connection.sendall(b"GET /_localcloud/hub/api/models/a/b HTTP/1.0\r\n\r\n")
+            connection.sendall(b"GET /_localcloud/hub/api/models/a/b HTTP/1.0\r\nAuthorization: Bearer x\r\n\r\n")
             assert b'{"seen": true}' in connection.makefile("rb").read()
-        assert calls == [("GET", "hub/api/models/a/b", {})]
+        assert calls == [("GET", "hub/api/models/a/b", {}, "Bearer x")]
     finally:
         server.stop()
 

@@ -10,7 +10,7 @@ import pytest
 from pulumi.automation.events import EngineEvent
 
 from automation import progress
-from automation.progress import ErrorCollector, ProgressLines
+from automation.progress import ErrorCollector, ProgressLines, StepTimes, step_lines
 
 STACK = "urn:pulumi:local::edge-inference::pulumi:pulumi:Stack::edge-inference-local"
 SITE = "urn:pulumi:local::edge-inference::edge-inference:index:EdgeInferenceSite$"
@@ -166,6 +166,61 @@ def test_what_is_done_or_failed_is_waited_for_no_more(impatient: Callable[[], No
 
 def test_ends_without_a_single_event() -> None:
     assert lines() == []
+
+
+# Time to the first token
+
+
+COMMAND = "command:remote:Command"
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Sets the time."""
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+
+    def at(seconds: float) -> None:
+        now[0] = seconds
+
+    return at
+
+
+def times(clock: Callable[[float], None], replica: str, ends: dict[str, float], op: str = "create") -> StepTimes:
+    """Of a host whose steps follow each other."""
+    measured = StepTimes()
+    on_event = measured.then(None)
+    begun = 1.0
+    for what, end in ends.items():
+        kind = INSTANCE if what == "host" else COMMAND
+        clock(begun)
+        on_event(step("resourcePreEvent", f"{replica}-{what}", op, kind))
+        clock(end)
+        on_event(step("resOutputsEvent", f"{replica}-{what}", op, kind))
+        begun = end
+    return measured
+
+
+def test_time_to_the_first_token_is_broken_down_by_step(clock: Callable[[float], None]) -> None:
+    ends = {"host": 10.0, "scripts": 70.0, "prepare": 75.0, "image": 175.0, "weights": 255.0, "server": 256.0, "ready": 300.0}
+    found = times(clock, "us-west-2-lax-1a-1", ends).by_replica()
+    assert found == {"us-west-2-lax-1a-1": {"boot": 60.0, "docker": 5.0, "image": 100.0, "model": 80.0, "ready": 45.0}}
+    (_, line) = step_lines(found)
+    assert line == "  us-west-2-lax-1a-1    290.0 s  = boot 60.0 + docker 5.0 + image 100.0 + model 80.0 + ready 45.0"
+
+
+def test_a_host_that_was_there_is_timed_by_what_ran(clock: Callable[[float], None]) -> None:
+    found = times(clock, "us-west-2a-1", {"weights": 5.0, "server": 6.0, "ready": 9.0}, "update").by_replica()
+    assert found == {"us-west-2a-1": {"model": 4.0, "ready": 4.0}}
+    found = times(clock, "us-west-2a-1", {"server": 6.0, "ready": 9.0}, "update").by_replica()
+    assert found == {"us-west-2a-1": {"ready": 8.0}}
+
+
+def test_a_host_that_did_not_get_ready_or_that_nothing_happened_to_is_not_timed(clock: Callable[[float], None]) -> None:
+    assert times(clock, "us-west-2a-1", {"host": 10.0, "scripts": 70.0}).by_replica() == {}
+    assert times(clock, "us-west-2a-1", {"host": 10.0, "ready": 70.0}, "same").by_replica() == {}
+    assert times(clock, "us-west-2a-1", {"ready": 2.0}, "delete").by_replica() == {}
+    assert step_lines({}) == []
 
 
 # Errors

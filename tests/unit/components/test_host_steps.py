@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import json
 import shlex
 import string
 import subprocess
@@ -60,6 +61,7 @@ def test_same_spec_same_texts() -> None:
         ({"host": {"weightsBudgetSeconds": 99}}, ["weights"]),
         ({"host": {"readyBudgetSeconds": 99}}, ["ready"]),
         ({"host": {"connectBudgetSeconds": 99}}, []),
+        ({"host": {"loginUser": "ubuntu"}}, []),
         ({"access": {"clientCidrs": ["8.8.8.8/32"], "sshCidrs": ["8.8.8.8/32"]}}, []),
         ({"routing": {"policy": "none"}}, []),
         ({"tags": {"team": "edge"}}, []),
@@ -185,6 +187,26 @@ def official_wait(attempts: int) -> float:
 def test_the_official_backoff_as_measured(attempts: int, seconds: int) -> None:
     """Guards the formula of this test; anchors count the pause after the last dial too."""
     assert official_wait(attempts) == pytest.approx(seconds, abs=4)
+
+
+def test_ready_asks_what_the_engine_states_and_has_its_fallback() -> None:
+    *_, facts, trouble, first, attention, second, caching = words(texts(serving_spec())["ready"])
+    assert set(json.loads(facts)) == {"dtype", "attention", "prefix_caching"}
+    assert "no kernel image" in trouble
+    assert (first, attention, second, caching) == ("-e", "ATTENTION=paged", "-e", "PREFIX_CACHING=0")
+    *_, trouble = words(texts(serving_spec(server={"engine": "vllm"}))["ready"])
+    assert trouble == "", "vLLM has no fallback"
+
+
+def test_server_and_ready_speak_of_the_same_server() -> None:
+    found = texts(serving_spec())
+    assert words(found["server"])[2] == words(found["ready"])[2]
+
+
+def test_options_of_docker_run_are_counted() -> None:
+    """The scripts put further options between them and the image."""
+    arguments = words(texts(serving_spec())["server"])
+    assert arguments[6 + int(arguments[5])] == serving_spec().process.image
 
 
 @given(st.integers(1, 3600))

@@ -1,6 +1,7 @@
 """What is known of a model and from whom: config over Hub over table, and unknowns named."""
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,7 +10,20 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from components.engines import SERVED_MODEL_NAME, WEIGHTS_DIRECTORY, server_process
-from components.models import HubAnswer, ModelFacts, ask_hub, fit_problem, known_facts, model_problems, needed_gib, unknowns
+from components.models import (
+    HubAnswer,
+    ModelFacts,
+    ask_hub,
+    fit_problem,
+    known_facts,
+    limit_problem,
+    model_problems,
+    needed_gib,
+    token_problem,
+    tokens_that_fit,
+    unknowns,
+    with_limits,
+)
 from components.settings import ServerSettings
 
 LLAMA = "meta-llama/Llama-3.2-3B-Instruct"
@@ -154,6 +168,46 @@ def test_revision_is_pinned_by_config_or_table_only() -> None:
     assert known("org/model", hub, revision="v1").revision == "v1"
 
 
+# Whether a token opens a gated model
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "fix"),
+    [
+        (401, "is no valid token", "pulumi config set --secret edge-inference:huggingFaceToken"),
+        (403, "has not been given access", f"accept the licence at https://huggingface.co/{LLAMA}"),
+    ],
+)
+def test_token_that_does_not_open_the_model_is_a_problem(hub: Hub, status: int, reason: str, fix: str) -> None:
+    hub.answer({"error": "hf_abc is refused"}, status)
+    problem, silence = token_problem(LLAMA, "hf_abc")
+    assert problem
+    assert silence is None
+    assert problem.path == "edge-inference:huggingFaceToken"
+    assert reason in problem.reason
+    assert fix in problem.fix
+    assert f"https://huggingface.co/{LLAMA}" in str(problem)
+    assert "hf_abc" not in str(problem)
+    assert hub.asked == [(f"/api/models/{LLAMA}/auth-check", "Bearer hf_abc")]
+
+
+@pytest.mark.parametrize(("status", "silence"), [(200, None), (404, "answers 404"), (500, "answers 500")])
+def test_token_that_nobody_refuses_is_no_problem(hub: Hub, status: int, silence: str | None) -> None:
+    hub.answer({}, status)
+    problem, told = token_problem(LLAMA, "hf_abc")
+    assert problem is None
+    assert told is None if silence is None else silence in (told or "")
+
+
+@pytest.mark.parametrize("token", ["hf_abc", "hf_\nnext: line", "hf_ä€"])
+def test_token_with_no_hub_in_reach_is_no_problem_and_not_told(monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+    problem, silence = token_problem(LLAMA, token)
+    assert problem is None
+    assert "cannot be reached" in (silence or "")
+    assert token not in (silence or "")
+
+
 # What follows
 
 
@@ -186,6 +240,57 @@ def test_model_that_cannot_fit() -> None:
     assert "pulumi config set --path edge-inference:server.model " in problem.fix
 
 
+def test_kv_cache_as_the_source_reckons_it() -> None:
+    """112 KiB a token, roughly 50k tokens beside the weights on a T4 (serving-facts 1)."""
+    assert known().kv_bytes_per_token == 112 * 1024
+    assert 45_000 < (tokens_that_fit(known(), T4_MIB) or 0) < 70_000
+    assert known("meta-llama/Llama-3.2-3B").kv_bytes_per_token == 112 * 1024
+    assert known("org/model").kv_bytes_per_token is None
+    assert tokens_that_fit(known("org/model"), T4_MIB) is None
+
+
+TIGHT_MIB = 8600
+"""A GPU that has room for the 3B model and a few hundred tokens."""
+
+
+def test_usual_limits_stay_where_they_fit_or_nobody_knows() -> None:
+    assert with_limits(ServerSettings(), known(), T4_MIB) == ServerSettings()
+    assert with_limits(ServerSettings(), known(), None) == ServerSettings()
+    assert with_limits(ServerSettings(), known("org/model"), TIGHT_MIB) == ServerSettings()
+
+
+def test_usual_limits_shrink_to_what_fits() -> None:
+    room = tokens_that_fit(known(), TIGHT_MIB)
+    assert room
+    assert 100 < room < 4096
+    server = with_limits(ServerSettings(), known(), TIGHT_MIB)
+    assert server.max_total_tokens == room
+    assert 0 < server.max_input_tokens < room
+    assert limit_problem(ServerSettings(), known(), "g4dn.2xlarge", TIGHT_MIB) is None
+
+
+@pytest.mark.parametrize(
+    ("limits", "path"),
+    [({"maxTotalTokens": 70_000}, "maxTotalTokens"), ({"maxInputTokens": 4000}, "maxInputTokens")],
+)
+def test_configured_limits_that_cannot_fit_are_a_problem(limits: dict[str, int], path: str) -> None:
+    server = ServerSettings.model_validate(limits)
+    problem = limit_problem(server, known(), "g4dn.2xlarge", TIGHT_MIB)
+    assert problem
+    assert problem.path == f"edge-inference:server.{path}"
+    assert problem.value == str(limits[path])
+    assert "112 KiB a token" in problem.reason
+    assert f"room for {tokens_that_fit(known(), TIGHT_MIB)} tokens" in problem.reason
+    assert "g4dn.2xlarge" in problem.reason
+    assert limit_problem(server, known("org/model"), "g4dn.2xlarge", TIGHT_MIB) is None
+
+
+def test_configured_limits_that_fit_win() -> None:
+    server = ServerSettings.model_validate({"maxTotalTokens": 200, "maxInputTokens": 100})
+    assert limit_problem(server, known(), "g4dn.2xlarge", TIGHT_MIB) is None
+    assert with_limits(server, known(), TIGHT_MIB) == server
+
+
 def test_unknown_size_is_no_problem_but_a_warning() -> None:
     assert fit_problem(ServerSettings(), ModelFacts(None, gated=None, revision=None, source=""), "g4dn.2xlarge", T4_MIB) is None
 
@@ -199,11 +304,10 @@ def test_unknowns_are_named_with_the_key_that_settles_them() -> None:
     server = ServerSettings(model="org/model")
     silent = HubAnswer(None, "the Hub is down")
     said = list(unknowns(server, known_facts(server, silent), silent))
-    assert len(said) == 3
-    for key, warning in zip(("modelParameters", "modelGated", "revision"), said, strict=True):
+    for key, warning in zip(("modelParameters", "maxTotalTokens", "modelGated", "revision"), said, strict=True):
         assert f"edge-inference:server.{key}" in warning
         assert "org/model" in warning
-    assert all("the Hub is down" in warning for warning in said[:2])
+    assert ["the Hub is down" in warning for warning in said] == [True, False, True, False]
 
 
 def test_nothing_unknown_is_no_warning() -> None:
@@ -211,6 +315,51 @@ def test_nothing_unknown_is_no_warning() -> None:
 
 
 # Engines
+
+
+LOGS = {
+    "tgi": (
+        "2026 INFO text_generation_launcher: Args {\n    dtype: Some(\n        Float16,\n    ),\n}\n"
+        "2026 INFO text_generation_launcher: Using attention paged - Prefix caching 0\n"
+    ),
+    "vllm": "INFO Initializing an engine: dtype=torch.float16, enable_prefix_caching=False\nINFO Using TRITON_ATTN backend.\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("engine", "expected"),
+    [
+        ("tgi", {"dtype": "Float16", "attention": "paged", "prefix_caching": "0"}),
+        ("vllm", {"dtype": "float16", "attention": "TRITON_ATTN", "prefix_caching": "False"}),
+    ],
+)
+def test_facts_are_read_from_the_log(engine: str, expected: dict[str, str]) -> None:
+    facts = server_process(ServerSettings.model_validate({"engine": engine})).log_facts
+    found = {name: re.search(pattern, LOGS[engine], re.IGNORECASE) for name, pattern in facts.items()}
+    assert {name: match[1] if match else None for name, match in found.items()} == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "is_trouble"),
+    [
+        ("RuntimeError: CUDA error: no kernel image is available for execution on the device", True),
+        ("RuntimeError: FlashAttention only supports Ampere GPUs or newer.", True),
+        ('  File "/opt/conda/lib/python3.11/site-packages/flashinfer/prefill.py", line 5, in plan', True),
+        ("Using attention flashinfer - Prefix caching true", False),
+        ("torch.OutOfMemoryError: CUDA out of memory.", False),
+    ],
+)
+def test_trouble_with_attention_is_told_from_other_trouble(line: str, is_trouble: bool) -> None:
+    process = server_process(ServerSettings())
+    assert bool(re.search(process.trouble, line)) is is_trouble
+    assert process.fallback == {"ATTENTION": "paged", "PREFIX_CACHING": "0"}
+    assert server_process(ServerSettings(engine="vllm")).trouble == ""
+
+
+def test_an_image_of_ones_own_registry_takes_the_place_of_the_engines() -> None:
+    for engine in ("tgi", "vllm"):
+        image = "registry.acme.dev:5000/mirror/engine@sha256:" + "0" * 64
+        assert server_process(ServerSettings.model_validate({"engine": engine, "image": image})).image == image
 
 
 def test_tgi_is_the_source_documents_one() -> None:

@@ -5,12 +5,13 @@ from typing import Any
 
 import pulumi
 import pytest
-from component_helpers import aws_facts, settings, sites, stack_config
+from component_helpers import TOKEN, aws_facts, settings, sites, stack_config
 
 from components import stack_config as program
 from components.aws_facts import AwsSilentError
 from components.models import HubAnswer
-from components.preflight import AwsFacts
+from components.preflight import AwsFacts, InstanceTypeFacts
+from components.problems import Problem
 from components.settings import StackConfig
 
 SILENT_HUB = HubAnswer(None, "the Hugging Face Hub cannot be reached (ConnectTimeout)")
@@ -26,6 +27,8 @@ class Program:
         for kind, texts in self.told.items():
             monkeypatch.setattr(pulumi.log, kind, texts.append)
         self.hub = SILENT_HUB
+        self.token: tuple[Problem | None, str | None] = (None, None)
+        self.tried_tokens: list[str] = []
         self.aws: Callable[[], AwsFacts] | None = None
 
     def run(self, config: StackConfig, **facts: Any) -> program.CheckedConfig:
@@ -35,6 +38,7 @@ class Program:
         self._answer = self.aws or (lambda: aws_facts(settings(), **facts))
         self._monkeypatch.setattr(program, "ask_aws", self._ask_aws)
         self._monkeypatch.setattr(program, "ask_hub", self._ask_hub)
+        self._monkeypatch.setattr(program, "token_problem", self._try_token)
         return program.checked_config()
 
     def _ask_aws(self, validated: object) -> AwsFacts:
@@ -44,6 +48,10 @@ class Program:
     def _ask_hub(self, *_: object) -> HubAnswer:
         self.asked_hub = True
         return self.hub
+
+    def _try_token(self, model: str, token: str) -> tuple[Problem | None, str | None]:
+        self.tried_tokens.append(f"{model} {token}")
+        return self.token
 
     def error(self, config: StackConfig, **facts: Any) -> str:
         """The one error of a config that is refused."""
@@ -75,13 +83,44 @@ def test_silent_hub_is_told_in_a_word(started: Program) -> None:
 
 def test_unknowns_are_warned_about(started: Program) -> None:
     started.run(stack_config(server={"model": "org/model"}))
-    for key, warning in zip(("modelParameters", "modelGated", "revision"), started.told["warn"], strict=True):
+    for key, warning in zip(("modelParameters", "maxTotalTokens", "modelGated", "revision"), started.told["warn"], strict=True):
         assert key in warning
 
 
 def test_hub_is_not_asked_where_the_config_says_all(started: Program) -> None:
     started.run(stack_config(server={"modelParameters": 10**9, "modelGated": False}))
     assert not started.asked_hub
+
+
+def test_token_is_tried_on_a_gated_model_only(started: Program) -> None:
+    started.run(stack_config())
+    assert started.tried_tokens == [f"meta-llama/Llama-3.2-3B-Instruct {TOKEN}"]
+    started.tried_tokens.clear()
+    started.run(stack_config(server={"modelParameters": 10**9, "modelGated": False}))
+    started.error(stack_config(without=("huggingFaceToken",)))
+    assert started.tried_tokens == []
+
+
+def test_token_that_the_hub_refuses_ends_the_program(started: Program) -> None:
+    started.token = (Problem("edge-inference:huggingFaceToken", None, "opens nothing", "accept the licence"), None)
+    text = started.error(stack_config())
+    assert "opens nothing" in text
+    assert TOKEN not in text
+
+
+def test_token_that_nobody_could_try_is_told_in_a_word(started: Program) -> None:
+    started.token = (None, "the Hub is down")
+    started.run(stack_config())
+    assert any("the Hub is down; whether huggingFaceToken opens" in told for told in started.told["info"])
+
+
+def test_limits_shrink_to_the_smallest_gpu(started: Program) -> None:
+    checked = started.run(stack_config(), types={"g4dn.2xlarge": InstanceTypeFacts(vcpus=8, gpus=1, gpu_mib=8600)})
+    assert 0 < checked.settings.server.max_total_tokens < settings().server.max_total_tokens
+
+
+def test_limits_that_do_not_fit_are_a_problem(started: Program) -> None:
+    assert "KiB a token" in started.error(stack_config(server={"maxTotalTokens": 100_000}))
 
 
 def test_all_kinds_of_problems_in_one_error(started: Program) -> None:

@@ -258,3 +258,51 @@ def test_go_templates(template: str, text: str) -> None:
 def test_go_templates_that_cannot_be_filled(template: str) -> None:
     with pytest.raises(TemplateError):
         render(template, {"M": []})
+
+
+def test_containers_are_renamed_and_unused_images_removed(tmp_path: Path) -> None:
+    async def scenario(r: Rig, instance: Instance) -> None:
+        await r.good(
+            instance,
+            f"docker pull -q {IMAGE}; for name in one two; do docker run -d --name $name --entrypoint sleep {IMAGE} 9; done",
+        )
+        status, _, err = await r.run(instance, "docker rename one two")
+        assert status == 1
+        assert 'The container name "/two" is already in use' in err
+        assert (await r.run(instance, "docker rename nobody three"))[0] == 1
+        await r.good(instance, "docker stop one; docker rename one three; docker start three")
+        assert (await r.good(instance, "docker ps --format '{{.Names}}'")).split() == ["two", "three"]
+        status, _, err = await r.run(instance, f"docker image rm {IMAGE}")
+        assert status == 1
+        assert "is using it" in err
+        await r.good(instance, f"docker rm -f two three; docker image rm {IMAGE}")
+        assert (await r.run(instance, f"docker image inspect {IMAGE}"))[0] == 1
+
+    on_a_host(tmp_path, scenario)
+
+
+def test_faults_of_a_zone_reach_disk_and_gpu(tmp_path: Path) -> None:
+    faults: set[tuple[str, str]] = set()
+
+    def has_fault(fault: str, zone: str) -> bool:
+        return (fault, zone) in faults
+
+    async def run() -> None:
+        async with rig(tmp_path, has_fault=has_fault) as r:
+            instance = await r.boot()
+            free = "df --output=avail --block-size=1M / | tail -n 1"
+            assert int(await r.good(instance, f"systemctl enable --now docker; {free}")) > 10_000
+            faults.add(("full_disk", instance.zone))
+            assert int(await r.good(instance, free)) < 1024
+            faults.add(("no_flashinfer", instance.zone))
+            write_model(r.hosts.hosts[instance.instance_id].root / "model")
+            server = f"--gpus all -v /model:/model -e ATTENTION={{}} {IMAGE} --model-id /model"
+            _, out, _ = await r.run(instance, f"docker run --rm {server.format('flashinfer')}")
+            assert "no kernel image is available" in out
+            await r.good(instance, f"docker run -d --name paged {server.format('paged')}")
+            faults.add(("out_of_memory", instance.zone))
+            _, out, _ = await r.run(instance, f"docker run --rm {server.format('paged')}")
+            assert "CUDA out of memory" in out
+            assert await r.good(instance, "docker inspect --format '{{.State.Status}}' paged") == "running"
+
+    asyncio.run(run())

@@ -188,9 +188,13 @@ def test_termination_removes_all(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+def _never_boots_in_los_angeles(fault: str, zone: str) -> bool:
+    return (fault, zone) == ("never_boot", "us-west-2-lax-1a")
+
+
 def test_a_host_may_never_boot(tmp_path: Path) -> None:
     async def run() -> None:
-        async with rig(tmp_path, never_boots="us-west-2-lax-1a".__eq__) as r:
+        async with rig(tmp_path, has_fault=_never_boots_in_los_angeles) as r:
             await r.put(Instance("i-1", zone="us-west-2-lax-1a"))
             await r.boot("i-2")
             assert [(status["instance_id"], status["state"]) for status in r.hosts.status()] == [

@@ -17,6 +17,7 @@ from typing import Any, cast
 import asyncssh
 import boto3  # pyright: ignore[reportMissingTypeStubs]
 import pytest
+import requests
 from host_rig import LOGIN, USER_DATA
 
 from localcloud import client, hub
@@ -82,6 +83,14 @@ def test_hub(cloud: client.CloudStatus) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(f"{cloud.url}/_localcloud/hub/api/models/who/knows")  # noqa: S310
     assert (refused.value.code, json.load(refused.value)) == (401, {"error": "Repository not found"})
+
+
+@pytest.mark.parametrize(("token", "status"), [("hf_good", 200), ("hf_no-licence", 403), ("nonsense", 401), ("", 401)])
+def test_hub_tells_whether_a_token_opens_a_model(cloud: client.CloudStatus, token: str, status: int) -> None:
+    url = f"{cloud.url}/_localcloud/hub/api/models/meta-llama/Llama-3.2-3B/auth-check"
+    answer = requests.get(url, headers={"Authorization": f"Bearer {token}"} if token else {}, timeout=30)
+    assert answer.status_code == status
+    assert not token or token not in answer.text
 
 
 def test_hub_access() -> None:
