@@ -264,7 +264,7 @@ def test_containers_are_renamed_and_unused_images_removed(tmp_path: Path) -> Non
     async def scenario(r: Rig, instance: Instance) -> None:
         await r.good(
             instance,
-            f"docker pull -q {IMAGE}; docker run -d --name one --entrypoint sleep {IMAGE} 9; docker run -d --name two --entrypoint sleep {IMAGE} 9",
+            f"docker pull -q {IMAGE}; for name in one two; do docker run -d --name $name --entrypoint sleep {IMAGE} 9; done",
         )
         status, _, err = await r.run(instance, "docker rename one two")
         assert status == 1
