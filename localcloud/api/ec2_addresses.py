@@ -151,7 +151,8 @@ class AddressRules(ZoneRules):
         """A terminated instance gives its addresses up (moto keeps them mapped to it), and may be terminated again."""
         ended = [instance for instance in self.get_multi_instances_by_id(instance_ids) if instance.state == "terminated"]
         gone = {instance.id for instance in ended}
-        result = super().terminate_instances([each for each in instance_ids if each not in gone])
+        alive = [each for each in instance_ids if each not in gone]
+        result = super().terminate_instances(alive) if alive or not gone else []
         result += [(instance, {"Code": 48, "Name": "terminated"}) for instance in ended]
         for address in self.addresses:
             if address.instance and address.instance.id in instance_ids:

@@ -127,7 +127,6 @@ def test_the_next_run_recovers_all_of_them(living: Deployment) -> None:
     ec2.start_instances(InstanceIds=[_hosts(living)[LOS_ANGELES]["InstanceId"]])  # it boots at last
     recovered = living.up()
     assert not any(OREGON_C in name for name in recovered.touched)
-    assert "Dial 1/" in recovered.text, "sshd refuses at first on a new host"
     for url in recovered.outputs["endpoint_urls"].values():
         assert tokens(url)
     assert _record(living, HONOLULU)["attention"] == "flashinfer"
