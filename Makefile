@@ -15,7 +15,9 @@ demo:
 test:
 	@tools/setup.sh requirements-dev.txt
 	@tools/check.sh
-	@.venv/bin/python -m pytest
+	@.venv/bin/python -m pytest tests/unit
+	@.venv/bin/python -m pytest tests/host
+	@.venv/bin/python -m pytest tests/engine
 
 check:
 	@tools/setup.sh requirements-dev.txt

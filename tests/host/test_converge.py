@@ -71,7 +71,7 @@ def test_a_bare_host_serves(deployer: Deployer, spec: ServingSpec, machine: Mach
     assert outputs["image"].startswith(f"pull-image: pulled {spec.process.image} in ")
     assert outputs["weights"].splitlines()[0] == "Fetching 2 files"
     assert outputs["weights"].splitlines()[-1].startswith(f"fetch-weights: fetched {MODEL} at abc123 in ")
-    assert (outputs["server"], outputs["ready"]) == (
+    assert (outputs["server"], outputs["ready"].splitlines()[-1]) == (
         f"start-server: started {MODEL} at abc123",
         "wait-ready: healthy, first token generated",
     )
@@ -204,9 +204,8 @@ def test_a_server_that_dies_at_once(prepared: Deployer, registry: Registry) -> N
         said = failure(prepared, dying, *SERVE)
         assert "torch.OutOfMemoryError: CUDA out of memory." in said
         assert "wait-ready failed: the server's container" in said
-        assert said.endswith(
-            "above are the last lines of the server's log\n  -> sudo docker logs --tail 200 edge-inference-server\n"
-        )
+        assert "above are the last lines of the server's log; " in said
+        assert "-> sudo docker logs --tail 200 edge-inference-server" in said
 
 
 def test_a_server_that_never_gets_healthy(prepared: Deployer, registry: Registry) -> None:
@@ -250,6 +249,7 @@ def test_what_the_scripts_read_of_docker(serving: Deployer, registry: Registry, 
     assert machine.console(f"docker port {CONTAINER} 80/tcp").splitlines()[0] == f"0.0.0.0:{PORT}"
     assert serving.inspect("{{.RestartCount}} {{.State.Status}}") == "0 running"
     assert serving.inspect('{{index .Config.Labels "no-such-label"}}') == ""
-    failure(serving, serving_spec(registry.image, "acme/dies"), *SERVE)
-    wait_for("a restart", lambda: serving.inspect("{{.RestartCount}}") not in {"0", "1"})
-    wait_for("the pause before the next", lambda: serving.inspect("{{.State.Status}} {{.State.Running}}") == "restarting true")
+    machine.console(f"docker run -d --name dying --restart unless-stopped --entrypoint python3 {registry.image} -c 'exit(1)'")
+    wait_for("a restart", lambda: serving.inspect("{{.RestartCount}}", "dying") not in {"0", "1"})
+    wait_for("the pause", lambda: serving.inspect("{{.State.Status}} {{.State.Running}}", "dying") == "restarting true")
+    machine.console("docker rm -f dying")
