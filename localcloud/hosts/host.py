@@ -10,7 +10,7 @@ import logging
 import os
 import shutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import asyncssh
 
@@ -24,10 +24,43 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from localcloud.hosts.hosts import InstanceView
     from localcloud.model_server.simulation import Timing
 
 log = logging.getLogger("localcloud")
+
+
+class InstanceView(Protocol):
+    """An instance as `localcloud.api.world` shows it."""
+
+    @property
+    def instance_id(self) -> str:
+        """As AWS has it."""
+        ...
+
+    @property
+    def zone(self) -> str:
+        """As AWS has it."""
+        ...
+
+    @property
+    def state(self) -> str:
+        """As AWS has it."""
+        ...
+
+    @property
+    def user_data(self) -> bytes:
+        """As AWS has it."""
+        ...
+
+    @property
+    def public_key(self) -> str | None:
+        """As AWS has it."""
+        ...
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """As AWS has it."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from localcloud.hosts import commands
 from localcloud.hosts.doorway import Doorway, unprivileged
-from localcloud.hosts.host import Host, Settings, Surroundings
+from localcloud.hosts.host import Host, InstanceView, Settings, Surroundings
 from localcloud.model_server.simulation import Timing
 
 if TYPE_CHECKING:
@@ -20,40 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 log = logging.getLogger("localcloud")
-
-
-class InstanceView(Protocol):
-    """An instance as `localcloud.api.world` shows it."""
-
-    @property
-    def instance_id(self) -> str:
-        """As AWS has it."""
-        ...
-
-    @property
-    def zone(self) -> str:
-        """As AWS has it."""
-        ...
-
-    @property
-    def state(self) -> str:
-        """As AWS has it."""
-        ...
-
-    @property
-    def user_data(self) -> bytes:
-        """As AWS has it."""
-        ...
-
-    @property
-    def public_key(self) -> str | None:
-        """As AWS has it."""
-        ...
-
-    @property
-    def addresses(self) -> tuple[str, ...]:
-        """As AWS has it."""
-        ...
 
 
 class World(Protocol):
