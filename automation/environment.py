@@ -28,11 +28,11 @@ from tools.provide_engine import EngineError, provide
 if TYPE_CHECKING:
     from pulumi.automation.events import EngineEvent
 
-Say = Callable[[str], None]
 # A killed engine makes the SDK warn, from a thread of its own, of its broken event stream.
 warnings.filterwarnings("ignore", "Error in event stream")
 
 _EngineResult = automation.UpResult | automation.PreviewResult | automation.RefreshResult | automation.DestroyResult
+Say = Callable[[str], None]
 OnEvent = Callable[["EngineEvent"], None]
 
 
@@ -138,7 +138,7 @@ class Environment:
 
     def shell_variables(self) -> dict[str, str]:
         """What a shell needs so that plain `pulumi` acts on this environment on the local cloud."""
-        cloud = local.require_cloud(self._directory, self._up_command())
+        cloud = local.require_cloud(self._directory, self._edge_command("up"))
         stack = self._open(may_start=False, may_create=True)
         path = f"{self._engine().parent}:{PROJECT_ROOT / '.venv' / 'bin'}:$PATH"
         return {
@@ -159,14 +159,15 @@ class Environment:
             ) from error
         except engine_errors.CommandError as error:
             texts = errors.texts or _last_words(str(error))
-            if re.search(r"code: -\d+", str(error)):
+            was_killed = re.search(r"code: -\d+", str(error)) is not None
+            if was_killed:
                 texts = [f"the engine was killed\n  -> {self._cancel_command()}, then run this again"]
             elif any("failed attempts" in text or "unable to dial" in text for text in texts):
                 texts.append(
                     "If an instance is gone, or was stopped, AWS's console says so: `pulumi refresh` reads it back, and the next "
                     "run makes what is missing. If it runs: access.sshCidrs must hold this machine's address."
                 )
-            if errors.changed and not re.search(r"code: -\d+", str(error)):
+            if errors.changed and not was_killed:
                 texts.append("What was finished stays. Mend the cause, then run the same command again.")
             texts += self._after_a_kill(str(error))
             raise DeploymentFailedError(operation, texts) from error
@@ -190,7 +191,7 @@ class Environment:
         cloud = (
             local.start_cloud(self._directory, self._say)
             if may_start
-            else local.require_cloud(self._directory, self._up_command())
+            else local.require_cloud(self._directory, self._edge_command("up"))
         )
         local.install_plugins(self._directory)
         prepared = local.prepare_stack(self._config_file, self._directory, cloud)
@@ -216,10 +217,10 @@ class Environment:
 
     def _nothing_deployed(self) -> NothingDeployedError:
         where = "on the local cloud" if self.on_local_cloud else "on AWS"
-        return NothingDeployedError(f"'{self.name}' is not deployed {where}\n  -> {self._up_command()}")
+        return NothingDeployedError(f"'{self.name}' is not deployed {where}\n  -> {self._edge_command('up')}")
 
-    def _up_command(self) -> str:
-        return f"edge up {self.name}" + (" --local" if self.on_local_cloud and self.name != "local" else "")
+    def _edge_command(self, verb: str) -> str:
+        return f"edge {verb} {self.name}" + (" --local" if self.on_local_cloud and self.name != "local" else "")
 
     def _cancel_command(self) -> str:
         variables = f'eval "$(edge env local --stack {self.name})" && ' if self.on_local_cloud else ""
@@ -227,7 +228,7 @@ class Environment:
 
     def _after_a_kill(self, text: str) -> list[str]:
         """What to do about the remains of a run that was killed while AWS made something, or while the state was written."""
-        anew = f"edge destroy {self.name}" + (" --local" if self.on_local_cloud and self.name != "local" else "")
+        anew = self._edge_command("destroy")
         if re.search(r"AlreadyExists|\.Duplicate", text):
             return [f"What exists already was made by a run that was killed before it was recorded\n  -> remove it, or {anew}"]
         if "failed to load checkpoint" in text:

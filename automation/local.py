@@ -8,6 +8,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -102,9 +103,9 @@ def prepare_stack(config_file: Path, directory: Path, cloud: client.CloudStatus)
     content = {**{key: previous[key] for key in ("encryptionsalt",) if key in previous}, "config": {**config, **kept}}
     target.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     # A secret that stands in clear stays: the program refuses it.
-    made = {key: make() for key, make in _SECRETS.items()} | _endpoint_secrets(tracked, _map(config[f"{_PROJECT}:routing"]) or {})
-    stand_ins.append(f"{', '.join(key.partition(':')[2] for key in made)}: made up for this local cloud")
-    missing = {key: value for key, value in made.items() if key not in kept and key not in config}
+    makers = _SECRETS | _endpoint_secrets(tracked, routing)
+    stand_ins.append(f"{', '.join(key.partition(':')[2] for key in makers)}: made up for this local cloud")
+    missing = {key: make() for key, make in makers.items() if key not in kept and key not in config}
     return LocalStack(folder, tuple(stand_ins), missing)
 
 
@@ -116,14 +117,16 @@ _SECRETS: dict[str, Callable[[], str]] = {
 """Never the real ones: nothing of theirs is needed on the local cloud."""
 
 
-def _endpoint_secrets(tracked: dict[str, Any], routing: dict[str, Any]) -> dict[str, str]:
+def _endpoint_secrets(tracked: dict[str, Any], routing: dict[str, Any]) -> dict[str, Callable[[], str]]:
     """An API key where the environment has one; a certificate where its endpoint has TLS."""
-    made = {f"{_PROJECT}:apiKey": secrets.token_hex(16)} if _is_secret(tracked.get(f"{_PROJECT}:apiKey")) else {}
+    makers: dict[str, Callable[[], str]] = {}
+    if _is_secret(tracked.get(f"{_PROJECT}:apiKey")):
+        makers[f"{_PROJECT}:apiKey"] = lambda: secrets.token_hex(16)
     endpoint, domain = _map(tracked.get(f"{_PROJECT}:endpoint")) or {}, routing.get("domain")
     if endpoint.get("tls") is True and isinstance(domain, str):
-        certificate, key = new_certificate([domain, f"*.sites.{domain}"])
-        made |= {f"{_PROJECT}:tlsCertificate": certificate, f"{_PROJECT}:tlsPrivateKey": key}
-    return made
+        pair = cache(lambda: new_certificate([domain, f"*.sites.{domain}"]))
+        makers |= {f"{_PROJECT}:tlsCertificate": lambda: pair()[0], f"{_PROJECT}:tlsPrivateKey": lambda: pair()[1]}
+    return makers
 
 
 def _tracked_config(config_file: Path) -> dict[str, Any]:
