@@ -136,6 +136,22 @@ class Environment:
         with _engine_trouble("reading the config"):
             return key in stack.get_all_config()
 
+    def aws_client(self, service: str, region: str) -> Any:
+        """A boto3 client of the account that the environment lives in: AWS by the usual credentials, or the local cloud."""
+        import boto3  # pyright: ignore[reportMissingTypeStubs]
+
+        if not self.on_local_cloud:
+            return cast("Any", boto3).client(service, region_name=region)
+        cloud = local.require_cloud(self._directory, self._edge_command("up"))
+        variables = local.local_environment(self._directory, cloud)
+        return cast("Any", boto3).client(
+            service,
+            region_name=region,
+            endpoint_url=cloud.url,
+            aws_access_key_id=variables["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=variables["AWS_SECRET_ACCESS_KEY"],
+        )
+
     def shell_variables(self) -> dict[str, str]:
         """What a shell needs so that plain `pulumi` acts on this environment on the local cloud."""
         cloud = local.require_cloud(self._directory, self._edge_command("up"))

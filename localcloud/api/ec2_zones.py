@@ -19,6 +19,7 @@ from moto.ec2.models.availability_zones_and_regions import RegionsAndZonesBacken
 from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS
 from moto.ec2.responses import EC2Response
 
+from geography.places import ZONE_GROUPS
 from localcloud.api import zones
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class LocalZone(Zone):
             zone_type="local-zone",
         )
         self.group_name = self.network_border_group = group.name
-        self.group_long_name = group.city
+        self.group_long_name = ZONE_GROUPS[group.name].city
         self.zone_name = name
         self.parent_zone_name = parent.name
         self.parent_zone_id = parent.zone_id

@@ -13,6 +13,7 @@ import pytest
 import typer.main
 
 from automation import cli
+from automation.commands import cloud
 from automation.environment import Changes
 from automation.errors import DeploymentFailedError, EnvironmentBusyError, NothingDeployedError
 from automation.paths import LOCAL_DIRECTORY
@@ -73,11 +74,12 @@ class FakeEnvironment:
 def environment(monkeypatch: pytest.MonkeyPatch) -> FakeEnvironment:
     fake = FakeEnvironment()
 
-    def opened(name: str, *, local: bool) -> FakeEnvironment:
-        fake.name, fake.on_local_cloud = name, local or name == "local"
+    def opened(name: str, *, on_local_cloud: bool, say: object) -> FakeEnvironment:
+        del say
+        fake.name, fake.on_local_cloud = name, on_local_cloud or name == "local"
         return fake
 
-    monkeypatch.setattr(cli, "_environment", opened)
+    monkeypatch.setattr("automation.environment.Environment", opened)
     return fake
 
 
@@ -320,7 +322,7 @@ def test_cloud_stop(shell: Shell, monkeypatch: pytest.MonkeyPatch, ran: bool, wo
 
 
 def test_cloud_logs(shell: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(cli, "LOCAL_DIRECTORY", tmp_path)
+    monkeypatch.setattr(cloud, "LOCAL_DIRECTORY", tmp_path)
     code, _, err = shell.edge("cloud logs")
     assert code == 2
     assert "edge cloud start" in err

@@ -1,0 +1,31 @@
+"""What every command says and asks: results on standard output, progress and questions on standard error."""
+
+import json
+import sys
+
+from automation.errors import UsageError
+
+
+def say(text: str) -> None:
+    """A line of progress, on standard error."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def show(text: str) -> None:
+    """A line of the result, on standard output."""
+    sys.stdout.write(f"{text}\n")
+
+
+def show_json(value: object) -> None:
+    """The whole result, as JSON."""
+    show(json.dumps(value, indent=2))
+
+
+def confirm(question: str) -> None:
+    """Goes on only where a person says yes; UsageError where nobody is there to be asked."""
+    import typer
+
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question} There is no terminal to answer on\n  -> add --yes")
+    typer.confirm(question, abort=True, err=True)
