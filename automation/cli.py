@@ -3,32 +3,47 @@
 Everything that is not asked for stays unimported, so that help and completion come at once.
 """
 
+import signal
 import sys
 
 import typer
 
 from automation.commands import cloud, deployment, setup
 from automation.errors import EdgeError
-from automation.terminal import say
+from automation.terminal import say, short_path
 
 app = typer.Typer(
     name="edge",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
+    # Plain help: no boxes that break in a file or a narrow window, and a third sooner.
+    rich_markup_mode=None,
     help="LLM inference at the edge: deploy and drive an environment's sites.\n\nExample: edge up local",
 )
-cloud_app = typer.Typer(no_args_is_help=True, help="The local cloud: a small AWS on this machine.\n\nExample: edge cloud status")
-env_app = typer.Typer(no_args_is_help=True, help='Variables for other tools.\n\nExample: eval "$(edge env local)"')
+cloud_app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="The local cloud: a small AWS on this machine.\n\nExample: edge cloud status",
+)
+env_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help='Variables for other tools.\n\nExample: eval "$(edge env local)"'
+)
 
 for command in (
+    deployment.plan,
     deployment.up,
-    deployment.preview,
-    deployment.destroy,
     deployment.outputs,
+    deployment.drift,
+    deployment.refresh,
+    deployment.destroy,
+    deployment.unprotect,
+    deployment.cancel,
     setup.keys,
 ):
     app.command()(command)
+# Pulumi's own word for it.
+app.command("preview", hidden=True)(deployment.plan)
 for command in (cloud.start, cloud.stop, cloud.status, cloud.logs):
     cloud_app.command()(command)
 env_app.command("local")(cloud.variables)
@@ -38,16 +53,26 @@ app.add_typer(env_app, name="env")
 
 def main() -> None:
     """The console script: user errors are one text and an exit code, never a traceback."""
-    from localcloud.client import CloudError
-
+    # A closed terminal and a service manager ask to stop as Ctrl-C does; the run itself decides how (engine.py).
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     try:
         app()
-    except CloudError as error:
-        say(f"error: {error}")
-        sys.exit(1)
     except EdgeError as error:
         say(f"error: {error}")
+        for line in getattr(error, "summary", ()):
+            say(line)
+        if error.log:
+            say(f"log: {short_path(error.log)}")
         sys.exit(error.exit_code)
+    except Exception as error:
+        # Imported late: help and completion need none of it.
+        from localcloud.client import CloudError
+
+        if not isinstance(error, CloudError):
+            raise
+        say(f"error: {error}")
+        sys.exit(1)
     except KeyboardInterrupt:
         say("interrupted; what was finished stays. Continue with the same command.")
         sys.exit(130)

@@ -1,7 +1,9 @@
 """What every command says and asks: results on standard output, progress and questions on standard error."""
 
 import json
+import os
 import sys
+from pathlib import Path
 
 from automation.errors import UsageError
 
@@ -20,6 +22,18 @@ def show(text: str) -> None:
 def show_json(value: object) -> None:
     """The whole result, as JSON."""
     show(json.dumps(value, indent=2))
+
+
+def show_json_line(value: object) -> None:
+    """One event, as one line of JSON, at once."""
+    sys.stdout.write(f"{json.dumps(value)}\n")
+    sys.stdout.flush()
+
+
+def short_path(path: Path | None) -> str:
+    """A path as it can be typed from here: below this folder relative, else whole."""
+    relative = os.path.relpath(path) if path else "-"
+    return str(path) if relative.startswith("..") else relative
 
 
 def confirm(question: str) -> None:
