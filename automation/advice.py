@@ -39,11 +39,15 @@ def after_failure(commands: Commands, engines_text: str, errors: Sequence[str], 
     return texts + _after_a_kill(commands, engines_text)
 
 
-def after_interruption(commands: Commands, times: int, cut_off: Sequence[str]) -> str:
-    """What is said after a run that was stopped as asked."""
+def after_interruption(commands: Commands, times: int, cut_off: Sequence[str], broken_off: Sequence[str]) -> str:
+    """What is said after a run that was stopped as asked, once or twice.
+
+    `cut_off` names what was at work when the engine ended, `broken_off` what gave up by itself when it was asked to.
+    """
     if times == 1:
+        but = f" (but {', '.join(broken_off)}, which broke off)" if broken_off else ""
         return (
-            "stopped as asked: the steps at work were finished, no other was begun, the state is whole\n"
+            f"stopped as asked: the steps at work were finished{but}, no other was begun, the state is whole\n"
             f"  -> {commands.edge('up')}   # goes on from here"
         )
     remains = f"{', '.join(cut_off)} {'was' if len(cut_off) == 1 else 'were'} cut off: " if cut_off else ""

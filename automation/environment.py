@@ -289,7 +289,7 @@ class Environment:
         return error
 
     def _interruption(self, error: InterruptedRunError, watch: RunWatch) -> InterruptedRunError:
-        return InterruptedRunError(error.times, after_interruption(self._commands, error.times, watch.at_work))
+        return InterruptedRunError(error.times, after_interruption(self._commands, error.times, watch.at_work, watch.broken_off))
 
     def _busy(self) -> EnvironmentBusyError:
         return EnvironmentBusyError(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 AS_OF = "2026-01-21"
 SOURCE = "AWS price list by way of instances.vantage.sh, as collected in the public repository tsaol/aws-gpu"
 NOT_INCLUDED = "volumes, public addresses, traffic, Route 53, taxes"
+FOOTNOTE = f"list prices of {AS_OF}, without {NOT_INCLUDED}"
 
 _G4DN_2XLARGE = "g4dn.2xlarge"
 _G4DN_4XLARGE = "g4dn.4xlarge"
@@ -67,7 +68,7 @@ class HourlyPrice:
         unknown = f"; unknown for {', '.join(self.unknown)}" if self.unknown else ""
         if self.unknown and not self.dollars:
             return f"price of {count} unknown ({', '.join(self.unknown)})"
-        return f"${self.dollars:.3f} per hour for {count}{unknown} (list price of {AS_OF}, without {NOT_INCLUDED})"
+        return f"${self.dollars:.3f} per hour for {count}{unknown}"
 
 
 def instance_price(zone: str, instance_type: str) -> float | None:

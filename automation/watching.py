@@ -36,7 +36,11 @@ _TICK_SECONDS = 1.0
 _UNCHANGING = {"same", "refresh", "read"}
 _STACK = "pulumi:pulumi:Stack"
 _INSTANCE, _COMMAND = "aws:ec2/instance:Instance", "command:remote:Command"
-_SAYS_NOTHING = {f"{operation} failed" for operation in ("update", "preview", "destroy", "refresh")}
+_SAYS_NOTHING = {
+    f"{operation} {end}"
+    for operation in ("update", "preview", "destroy", "refresh")
+    for end in ("failed", "canceled", "cancelled")
+}
 """The engine adds these to every failure."""
 _REFUSED_LAUNCH = re.compile(r"\b(InsufficientInstanceCapacity|RequestLimitExceeded|VcpuLimitExceeded)\b")
 
@@ -63,6 +67,8 @@ class RunWatch:
         self.outputs: dict[str, Any] | None = None
         """The stack's outputs, once they are told."""
         self.step_times = StepTimes()
+        self.broken_off: list[str] = []
+        """Names of the resources whose step failed after the run was asked to stop: such as one that only waited."""
         self.reasons: dict[str, list[str]] = {}
         """By zone, why it failed."""
         self._stages = SiteStages(replicas or {})
@@ -76,6 +82,7 @@ class RunWatch:
         self._over = threading.Event()
         self._ticker = threading.Thread(target=self._tick_until_over, daemon=True)
         self._broken: BaseException | None = None
+        self._is_stopping = False
 
     def __enter__(self) -> Self:
         self._ticker.start()
@@ -126,6 +133,7 @@ class RunWatch:
     def interrupted(self, times: int) -> None:
         """The run was asked to stop."""
         with self._lock:
+            self._is_stopping = True
             self._emit(Interrupted(seconds=self.seconds, times=times, at_work=self.at_work))
 
     def tick(self) -> None:
@@ -162,6 +170,8 @@ class RunWatch:
             self.resources.append(ResourceChange(resource.name, resource.kind, operation, _differs(step), step.urn))
         if not failed:
             self.step_times.end(resource, operation)
+        elif self._is_stopping:
+            self.broken_off.append(resource.name)
         made = ResourceFailed if failed else ResourceDone
         self._emit(
             made(
@@ -293,8 +303,8 @@ def _is_custom(step: "StepEventMetadata") -> bool:
 
 
 def _differs(step: "StepEventMetadata") -> tuple[str, ...]:
-    """Names of the inputs that differ; of nested ones the first part."""
-    return tuple(dict.fromkeys([*(step.diffs or ()), *(step.detailed_diff or {})]))
+    """Names of the inputs that differ, as exactly as the plugin told."""
+    return tuple(step.detailed_diff or step.diffs or ())
 
 
 def _severity(engines: str) -> Literal["info", "warning", "error"]:

@@ -313,6 +313,7 @@ class Secrets(_Section):
     """What callers send as `Authorization: Bearer KEY` on every path but /health; unset: nobody is asked."""
 
 
+_PROTECT = TypeAdapter(bool)
 _TAGS = TypeAdapter(dict[Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_tag_key)], str])
 
 
@@ -329,6 +330,8 @@ class Settings:
     network: NetworkSettings
     host: HostSettings
     tags: Mapping[str, str]
+    protect: bool
+    """Whether hosts and addresses are protected against deletion."""
     secrets: Secrets = field(repr=False)
 
     @property
@@ -394,7 +397,7 @@ SECTIONS: Mapping[str, type[_Section]] = {
     "network": NetworkSettings,
     "host": HostSettings,
 }
-"""The object-valued keys but `sites` and `tags`."""
+"""The object-valued keys but `sites` and `tags`; `protect` is the only plain one."""
 _SECRET_FIXES = {
     "sshPrivateKey": (
         "ssh-keygen -t ed25519 -N '' -f deployer && pulumi config set --secret edge-inference:sshPrivateKey < deployer"
@@ -412,6 +415,7 @@ _EXAMPLES = {
     "routing.domain": "pulumi config set --path edge-inference:routing.domain llm.YOUR.DOMAIN",
     "routing.hostedZone": "pulumi config set --path edge-inference:routing.hostedZone YOUR.DOMAIN",
     "sites": "pulumi config set --path 'edge-inference:sites[0].zone' us-west-2-lax-1a",
+    "protect": "pulumi config set edge-inference:protect true",
 }
 _SECTION_FIXES = {
     "domain": _EXAMPLES["routing.domain"],
@@ -430,6 +434,7 @@ def validate(config: StackConfig) -> Validated:
     sections = {key: reader.section(key, model) for key, model in SECTIONS.items()}
     sites = reader.sites()
     tags = reader.typed("tags", _TAGS, default={})
+    protect = reader.typed("protect", _PROTECT, default=False)
     secrets = reader.secrets()
     endpoint, routing = cast("EndpointSettings | None", sections["endpoint"]), cast("RoutingSettings | None", sections["routing"])
     problems = [
@@ -444,6 +449,7 @@ def validate(config: StackConfig) -> Validated:
             stack=config.stack,
             sites=tuple(sites.values()),
             tags=tags or {},
+            protect=protect or False,
             secrets=cast("Secrets", secrets),
             **cast("dict[str, Any]", sections),
         )
@@ -470,7 +476,7 @@ class _Reader:
         """Secrets that are refused for it."""
 
     def unknown_keys(self) -> Iterator[Problem]:
-        known = [*SECTIONS, "sites", "tags", *_SECRET_FIXES]
+        known = [*SECTIONS, "sites", "tags", "protect", *_SECRET_FIXES]
         for key in self._config.values:
             namespace, _, name = key.partition(":")
             if namespace == PROJECT and name not in known:

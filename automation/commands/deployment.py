@@ -119,7 +119,7 @@ def destroy(env: EnvironmentName, local: LocalFlag = False, as_json: EventsFlag 
     say(f"'{env}' on {_where(environment)}: {goes.resources} resources go, with them:")
     for zone, site in goes.sites.items():
         say(f"  {zone:<18} {site.instances} x {site.instance_type}")
-    say(f"  stops: {_price(environment, goes.price)}")
+    say_price("  stops: ", environment, goes.price)
     if not environment.on_local_cloud and not yes:
         confirm(f"Destroy '{env}' on AWS? Its sites stop serving.")
     with _told("Destroying", environment, as_json=as_json) as on_event:
@@ -189,7 +189,7 @@ def _told(
     say(f"{title}: '{environment.name}' on {_where(environment)}")
     with _table(environment) if has_table and sys.stderr.isatty() else _lines(is_plan=is_plan) as shown:
         yield shown.on_event
-    if environment.name != "local":
+    if environment.name != "local" and (is_plan or has_table):
         for stand_in in environment.stand_ins:
             say(f"  stand-in  {stand_in}")
 
@@ -215,7 +215,8 @@ def _show_deployed(environment: "Environment", changes: "Changes") -> None:
         say(line)
     say(_summary(changes))
     _show_endpoints(changes.outputs)
-    say(f"\nprice     {_price(environment, _price_of(changes.outputs))}")
+    say("")
+    say_price("price     ", environment, _price_of(changes.outputs))
     say(f"log       {_path(changes.log)}")
 
 
@@ -271,8 +272,13 @@ def _price_of(values: Mapping[str, Any]) -> "HourlyPrice":
     )
 
 
-def _price(environment: "Environment", price: "HourlyPrice") -> str:
-    return f"nothing here, all is simulated; on AWS {price}" if environment.on_local_cloud else str(price)
+def say_price(title: str, environment: "Environment", price: "HourlyPrice") -> None:
+    """What instances cost, and what that leaves out."""
+    from automation.prices import FOOTNOTE
+
+    here = "; nothing here: all is simulated" if environment.on_local_cloud else ""
+    say(f"{title}{price}{' on AWS' if here else ''}{here}")
+    say(f"{' ' * len(title)}({FOOTNOTE})")
 
 
 def _result(operation: str, changes: "Changes") -> dict[str, Any]:
