@@ -186,9 +186,9 @@ class Environment:
                 raise UsageError(f"'{self.name}' has nothing in zone '{zone}'\n  -> its zones are {zones}")
             protected = _named_urns(stack.deployment, protected=True)
             chosen = {urn: name for urn, name in protected.items() if name.startswith(prefix)}
-            with self._engine_trouble("unprotecting"):
-                for urn in chosen:
-                    stack.ask("state", "unprotect", urn, "--yes", "--stack", self.name)
+            if chosen:
+                with self._engine_trouble("unprotecting"):
+                    stack.ask("state", "unprotect", *chosen, "--yes", "--stack", self.name)
         return tuple(chosen.values())
 
     def cancel(self) -> None:
