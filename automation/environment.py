@@ -8,7 +8,7 @@ import os
 import subprocess
 import warnings
 from collections.abc import Callable, Generator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -54,8 +54,6 @@ class _Run:
     """A run of the engine that has begun."""
 
     stack: Stack
-    caller: Future[str]
-    """The AWS account of the credentials."""
     watch: RunWatch
     log: RunLog
 
@@ -110,7 +108,7 @@ class Environment:
         fails does not keep the others from being finished.
         """
         with self._run("up", on_event, may_start=True) as run:
-            self._refuse_foreign_account(run.stack, run.caller.result)
+            self._refuse_foreign_account(run.stack)
             self._forget_pending(run)
             run.stack.up(continue_on_error=True, **run.listening)
             outputs = run.watch.outputs or run.stack.read_outputs()
@@ -119,7 +117,7 @@ class Environment:
     def refresh(self, on_event: OnEvent | None = None) -> Changes:
         """Reads back what is really there into the state; creations that were cut off are forgotten, and told by `say`."""
         with self._run("refresh", on_event, may_start=False) as run:
-            self._refuse_foreign_account(run.stack, run.caller.result)
+            self._refuse_foreign_account(run.stack)
             self._tell_pending(run.stack)
             run.stack.refresh(clear_pending_creates=True, **run.listening)
             outputs = run.stack.read_outputs()
@@ -128,7 +126,7 @@ class Environment:
     def drift(self, on_event: OnEvent | None = None) -> Drift:
         """Where AWS is not as the state says; changes nothing, neither there nor in the state."""
         with self._run("drift", on_event, may_start=False) as run:
-            self._refuse_foreign_account(run.stack, run.caller.result)
+            self._refuse_foreign_account(run.stack)
             run.stack.preview_refresh(**run.listening)
         return Drift(tuple(run.watch.resources), run.watch.seconds, run.log.path)
 
@@ -139,7 +137,7 @@ class Environment:
         it is deployed in: nothing is changed then.
         """
         with self._run("destroy", on_event, may_start=False) as run:
-            self._refuse_foreign_account(run.stack, run.caller.result)
+            self._refuse_foreign_account(run.stack)
             self._refuse_protected(run.stack)
             run.stack.destroy(**run.listening)
             if self.on_local_cloud:
@@ -150,7 +148,7 @@ class Environment:
     def plan_destroy(self) -> Inventory:
         """What `destroy` would remove; ProtectedError and ForeignAccountError as `destroy` itself."""
         stack = self._open(may_start=False)
-        self._refuse_foreign_account(stack, self._caller)
+        self._refuse_foreign_account(stack)
         self._refuse_protected(stack)
         return inventory_of(stack.deployment)
 
@@ -179,7 +177,7 @@ class Environment:
         """Takes the protection off everything, or off a zone's resources, until the next `up`; the names of what had it."""
         with only_run(self.logs, self.name, "unprotect"):
             stack = self._open(may_start=False)
-            self._refuse_foreign_account(stack, self._caller)
+            self._refuse_foreign_account(stack)
             prefix = f"{zone}-" if zone else ""
             if not any(name.startswith(prefix) for name in _named_urns(stack.deployment).values()):
                 zones = ", ".join(inventory_of(stack.deployment).sites) or "none"
@@ -249,11 +247,9 @@ class Environment:
     @contextmanager
     def _run(self, operation: str, on_event: OnEvent | None, *, may_start: bool) -> Generator[_Run]:
         """One run: alone, logged, watched; what goes wrong in it becomes an EdgeError that names the log."""
-        with only_run(self.logs, self.name, operation), ThreadPoolExecutor(2) as pool:
+        with only_run(self.logs, self.name, operation), ThreadPoolExecutor(1) as pool:
             self._running = command = self._command()
             try:
-                # Both take as long as the engine takes to answer; the account is looked at only where something is deployed.
-                caller = pool.submit(self._caller)
                 stack = self._open(may_start=may_start, command=command)
                 # Asked for while the engine starts; the first word of its output waits for it.
                 redactor = pool.submit(self._redactor, stack)
@@ -262,7 +258,7 @@ class Environment:
                     watch = RunWatch(_logged(log, on_event), replicas=self.planned_replicas(), redact=redact)
                     command.on_interrupt = watch.interrupted
                     with self._explained(operation, watch, log), watch:
-                        yield _Run(stack, caller, watch, log)
+                        yield _Run(stack, watch, log)
                     log.write(f"{operation} ended well: {watch.counts}")
             finally:
                 self._running = None
@@ -307,10 +303,13 @@ class Environment:
             secrets = ()
         return Redactor([*secrets, *(() if self.on_local_cloud else environment_secrets())])
 
-    def _refuse_foreign_account(self, stack: Stack, caller: Callable[[], str]) -> None:
-        """An environment in another account looks deleted to these credentials, and would be made once more, or forgotten."""
-        account = inventory_of(stack.deployment).account
-        if account and (found := caller()) != account:
+    def _refuse_foreign_account(self, stack: Stack) -> None:
+        """An environment in another account looks deleted to these credentials, and would be made once more, or forgotten.
+
+        The local cloud has one account.
+        """
+        account = None if self.on_local_cloud else inventory_of(stack.deployment).account
+        if account and (found := self._caller()) != account:
             raise ForeignAccountError(
                 f"'{self.name}' is deployed in the AWS account {account}, and these credentials are of {found}; "
                 "nothing was changed\n  -> aws sts get-caller-identity   # choose the right profile: export AWS_PROFILE=..."
