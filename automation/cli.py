@@ -5,15 +5,33 @@ Everything that is not asked for stays unimported, so that help and completion c
 
 import signal
 import sys
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from automation.commands import cloud, deployment, setup
 from automation.errors import EdgeError
 from automation.terminal import say, short_path
 
+
+class BySection(TyperGroup):
+    """Help that names all commands by what they are for, so that it fits a screen; each has its own help."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """A line for each section."""
+        names: dict[str, list[str]] = {}
+        for name in self.list_commands(ctx):
+            command = self.get_command(ctx, name)
+            if command and not command.hidden:
+                names.setdefault(str(getattr(command, "rich_help_panel", "")), []).append(name)
+        with formatter.section("Commands (edge COMMAND --help tells more)"):
+            formatter.write_dl([(section, ", ".join(found)) for section, found in names.items()])
+
+
 app = typer.Typer(
     name="edge",
+    cls=BySection,
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -30,25 +48,22 @@ env_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help='Variables for other tools.\n\nExample: eval "$(edge env local)"'
 )
 
-for command in (
-    deployment.plan,
-    deployment.up,
-    deployment.outputs,
-    deployment.drift,
-    deployment.refresh,
-    deployment.destroy,
-    deployment.unprotect,
-    deployment.cancel,
-    setup.keys,
-):
-    app.command()(command)
+_SECTIONS = {
+    "set up": (setup.keys,),
+    "deploy": (deployment.plan, deployment.up, deployment.outputs),
+    "look after": (deployment.drift, deployment.refresh, deployment.cancel),
+    "take down": (deployment.unprotect, deployment.destroy),
+}
+for section, commands in _SECTIONS.items():
+    for command in commands:
+        app.command(rich_help_panel=section)(command)
 # Pulumi's own word for it.
 app.command("preview", hidden=True)(deployment.plan)
 for command in (cloud.start, cloud.stop, cloud.status, cloud.logs):
     cloud_app.command()(command)
 env_app.command("local")(cloud.variables)
-app.add_typer(cloud_app, name="cloud")
-app.add_typer(env_app, name="env")
+app.add_typer(cloud_app, name="cloud", rich_help_panel="local cloud")
+app.add_typer(env_app, name="env", rich_help_panel="local cloud")
 
 
 def main() -> None:
