@@ -68,8 +68,10 @@ class Environment:
 
     `Environment("local")` is always on the local cloud, which is started where it does not run. `directory` holds that cloud
     and the engine, `stack_files` the Pulumi.NAME.yaml, `logs` a log for each run (default: beside the cloud, or in `.edge/logs`
-    beside the stack files); `say` is told what is being prepared. Methods raise EdgeError subclasses (errors.py), never an engine's
-    traceback. They may be called from any thread; a second run of one environment at once is refused.
+    beside the stack files); `say` is told what is being prepared.
+
+    Methods raise EdgeError subclasses (errors.py), never an engine's traceback. They may be called from any thread, also where
+    an asyncio loop runs (they block it: `asyncio.to_thread`); a second run of one environment at once is refused.
     """
 
     def __init__(  # noqa: PLR0913 - each has its default

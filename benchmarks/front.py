@@ -30,7 +30,7 @@ cli.main()
 def seconds(command: list[str], **variables: str) -> float:
     """How long a command takes; it must end well."""
     begun = time.monotonic()
-    subprocess.run(command, env={**os.environ, **variables}, cwd=PROJECT_ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=True)
+    subprocess.run(command, env={**os.environ, **variables}, cwd=PROJECT_ROOT, capture_output=True, check=True)
     return time.monotonic() - begun
 
 
@@ -41,14 +41,14 @@ def report(name: str, values: list[float]) -> None:
 
 def start_up(repetitions: int) -> None:
     """Help and completion."""
-    edge = str(PROJECT_ROOT / ".venv" / "bin" / "edge")
+    edge = [sys.executable, "-c", "import sys; sys.argv[0] = 'edge'; from automation.cli import main; main()"]
     words = {"_EDGE_COMPLETE": "complete_bash", "COMP_CWORD": "2"}
     cases: dict[str, tuple[list[str], dict[str, str]]] = {
         "python -c pass": ([sys.executable, "-c", "pass"], {}),
-        "edge --help": ([edge, "--help"], {}),
-        "edge up --help": ([edge, "up", "--help"], {}),
-        "completion of an environment": ([edge], {**words, "COMP_WORDS": "edge up "}),
-        "completion of a zone": ([edge], {**words, "COMP_CWORD": "3", "COMP_WORDS": "edge unprotect prod "}),
+        "edge --help": ([*edge, "--help"], {}),
+        "edge up --help": ([*edge, "up", "--help"], {}),
+        "completion of an environment": (edge, {**words, "COMP_WORDS": "edge up "}),
+        "completion of a zone": (edge, {**words, "COMP_CWORD": "3", "COMP_WORDS": "edge unprotect prod "}),
     }
     print(f"start-up, {repetitions} times each")
     for name, (command, variables) in cases.items():
@@ -69,7 +69,16 @@ def overhead(repetitions: int) -> None:
             variables = environment.shell_variables()
             variables["PATH"] = variables["PATH"].replace("$PATH", os.environ["PATH"])
             pulumi = shutil.which("pulumi", path=variables["PATH"]) or "pulumi"
-            plain_command = [pulumi, "up", "--yes", "--skip-preview", "--non-interactive", "--continue-on-error", "--stack", "prod"]
+            plain_command = [
+                pulumi,
+                "up",
+                "--yes",
+                "--skip-preview",
+                "--non-interactive",
+                "--continue-on-error",
+                "--stack",
+                "prod",
+            ]
             ours_command = [sys.executable, "-c", UP, name, "up", "prod", "--local"]
             plain, ours = list[float](), list[float]()
             for _ in range(repetitions):

@@ -98,9 +98,8 @@ def drift(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = Fa
             words = "is gone" if each.operation == "delete" else f"differs: {', '.join(each.differs) or 'unknown where'}"
             show(f"{each.name}  {each.kind}  {words}")
         if found:
-            say(
-                f"{len(found.resources)} resources differ\n  -> edge refresh {env}{_flag(local)} && edge up {env}{_flag(local)}   # mends it"
-            )
+            name = f"{env}{_flag(local)}"
+            say(f"{len(found.resources)} resources differ\n  -> edge refresh {name} && edge up {name}   # mends it")
         else:
             say(f"No drift: AWS is as the state says ({found.seconds:.1f} s).")
     if found:

@@ -218,8 +218,9 @@ def test_up_without_changes(shell: Shell, environment: FakeEnvironment) -> None:
     assert "No changes: 65 same" in shell.edge("up local")[2]
 
 
+@pytest.mark.usefixtures("environment")
 @pytest.mark.parametrize("command", ["up", "refresh", "destroy"])
-def test_events_are_json_lines_and_the_result_is_last(shell: Shell, environment: FakeEnvironment, command: str) -> None:
+def test_events_are_json_lines_and_the_result_is_last(shell: Shell, command: str) -> None:
     code, out, err = shell.edge(f"{command} local --json")
     first, *_, last = [json.loads(line) for line in out.splitlines()]
     assert code == 0
@@ -267,7 +268,8 @@ def test_plan_says_would(shell: Shell, environment: FakeEnvironment, command: st
     assert environment.done == ["plan"]
 
 
-def test_up_ends_with_price_and_log(shell: Shell, environment: FakeEnvironment) -> None:
+@pytest.mark.usefixtures("environment")
+def test_up_ends_with_price_and_log(shell: Shell) -> None:
     _, _, err = shell.edge("up prod --yes")
     assert "price     $0.752 per hour for 1 GPU instance\n" in err
     assert "list prices of 2026-01-21" in err

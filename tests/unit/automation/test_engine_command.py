@@ -124,9 +124,9 @@ except InterruptedRunError as error:
 
 def test_a_second_run_is_refused_with_the_name_of_the_first(tmp_path: Path) -> None:
     with only_run(tmp_path, "prod", "up"):
-        with pytest.raises(EnvironmentBusyError, match=rf"at work on 'prod': up, process {os.getpid()}, since "):
-            with only_run(tmp_path, "prod", "destroy"):
-                pass
+        refused = pytest.raises(EnvironmentBusyError, match=rf"at work on 'prod': up, process {os.getpid()}, since ")
+        with refused, only_run(tmp_path, "prod", "destroy"):
+            pass
         with only_run(tmp_path, "dev", "up"):
             pass
     with only_run(tmp_path, "prod", "destroy"):

@@ -27,7 +27,7 @@ from automation.events import Diagnostic, Event
 from automation.redaction import Redactor
 from automation.results import Changes
 
-SECRET = "a-secret-of-the-config"
+SECRET = "a-secret-of-the-config"  # noqa: S105
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 
 
@@ -91,7 +91,7 @@ class FakeStack:
 
     def refresh(self, *, clear_pending_creates: bool, on_output: Any, on_event: Any = None, **_: Any) -> None:
         assert clear_pending_creates
-        self._run("refresh", on_event or (lambda _: None), on_output)
+        self._run("refresh", on_event, on_output)
 
     def destroy(self, *, on_event: Any, on_output: Any, **_: Any) -> None:
         self._run("destroy", on_event, on_output)
@@ -132,7 +132,7 @@ def host(zone: str, *, account: str = "111122223333", protect: bool = False) -> 
     arn = f"arn:aws:ec2:us-west-2:{account}:instance/i-1"
     outputs = {"availabilityZone": zone, "instanceType": "g4dn.2xlarge", "arn": arn}
     kind = "aws:ec2/instance:Instance"
-    urn = f"urn:pulumi:dev::edge-inference::a$" + f"{kind}::{zone}-1-host"
+    urn = f"urn:pulumi:dev::edge-inference::a${kind}::{zone}-1-host"
     return {"urn": urn, "type": kind, "custom": True, "protect": protect, "outputs": outputs}
 
 
@@ -368,8 +368,12 @@ def test_interrupting_nothing_does_nothing(environment: Environment) -> None:
 
 def accounts(environment: Environment, monkeypatch: pytest.MonkeyPatch, account: str) -> None:
     """Whose credentials these are."""
-    caller = SimpleNamespace(get_caller_identity=lambda: {"Account": account})
-    monkeypatch.setattr(environment, "aws_client", lambda service, region: caller)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+
+    def aws_client(service: str, region: str) -> SimpleNamespace:
+        assert (service, region) == ("sts", "us-east-1")
+        return SimpleNamespace(get_caller_identity=lambda: {"Account": account})
+
+    monkeypatch.setattr(environment, "aws_client", aws_client)
 
 
 @pytest.mark.parametrize("operation", ["up", "refresh", "drift", "destroy", "plan_destroy", "unprotect"])

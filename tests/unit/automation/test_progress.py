@@ -12,6 +12,7 @@ from pulumi.automation.events import EngineEvent
 from automation import progress, watching
 from automation.events import Diagnostic, Event, Interrupted, LaunchWaits, ResourceStarted, SiteProgress, as_json
 from automation.progress import ProgressLines, notice, step_lines
+from automation.redaction import Redactor
 from automation.watching import LAUNCH_PATIENCE_SECONDS, LAUNCH_REMINDER_SECONDS, RunWatch, StepTimes
 
 STACK = "urn:pulumi:local::edge-inference::pulumi:pulumi:Stack::edge-inference-local"
@@ -53,7 +54,10 @@ def lines(*events: EngineEvent, is_plan: bool = False) -> list[str]:
 
 def told(on_event: Callable[[Event], None] | None, *events: EngineEvent, **options: Any) -> RunWatch:
     """A run that the engine told these events of."""
-    watch = RunWatch(on_event, **options)
+    return told_of(RunWatch(on_event, **options), *events)
+
+
+def told_of(watch: RunWatch, *events: EngineEvent) -> RunWatch:
     for event in events:
         watch.on_engine_event(event)
     return watch
@@ -263,20 +267,25 @@ def test_it_is_known_whether_anything_was_changed() -> None:
 
 def test_secrets_are_redacted_before_anyone_is_told() -> None:
     seen: list[Event] = []
-    watch = told(seen.append, diagnostic("the token hf_x is wrong", "error"), redact=lambda text: text.replace("hf_x", "*"))
-    assert watch.errors == ["the token * is wrong"]
+    watch = told(seen.append, diagnostic("the token hf_secret is wrong", "error"), redact=Redactor(["hf_secret"]))
+    assert watch.errors == ["the token [secret] is wrong"]
     assert isinstance(seen[0], Diagnostic)
-    assert seen[0].text == "the token * is wrong"
+    assert seen[0].text == "the token [secret] is wrong"
 
 
 def test_a_listener_that_fails_does_not_cut_the_engine_off_and_is_heard_in_the_end() -> None:
     def broken(event: Event) -> None:
-        raise ValueError(event)
+        raise ValueError(repr(event))
 
-    with pytest.raises(ValueError), RunWatch(broken) as watch:  # noqa: PT011 - the listener's own
-        watch.on_engine_event(diagnostic("x"))
-        watch.on_engine_event(diagnostic("y", "error"))
-        assert watch.errors == ["y"]
+    watch = RunWatch(broken)
+
+    def run() -> None:
+        with watch:
+            told_of(watch, diagnostic("x"), diagnostic("y", "error"))
+
+    with pytest.raises(ValueError, match="'x'"):
+        run()
+    assert watch.errors == ["y"]
 
 
 def test_an_event_is_json() -> None:
