@@ -38,10 +38,10 @@ class _Cell:
     begun: float = 0.0
     ended: float = 0.0
 
-    def shown(self, now: float) -> Text:
+    def shown(self, now: float, *, is_over: bool) -> Text:
         words = {
             "waiting": "-",
-            "working": f"> {clock(now - self.begun)}",
+            "working": "stopped" if is_over else f"> {clock(now - self.begun)}",
             "done": f"ok {clock(self.ended - self.begun)}",
             "unchanged": "same",
             "failed": "FAILED",
@@ -96,7 +96,7 @@ class LiveTable:
             table.add_column(stage, width=_STAGE_WIDTH, no_wrap=True)
         with self._lock:
             for zone, cells in self._cells.items():
-                table.add_row(zone, *(cells[stage].shown(now) for stage in STAGES))
+                table.add_row(zone, *(cells[stage].shown(now, is_over=bool(self._ended)) for stage in STAGES))
         if self._ended:
             return table
         latest = Text(self._latest, style="dim", no_wrap=True, overflow="ellipsis")

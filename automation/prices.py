@@ -77,6 +77,11 @@ def instance_price(zone: str, instance_type: str) -> float | None:
     return _DOLLARS_PER_HOUR.get(zone[:-1], {}).get(instance_type)
 
 
+def priced_types(group: str) -> dict[str, float]:
+    """The instance types with a price in a zone group, or in a Region's own zones; none where the table has nothing."""
+    return dict(_DOLLARS_PER_HOUR.get(group, {}))
+
+
 def hourly_price(instances: Iterable[tuple[str, str]]) -> HourlyPrice:
     """What instances, given as (zone, instance type), cost together."""
     listed = [(zone, kind, instance_price(zone, kind)) for zone, kind in instances]

@@ -85,7 +85,9 @@ class SiteStages:
         if stage is None:
             return
         for site, stages in self._stages.items():
-            if zone == site or (zone is None and _is_shared_with(name, site)):
+            # The records above a site's own are of no concern to one that does not serve yet.
+            shared = zone is None and _is_shared_with(name, site) and (stage != "routed" or stages[stage].ended)
+            if zone == site or shared:
                 yield site, stage, stages[stage]
 
 

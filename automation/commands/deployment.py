@@ -1,6 +1,7 @@
 """`edge plan`, `up`, `refresh`, `drift`, `destroy`, `outputs` and what unblocks them: from nothing to serving, and back."""
 
 import sys
+import textwrap
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -228,15 +229,16 @@ def _sites_after(environment: "Environment", error: DeploymentFailedError) -> Ge
     serving = {zone: url for zone, url in urls.items() if url and zone not in error.sites}
     yield f"{len(error.sites)} of {len(error.sites.keys() | urls.keys())} sites failed:"
     for zone, failure in error.sites.items():
-        yield f"  {zone:<18} failed at {failure.stage}: {_first_line(failure.reasons)}"
+        yield f"  {zone:<18} failed at {failure.stage}: {_short(failure.reasons)}"
     for zone, url in serving.items():
         yield f"  {zone:<18} serves {url}"
     where = _flag(environment.on_local_cloud and environment.name != "local")
     yield f"  -> edge up {environment.name}{where}   # when the cause is mended; what serves stays as it is"
 
 
-def _first_line(reasons: tuple[str, ...]) -> str:
-    return reasons[0].splitlines()[0] if reasons else "see the log"
+def _short(reasons: tuple[str, ...]) -> str:
+    """The beginning of the first reason; all of it stands above, and in the log."""
+    return textwrap.shorten(reasons[0].splitlines()[0], 48, placeholder=" ...") if reasons else "see the log"
 
 
 def _summary(changes: "Changes", *, would: bool = False) -> str:

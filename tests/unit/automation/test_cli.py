@@ -1,5 +1,6 @@
 """`edge`: help with examples, results on standard output, words on standard error, exit codes and no traceback."""
 
+import io
 import json
 import os
 import shlex
@@ -28,6 +29,7 @@ from automation.errors import (
 from automation.events import Diagnostic, OnEvent
 from automation.paths import LOCAL_DIRECTORY
 from automation.results import Changes, DeployedSite, Drift, Inventory, Plan, ResourceChange
+from automation.terminal import say
 from localcloud import client
 from localcloud.client import CloudError
 
@@ -494,3 +496,34 @@ def test_cloud_logs(shell: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert "edge cloud start" in err
     (tmp_path / "cloud.log").write_text("one\ntwo\nthree\n")
     assert shell.edge("cloud logs -n 2")[1] == "two\nthree\n"
+
+
+# Words on a terminal
+
+
+class Terminal(io.StringIO):
+    """A standard error that is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def said(monkeypatch: pytest.MonkeyPatch, text: str, stream: io.StringIO) -> list[str]:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys, "stderr", stream)
+    say(text)
+    return stream.getvalue().splitlines()
+
+
+def test_words_are_broken_between_words_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "error: " + "capacity " * 20
+    lines = said(monkeypatch, text, Terminal())
+    assert max(map(len, lines)) <= 80
+    assert " ".join(" ".join(lines).split()) == text.strip()
+    assert lines[1].startswith("  capacity")
+
+
+def test_commands_and_files_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = "  -> pulumi config set " + "x " * 60
+    assert said(monkeypatch, command, Terminal()) == [command]
+    assert said(monkeypatch, "word " * 40, io.StringIO()) == ["word " * 40]

@@ -67,6 +67,12 @@ def test_it_fits_the_screen_and_is_ascii_whatever_comes(now: list[float]) -> Non
     assert lines[2].count("> 99:00") == 6
 
 
+def test_what_was_at_work_in_the_end_is_said_to_be_stopped() -> None:
+    with LiveTable(console(), ZONES) as table:
+        table.on_event(SiteProgress(seconds=1, zone="us-west-2a", stage="image", state="working"))
+    assert "stopped" in shown(table)[1]
+
+
 def test_what_a_person_must_see_stands_above() -> None:
     out = console()
     with LiveTable(out, ZONES) as table:

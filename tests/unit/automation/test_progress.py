@@ -346,17 +346,15 @@ def test_a_failed_step_fails_its_stage_and_names_the_cause() -> None:
     assert watch.reasons == {ZONE: [f"{ZONE}-1-host: InsufficientInstanceCapacity"]}
 
 
-@pytest.mark.parametrize(
-    ("name", "stage"),
-    [
-        ("us-west-2-vpc", "network"),
-        ("routing-group-us-west-2-lax-1", "routed"),
-        ("routing-flat-us-west-2-lax-1", "routed"),
-        ("routing-region-us-west-2", "routed"),
-    ],
-)
-def test_what_sites_share_belongs_to_each(name: str, stage: str) -> None:
-    assert stages(step("resourcePreEvent", name)) == [(stage, "working")]
+def test_what_a_region_has_belongs_to_each_site() -> None:
+    assert stages(step("resourcePreEvent", "us-west-2-vpc")) == [("network", "working")]
+
+
+@pytest.mark.parametrize("name", ["routing-group-us-west-2-lax-1", "routing-flat-us-west-2-lax-1", "routing-region-us-west-2"])
+def test_records_above_a_sites_own_belong_to_it_once_it_serves(name: str) -> None:
+    above = step("resourcePreEvent", name)
+    assert stages(above) == []
+    assert stages(*both(f"routing-leaf-{ZONE}-1"), above)[-1] == ("routed", "working")
 
 
 @pytest.mark.parametrize("name", ["us-east-1-vpc", "routing-group-us-west-2-hnl-1", "us-west-2-hnl-1a-1-host", "default_7_51_1"])
