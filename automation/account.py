@@ -200,9 +200,7 @@ def _hosted_zone(routing: RoutingSettings, route53: Any) -> HostedZoneFacts:
 
 def _foreign_records(route53: Any, zone_id: str, domain: str) -> tuple[str, ...]:
     """The address records of a name other than this program's one alias; none also where AWS does not say."""
-    found = _answer(
-        lambda: route53.list_resource_record_sets(HostedZoneId=zone_id, StartRecordName=domain)["ResourceRecordSets"]
-    )
+    found = _answer(lambda: route53.list_resource_record_sets(HostedZoneId=zone_id, StartRecordName=domain)["ResourceRecordSets"])
     foreign: set[str] = set()
     for record in found or []:
         target = record.get("AliasTarget", {}).get("DNSName", "").rstrip(".")

@@ -70,7 +70,9 @@ def main() -> None:
     """The console script: user errors are one text and an exit code, never a traceback."""
     # A closed terminal and a service manager ask to stop as Ctrl-C does; the run itself decides how (engine.py).
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+        # `nohup` has it ignored, and means it.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     try:
         app()
     except EdgeError as error:

@@ -81,9 +81,7 @@ def _in_region(environment: "Environment", region: str, zones: Iterable[str]) ->
         zone, _, number = _tag(each, REPLICA_TAG).rpartition("-")
         if number.isdigit():
             host = Host(zone, int(number), each["InstanceId"], each["State"]["Name"], each["InstanceType"])
-            found[host.key] = Host(
-                **{**vars(host), "address": addresses.get(host.key), "launched": each.get("LaunchTime")}
-            )
+            found[host.key] = Host(**{**vars(host), "address": addresses.get(host.key), "launched": each.get("LaunchTime")})
     return found
 
 

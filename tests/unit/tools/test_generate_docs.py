@@ -83,7 +83,7 @@ def test_table_has_a_row_for_every_field() -> None:
         for section, model in {"sites[]": SiteSettings, **SECTIONS}.items()
         for field in model.model_fields.values()
     ]
-    assert keys == [*fields, "tags", *(field.alias for field in Secrets.model_fields.values())]
+    assert keys == [*fields, "tags", "protect", *(field.alias for field in Secrets.model_fields.values())]
 
 
 def test_every_row_has_three_cells_and_a_meaning() -> None:
