@@ -6,7 +6,7 @@ the person's own SSH config and agent, and hosts of other Regions than the sites
 
 import os
 import subprocess
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs]
 
 from automation.account import instances
+from automation.advice import Commands
 from automation.errors import EdgeError, NothingDeployedError, UsageError
 from components.host_identity import derive_host_key
 from components.settings import PROJECT, StackConfig
 from components.tags import REPLICA_TAG, STACK_TAG
-from components.zones import parse_zone
 
 if TYPE_CHECKING:
     from automation.environment import Environment
@@ -52,37 +52,40 @@ class Host:
 def hosts(environment: "Environment", outputs: Mapping[str, Any]) -> list[Host]:
     """The hosts that the outputs tell of, and what EC2 says of each; those of a failed site too."""
     sites: Mapping[str, Any] = outputs["sites"]
-    known: dict[str, Host | None] = {}
-    for region in dict.fromkeys(site["region"] for site in sites.values()):
-        zones = [zone for zone, site in sites.items() if site["region"] == region]
-        known |= _in_region(environment, region, zones)
+    known = {region: _in_region(environment, region) for region in {site["region"] for site in sites.values()}}
     found: list[Host] = []
     for zone, site in sites.items():
+        described = known[site["region"]]
         for number, replica in enumerate(site["replicas"], 1):
-            told = Host(zone, number, replica["instance_id"], "gone", site["instance_type"], replica["address"])
-            silent = Host(zone, number, replica["instance_id"], None, site["instance_type"], replica["address"])
-            found.append((known[told.key] or silent) if told.key in known else told)
+            state = None if described is None else "gone"
+            told = Host(zone, number, replica["instance_id"], state, site["instance_type"], replica["address"])
+            found.append((described or {}).get(told.key, told))
     return found
 
 
-def _in_region(environment: "Environment", region: str, zones: Iterable[str]) -> dict[str, Host | None]:
-    """By replica, the instances that carry the environment's tag; every replica None where AWS does not answer."""
+def _in_region(environment: "Environment", region: str) -> dict[str, Host] | None:
+    """By replica, the instances that carry the environment's tag; None where AWS does not answer."""
+    own = [{"Name": f"tag:{STACK_TAG}", "Values": [environment.name]}]
     try:
         ec2 = environment.aws_client("ec2", region)
-        described = list(instances(ec2, [{"Name": f"tag:{STACK_TAG}", "Values": [environment.name]}]))
-        addresses = {
-            _tag(each, REPLICA_TAG): each["PublicIp"]
-            for each in ec2.describe_addresses(Filters=[{"Name": f"tag:{STACK_TAG}", "Values": [environment.name]}])["Addresses"]
-        }
+        # The living last: a replica may have had several.
+        described = sorted(instances(ec2, own), key=lambda each: each["State"]["Name"] not in _GONE)
+        addresses = {_tag(each, REPLICA_TAG): each["PublicIp"] for each in ec2.describe_addresses(Filters=own)["Addresses"]}
     except (BotoCoreError, ClientError):
-        return {f"{zone}-{number}": None for zone in zones for number in range(1, 21)}
-    found: dict[str, Host | None] = {}
-    for each in sorted(described, key=lambda each: each["State"]["Name"] not in _GONE):
-        zone, _, number = _tag(each, REPLICA_TAG).rpartition("-")
-        if number.isdigit():
-            host = Host(zone, int(number), each["InstanceId"], each["State"]["Name"], each["InstanceType"])
-            found[host.key] = Host(**{**vars(host), "address": addresses.get(host.key), "launched": each.get("LaunchTime")})
-    return found
+        return None
+    keys = [_tag(each, REPLICA_TAG) for each in described]
+    return {key: _host(key, each, addresses.get(key)) for key, each in zip(keys, described, strict=True) if key}
+
+
+def _host(key: str, described: Mapping[str, Any], address: str | None) -> Host:
+    zone, _, number = key.rpartition("-")
+    state, launched = described["State"]["Name"], described.get("LaunchTime")
+    return Host(zone, int(number), described["InstanceId"], state, described["InstanceType"], address, launched)
+
+
+def edge(environment: "Environment", verb: str) -> str:
+    """`edge VERB ENV`, as a person would type it for this environment."""
+    return Commands(environment.name, is_rehearsal=environment.on_local_cloud and environment.name != "local").edge(verb)
 
 
 def _tag(described: Mapping[str, Any], key: str) -> str:
@@ -101,19 +104,14 @@ def find_host(environment: "Environment", zone: str, number: int = 1) -> Host:
     host = of_zone[number - 1]
     if host.address is None or host.state not in {"running", None}:
         what = f"is {host.state}" if host.state != "running" else "has no address"
-        raise NothingDeployedError(f"the host {host.key} {what}\n  -> {environment.commands.edge('status')}")
+        raise NothingDeployedError(f"the host {host.key} {what}\n  -> {edge(environment, 'status')}")
     return host
 
 
 @contextmanager
-def ssh(environment: "Environment", host: Host, *, options: Sequence[str] = ()) -> Generator[list[str]]:
+def ssh(environment: "Environment", host: Host, config: StackConfig, *, options: Sequence[str] = ()) -> Generator[list[str]]:
     """The `ssh` command line to a host, good within the context: the deployer's key, and no other host key than the derived one."""
-    with _ssh_with(environment.stack_config(), host, environment.reached_port(str(host.address), _SSH_PORT), options) as command:
-        yield command
-
-
-@contextmanager
-def _ssh_with(config: StackConfig, host: Host, port: int, options: Sequence[str]) -> Generator[list[str]]:
+    port = environment.port_of(str(host.address), _SSH_PORT)
     private = _secret(config, "sshPrivateKey")
     public = derive_host_key(_secret(config, "hostKeySecret").strip(), host.key).public
     with ExitStack() as kept:
