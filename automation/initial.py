@@ -17,7 +17,7 @@ from typing import Any
 from automation.environment import Environment, Say
 from automation.errors import UsageError
 from automation.keys import new_deployer_key, new_host_key_secret
-from automation.paths import PROJECT_ROOT, stack_file
+from automation.paths import stack_file
 from components.problems import ConfigurationError
 from components.settings import PROJECT, ServerSettings, StackConfig, validate
 from components.zones import parse_zone
@@ -50,7 +50,7 @@ class Draft:
         return parse_zone(self.zones[0]).region
 
 
-def refuse_existing(name: str, folder: Path = PROJECT_ROOT) -> None:
+def refuse_existing(name: str, folder: Path) -> None:
     """UsageError for a name that no environment can have, or that one has."""
     if not _NAME.fullmatch(name):
         raise UsageError(f"'{name}' is no name for an environment: small letters, digits and -, at most 31, a letter first")
@@ -61,7 +61,7 @@ def refuse_existing(name: str, folder: Path = PROJECT_ROOT) -> None:
         )
 
 
-def create(draft: Draft, *, folder: Path = PROJECT_ROOT, say: Say = lambda _: None) -> Path:
+def create(draft: Draft, folder: Path, say: Say = lambda _: None) -> Path:
     """Writes the stack file and stores the secrets; its path. UsageError for what the program would refuse: nothing is written."""
     refuse_existing(draft.name, folder)
     secrets = _secrets(draft)

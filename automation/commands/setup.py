@@ -9,6 +9,7 @@ import typer
 
 from automation.commands.options import EnvironmentName, JsonFlag, LocalFlag, open_environment
 from automation.errors import UsageError
+from automation.paths import PROJECT_ROOT
 from automation.terminal import say, show, show_json
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def init(  # noqa: PLR0913 - an option for each question
     """
     from automation import initial
 
-    initial.refuse_existing(env)
+    initial.refuse_existing(env, PROJECT_ROOT)
     draft = initial.Draft(
         env,
         tuple(zone or ()),
@@ -81,7 +82,7 @@ def init(  # noqa: PLR0913 - an option for each question
         if not sys.stdin.isatty():
             raise UsageError("there is no terminal to ask on\n  -> add --yes, and an option for each answer: edge init --help")
         draft = _asked(draft, near or [], is_model_given=model is not None)
-    path = initial.create(_completed(draft), say=say)
+    path = initial.create(_completed(draft), PROJECT_ROOT, say)
     say(f"Wrote {path.name}" + ("" if local else ", and stored the new keys in its stack, encrypted") + ".")
     rehearsal = f"edge up {env} --local"
     say(f"  -> {rehearsal}   # rehearses it, on this machine")
