@@ -122,6 +122,11 @@ class SshHost:
         )
         return self._acceptor.get_port()
 
+    def show(self, host_key: asyncssh.SSHKey) -> None:
+        """Have another host key for connections from now on."""
+        if self._acceptor:
+            self._acceptor.update(server_host_keys=[host_key])
+
     async def close(self) -> None:
         """Cut every connection and end every command."""
         if self._acceptor:

@@ -99,9 +99,9 @@ class Rig:
         options = {"username": "ec2-user", "client_keys": [LOGIN], "known_hosts": known, **options}
         return asyncssh.connect(instance.addresses[0], 20022, config=None, **options)
 
-    async def run(self, instance: Instance, command: str, stdin: str = "") -> tuple[int | None, str, str]:
+    async def run(self, instance: Instance, command: str, stdin: str = "", **options: Any) -> tuple[int | None, str, str]:
         """Run a command; its status, output and error output."""
-        async with self.connect(instance) as connection:
+        async with self.connect(instance, **options) as connection:
             done = await connection.run(command, input=stdin)
             return done.exit_status, str(done.stdout), str(done.stderr)
 
