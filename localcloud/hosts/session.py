@@ -52,7 +52,10 @@ class Session:
     async def spawn(
         self, arguments: list[str], environment: dict[str, str], directory: str, started: Callable[[int], None]
     ) -> int:
-        """Have the caller run a command in its place, with its own standard streams; its status. `started` gets its process id."""
+        """Have the caller run a command in its place, with its own standard streams; its status.
+
+        `started` is told its process id.
+        """
         self._send({"run": arguments, "environment": environment, "directory": directory})
         started(int(json.loads(await self._answers.get())["process"]))
         return int(json.loads(await self._answers.get())["status"])

@@ -1,4 +1,4 @@
-"""A host of the local cloud in the place of a machine: what holds for a real one is asked of it too, so that they cannot drift apart.
+"""A host of the local cloud in the place of a machine: what holds for a real one is asked of it too, so that none drifts apart.
 
 Needs no root. How its model server, its registry and its Hub behave is named as in the real one's image and registry.
 """
@@ -136,8 +136,11 @@ class StandIn:
         for thread in self._threads:
             thread.start()
         hub_endpoint = f"http://127.0.0.1:{self._hub.server_port}"
-        self._open = rig(self._directory, hub_endpoint, has_fault=lambda fault, _: fault in self._faults)
+        self._open = rig(self._directory, hub_endpoint, has_fault=self._has_fault)
         self._rig = self._do(self._open.__aenter__())
+
+    def _has_fault(self, fault: str, _zone: str) -> bool:
+        return fault in self._faults
 
     def _do(self, work: Coroutine[Any, Any, _Result]) -> _Result:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()

@@ -129,8 +129,13 @@ def test_while_weights_are_fetched_only_root_can_read_the_token(serving: Deploye
 
     thread = threading.Thread(target=deploy)
     thread.start()
-    wait_for("the one-shot container", lambda: machine.console(f"docker inspect --format {STATUS} {WEIGHTS}", check=False) == "running\n")
-    folder, file = machine.console(f"stat --format '%a %U' {machine.home}/secrets {machine.home}/secrets/hugging-face-token").splitlines()
+    wait_for(
+        "the one-shot container",
+        lambda: machine.console(f"docker inspect --format {STATUS} {WEIGHTS}", check=False) == "running\n",
+    )
+    folder, file = machine.console(
+        f"stat --format '%a %U' {machine.home}/secrets {machine.home}/secrets/hugging-face-token"
+    ).splitlines()
     assert TOKEN not in machine.console(f"docker inspect {WEIGHTS}")
     seen = [pid for name in ("cmdline", "environ") for pid, content in process_files(name) if TOKEN.encode() in content]
     machine.console(f"docker rm -f {WEIGHTS}")
@@ -186,7 +191,8 @@ def test_a_gated_model_without_a_licence(serving: Deployer, registry: Registry, 
     said = failure(serving, serving_spec(registry.image, model), "weights", token=token)
     assert re.search(r"GatedRepoError: 40[13] Client Error. Cannot access gated repo", said), said
     assert (
-        f"fetch-weights failed: the weights of {model} at {REVISION} were not fetched\n  -> gated model: accept its licence" in said
+        f"fetch-weights failed: the weights of {model} at {REVISION} were not fetched\n  -> gated model: accept its licence"
+        in said
     )
     assert not token or token not in said
     assert machine.console(f"ls -A {machine.home}/secrets") == ""
@@ -227,7 +233,7 @@ def test_a_server_that_generates_nothing(prepared: Deployer, registry: Registry)
 
 
 def test_a_port_that_something_else_has(serving: Deployer, registry: Registry, machine: Host) -> None:
-    sleep = "--entrypoint python3 {} -c 'import time; time.sleep(600)'".format(registry.image)
+    sleep = f"--entrypoint python3 {registry.image} -c 'import time; time.sleep(600)'"
     machine.console(f"docker run -d --name other -p 9090:80 {sleep}")
     said = failure(serving, serving_spec(registry.image, MODEL, port=9090), "server")
     machine.console("docker rm -f other")

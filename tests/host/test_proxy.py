@@ -95,8 +95,8 @@ def test_again_restarts_nothing(deployer: Deployer, spec: ServingSpec) -> None:
     assert deployer.inspect("{{.Id}} {{.State.StartedAt}}", "edge-inference-proxy") == before
 
 
-def test_secrets_are_in_root_only_files_alone(deployer: Deployer, spec: ServingSpec, machine: Host) -> None:
-    assert spec.proxy
+@pytest.mark.usefixtures("spec")
+def test_secrets_are_in_root_only_files_alone(machine: Host) -> None:
     line = PRIVATE_KEY.splitlines()[1]
     shown = machine.console("docker inspect edge-inference-proxy; docker logs edge-inference-proxy").encode()
     shown += b"".join(content for name in ("cmdline", "environ") for _, content in process_files(name))
