@@ -126,6 +126,6 @@ def test_the_engine_converges_a_real_host(stack: Stack, deployer: Deployer, regi
     assert f"fetch-weights failed: the weights of gated/refused at {REVISION} were not fetched" in said[-1]
     assert deployer.run == second
 
-    for secret in (TOKEN, REFUSED, deployer.private_key.splitlines()[1]):
+    for secret in (TOKEN, REFUSED, deployer.private_key.splitlines()[4]):
         assert secret not in "".join(said)
         assert secret not in stack.state

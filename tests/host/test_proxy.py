@@ -1,13 +1,12 @@
 """start-proxy.sh on a real Docker engine, with a real Caddy in the container: behind it the server that converge started.
 
-EDGE_TEST_CADDY names another Caddy than this machine's own, such as one of the pinned image's version.
+It is the one on PATH; README.md, "What was tested", says with which versions that was done.
 """
 
 from __future__ import annotations
 
 import io
 import json
-import os
 import shutil
 import subprocess
 import tarfile
@@ -44,7 +43,7 @@ PROXY = Proxy("caddy:2.10.2-alpine", NAME, port=443, tls=True, asks_for_key=True
 @pytest.fixture(scope="module")
 def spec(deployer: Deployer, registry: Registry | stand_in.Registry, machine: Host) -> ServingSpec:
     """What is served behind a proxy, whose image is this machine's own Caddy, or the local cloud's."""
-    caddy = os.environ.get("EDGE_TEST_CADDY") or shutil.which("caddy")
+    caddy = shutil.which("caddy")
     if isinstance(machine, Machine) and not caddy:
         pytest.skip("no caddy here: sudo tools/install_host_packages.sh installs it")
     spec = replace(serving_spec(registry.image, "acme/behind-a-proxy"), proxy=PROXY)
