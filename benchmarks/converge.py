@@ -135,9 +135,9 @@ def show(title: str, first: dict[str, float], again: list[dict[str, float]]) -> 
     """Prints a table."""
     print(title)
     print(f"{'seconds':<10} first   again: median     max")
-    for step in first:
+    for step, seconds in first.items():
         repeated = [run[step] for run in again]
-        print(f"{step:<10} {first[step]:5.2f}          {statistics.median(repeated):5.2f}   {max(repeated):5.2f}")
+        print(f"{step:<10} {seconds:5.2f}          {statistics.median(repeated):5.2f}   {max(repeated):5.2f}")
     totals = [sum(run.values()) for run in again]
     print(f"{'all':<10} {sum(first.values()):5.2f}          {statistics.median(totals):5.2f}   {max(totals):5.2f}")
 

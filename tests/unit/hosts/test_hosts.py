@@ -208,8 +208,11 @@ def test_a_host_may_never_boot(tmp_path: Path) -> None:
 def test_a_host_may_show_the_key_of_its_first_boot_at_first(tmp_path: Path) -> None:
     faults = {"first_boot_key"}
 
+    def has_fault(fault: str, _zone: str) -> bool:
+        return fault in faults
+
     async def run() -> None:
-        async with rig(tmp_path, has_fault=lambda fault, _zone: fault in faults) as r:
+        async with rig(tmp_path, has_fault=has_fault) as r:
             instance = await r.boot()
             with pytest.raises(asyncssh.HostKeyNotVerifiable):
                 await r.good(instance, "true")
