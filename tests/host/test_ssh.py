@@ -65,6 +65,17 @@ def test_a_host_with_another_key_is_refused(deployer: Deployer) -> None:
     assert "must-not-be" not in deployer.output(f"ls {SCRATCH}")
 
 
+@pytest.mark.real_only(ONE_USER)
+def test_only_root_can_read_the_hosts_private_key(deployer: Deployer) -> None:
+    """Wherever cloud-init keeps the user data that brought it; this machine's seed stands for the metadata service."""
+    machine = deployer.machine
+    private = machine.console("cat /etc/ssh/ssh_host_ed25519_key").splitlines()[4]
+    found = [path for path in machine.files_with(private) if "/seed/" not in path]
+    assert "/etc/ssh/ssh_host_ed25519_key" in found
+    modes = machine.console(f"stat --format '%U %a' {' '.join(found)}").split()
+    assert set(modes) <= {"root", "600", "400"}, (found, modes)
+
+
 @pytest.mark.real_only("a host of the local cloud shows such a key as a fault: tests/unit/hosts/test_hosts.py")
 def test_a_key_of_the_first_boot_costs_dials_until_the_host_has_its_own(deployer: Deployer) -> None:
     machine, said = deployer.machine, list[str]()
