@@ -132,7 +132,7 @@ def test_the_next_answer_follows_the_health_at_once(asker: Asker) -> None:
 
 
 def test_failures_count_in_a_row(asker: Asker) -> None:
-    asker.results(False, False, True, False, False)
+    asker.results(False, True, False, False)
     assert asker.value(ResolverIP=HONOLULU) == ["192.0.2.1"]
 
 
