@@ -36,7 +36,7 @@ from moto.sts.responses import TokenResponse
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
-from localcloud.api import faults, world, zones
+from localcloud.api import faults, health, world, zones
 from localcloud.api.ec2 import Ec2Backend, Ec2Responses
 from localcloud.api.images import SsmBackend
 from localcloud.api.quotas import QuotasBackend
@@ -86,6 +86,7 @@ def reset_world() -> None:
             backends.clear()
         faults.reset()
         zones.reset()
+        health.reset()
 
 
 class _Handler(WSGIRequestHandler):
