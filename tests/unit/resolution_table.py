@@ -77,8 +77,8 @@ Perth          HNL  HNL  HNL  -
 """
 
 TWO_REGIONS = """
-# Policy latency, us-west-2 and ap-northeast-1. First the Region (Oregon or Tokyo, whichever is nearer) as long as one of its sites
-# serves, then the nearest of that Region's sites, although one of the other Region's may be nearer.
+# Policy latency, us-west-2 and ap-northeast-1. First the Region (Oregon or Tokyo, whichever is nearer) as long as one of its
+# sites serves, then the nearest of that Region's sites, although one of the other Region's may be nearer.
 city           up   -ORE -LAX -HNL -TYO -TPE
 # Honolulu: Oregon (4400 km) before Tokyo (6200). So Los Angeles stands in.
 Honolulu       HNL  HNL  HNL  LAX  HNL  HNL
@@ -166,15 +166,13 @@ Sydney         TPE  TPE  TPE  TPE  TPE  TYO
 Auckland       HNL  HNL  HNL  -    HNL  HNL
 """
 
-GEOLOCATION_MAP = {
-    "default": "ORE",
-    "continents": {"NA": "LAX", "EU": "FRA"},
-    "countries": {"CA": "ORE", "PL": "WAW"},
-    "us_states": {"HI": "HNL", "WA": "ORE"},
-}
+GEOLOCATION_DEFAULT = "ORE"
+GEOLOCATION_CONTINENTS = {"NA": "LAX", "EU": "FRA"}
+GEOLOCATION_COUNTRIES = {"CA": "ORE", "PL": "WAW"}
+GEOLOCATION_US_STATES = {"HI": "HNL", "WA": "ORE"}
 GEOLOCATION = """
-# Policy geolocation by the map above: a US state before its country, that before its continent, that before the default. The mapped
-# site as long as it serves, else the nearest of the others.
+# Policy geolocation by the map above: a US state before its country, that before its continent, that before the default. The
+# mapped site as long as it serves, else the nearest of the others.
 city           up   -ORE -LAX -HNL -FRA -WAW
 # States of their own
 Honolulu       HNL  HNL  HNL  LAX  HNL  HNL
