@@ -80,7 +80,7 @@ REFUSALS: list[tuple[str, dict[str, Any], str, str | None, str]] = [
     ("no hosted zone", {"routing": {"domain": "llm.acme.dev"}}, "routing", None, "missing hostedZone"),
     ("outside", routed("llm.acme.io"), "routing", None, "llm.acme.io does not lie"),
     ("suffix only", routed("llmacme.dev"), "routing", None, "llmacme.dev does not lie"),
-    ("policy", {"routing": {"policy": "nearest"}}, "routing.policy", '"nearest"', "'latency', 'geoproximity' or 'none'"),
+    ("policy", {"routing": {"policy": "nearest"}}, "routing.policy", '"nearest"', "'geolocation' or 'none'"),
     ("interval", {"routing": {"policy": "none", "healthIntervalSeconds": 20}}, "routing.healthIntervalSeconds", "20", "10 or 30"),
     ("no room", {"server": {"maxInputTokens": 4096}}, "server", None, "leaves no room for an answer"),
     ("engine", {"server": {"engine": "ollama"}}, "server.engine", '"ollama"', "'tgi' or 'vllm'"),
