@@ -21,6 +21,7 @@ from localcloud import client
 from localcloud.plugins.install import install
 
 _PROJECT = "edge-inference"
+_DRAINED = f"{_PROJECT}:drained"
 _HOSTED_ZONE = "edge.internal"
 _LOOPBACK = "127.0.0.1/32"
 _STAND_IN_TOKEN = "hf_local_cloud_stand_in"  # noqa: S105 - opens nothing; the local cloud's Hub takes any
@@ -99,7 +100,9 @@ def prepare_stack(config_file: Path, directory: Path, cloud: client.CloudStatus)
         cloud.request("PUT", "hosted-zones", {"name": hosted_zone})
     target = folder / f"Pulumi.{name}.yaml"
     previous = cast("dict[str, Any]", yaml.safe_load(target.read_text(encoding="utf-8")) if target.exists() else {})
-    kept = {key: value for key, value in cast("dict[str, Any]", previous.get("config") or {}).items() if _is_secret(value)}
+    before = cast("dict[str, Any]", previous.get("config") or {})
+    kept = {key: value for key, value in before.items() if _is_secret(value)}
+    config |= _kept_drained(before, config)
     content = {**{key: previous[key] for key in ("encryptionsalt",) if key in previous}, "config": {**config, **kept}}
     target.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     # A secret that stands in clear stays: the program refuses it.
@@ -127,6 +130,19 @@ def _endpoint_secrets(tracked: dict[str, Any], routing: dict[str, Any]) -> dict[
         pair = cache(lambda: new_certificate([domain, f"*.sites.{domain}"]))
         makers |= {f"{_PROJECT}:tlsCertificate": lambda: pair()[0], f"{_PROJECT}:tlsPrivateKey": lambda: pair()[1]}
     return makers
+
+
+def lists_drained(config_file: Path) -> bool:
+    """Whether the tracked file says itself which sites are drained."""
+    return _DRAINED in _tracked_config(config_file)
+
+
+def _kept_drained(before: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    """What `edge drain` stored in the stack's own copy, as far as those sites are still there and the tracked file is silent."""
+    sites = cast("list[object]", config.get(f"{_PROJECT}:sites") or [])
+    zones = {site.get("zone") for each in sites if (site := _map(each))}
+    drained = [zone for zone in cast("list[object]", before.get(_DRAINED) or []) if zone in zones]
+    return {_DRAINED: drained} if drained and _DRAINED not in config else {}
 
 
 def _tracked_config(config_file: Path) -> dict[str, Any]:

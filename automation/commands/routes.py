@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from automation.commands.deployment import show_run
 from automation.commands.options import EnvironmentName, JsonFlag, LocalFlag, open_environment
 from automation.terminal import say, show, show_json
 
@@ -68,13 +70,13 @@ def drain(
     """
     environment = open_environment(env, local=local)
     if back:
-        environment.undrain(zone)
-        say(f"{zone} has its users again, each within the records' TTL.")
+        show_run(f"Sending users to {zone} again", environment, partial(environment.undrain, zone))
+        say(f"{zone} is in the records again: its users come back as their resolvers' copies of the old ones expire.")
         return
-    environment.drain(zone)
-    say(f"{zone} is drained: it serves nobody and goes on running.")
-    where = " --local" if local and env != "local" else ""
-    say(f"  -> edge drain {env} {zone}{where} --back   # to bring it back")
+    show_run(f"Draining {zone}", environment, partial(environment.drain, zone))
+    say(f"{zone} is drained. It goes on running; nobody is sent there.")
+    where = "" if env == "local" or not local else " --local"
+    say(f"  -> edge drain {env} {zone}{where} --back   # sends its users there again")
 
 
 def _explained(resolution: "Resolution") -> Iterator[str]:
@@ -98,6 +100,8 @@ def _explained(resolution: "Resolution") -> Iterator[str]:
         yield f"{mark} {candidate.zone:<22} {near:>19}  {state}"
         for replica in candidate.replicas:
             yield f"    {replica.address or 'no address':<15} {_health(replica)}"
+            if replica.health and replica.health.failure:
+                yield f"      one says: {replica.health.failure}"
 
 
 def _named(client: "Client") -> str:
@@ -119,8 +123,7 @@ def _health(replica: "Replica") -> str:
         return "no health check"
     if not health.checkers:
         return "no reports yet, which counts as healthy"
-    text = f"{health.successes} of {health.checkers} checkers say healthy"
-    return text + (f"; one says: {health.failure}" if health.failure else "")
+    return f"{health.successes} of {health.checkers} checkers had an answer at their last try"
 
 
 def _tree(routes: "Routes") -> Iterator[str]:
@@ -155,21 +158,19 @@ def _matrix(routes: "Routes", got: "Sequence[tuple[Client, str]]") -> Iterator[s
 
     yield "Estimated round trip in ms between city and site, by distance on a map, not"
     yield "measured. * marks the site that the city gets."
-    columns = [(site, max(len(site.zone), 6) + 1) for site in routes.sites]
-    while columns:
-        block, width = [], _CITY_WIDTH
-        while columns and width + columns[0][1] <= _WIDTH:
-            width += columns[0][1]
-            block.append(columns.pop(0))
+    size = max(len(site.zone) for site in routes.sites) + 2
+    fitting = (_WIDTH - _CITY_WIDTH) // size
+    for first in range(0, len(routes.sites), fitting):
+        sites = routes.sites[first : first + fitting]
         yield ""
-        yield " " * _CITY_WIDTH + "".join(f"{site.zone:>{size}}" for site, size in block)
+        yield " " * _CITY_WIDTH + "".join(f"{site.zone} ".rjust(size) for site in sites).rstrip()
         for client, zone in got:
-            cells = ""
-            for site, size in block:
-                milliseconds = estimates(client.city, site)[1]
-                mark = "*" if site.zone == zone else " "
-                cells += f"{'?' if milliseconds is None else format(milliseconds, '.0f')}{mark}".rjust(size)
-            yield f"{client.name:<{_CITY_WIDTH}}{cells}".rstrip()
+            cells = (_cell(estimates(client.city, site)[1], is_got=site.zone == zone).rjust(size) for site in sites)
+            yield f"{client.name:<{_CITY_WIDTH}}{''.join(cells)}".rstrip()
+
+
+def _cell(milliseconds: float | None, *, is_got: bool) -> str:
+    return ("?" if milliseconds is None else f"{milliseconds:.0f}") + ("*" if is_got else " ")
 
 
 def _described(routes: "Routes", got: "Sequence[tuple[Client, str]]") -> dict[str, Any]:

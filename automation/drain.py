@@ -1,0 +1,127 @@
+"""Taking a site out of the service's name, and putting it back, without losing a request.
+
+Which records go is the program's to plan, from `edge-inference:drained`; here is the order: records, their TTL, the requests that
+still run. Left out: closing connections. A client that holds one open is served for as long as the site runs.
+"""
+
+import re
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import urllib3
+
+from automation.errors import DeploymentFailedError, EdgeError, UsageError
+
+if TYPE_CHECKING:
+    from automation.environment import Changes, Environment, OnEvent, Say
+    from automation.resolution import Replica, Routes
+
+_POLL_SECONDS = 2.0
+_QUIET_POLLS = 3
+"""In a row: TGI shows a request in neither gauge while it reads the first prompt of a batch, a second or two on a T4."""
+_READ_SECONDS = 5.0
+_BUSY = re.compile(
+    r"^(?:tgi_queue_size|tgi_batch_current_size|vllm:num_requests_(?:running|waiting))(?:\{[^}]*\})? (\S+)$", re.MULTILINE
+)
+"""The gauges of requests that wait or run: TGI's, and vLLM's."""
+
+
+def drain(
+    environment: "Environment",
+    zone: str,
+    say: "Say",
+    on_event: "OnEvent | None" = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> "Changes":
+    """Sends no more users to a zone's site, and returns when none is served there any more. The site goes on running.
+
+    UsageError for a zone without a site, EdgeError where nobody else could take its users. Continues where it was interrupted.
+    """
+    routes = environment.routes()
+    _judge(routes, zone, environment.name)
+    drained = [site.zone for site in routes.sites if site.drained]
+    ttl_seconds = max(record.ttl_seconds or 0 for record in routes.records)
+    changes = _reroute(environment, drained, [*(each for each in drained if each != zone), zone], on_event)
+    say(f"The records are gone. Waiting {ttl_seconds} s, their TTL, until no resolver has them.")
+    sleep(ttl_seconds)
+    for replica in next(site for site in routes.sites if site.zone == zone).replicas:
+        _wait_until_idle(environment, replica, say, sleep)
+    return changes
+
+
+def undrain(environment: "Environment", zone: str, on_event: "OnEvent | None" = None) -> "Changes":
+    """Sends users to a drained site again: each comes back within the records' TTL. UsageError where it is not drained."""
+    drained = [site.zone for site in environment.routes().sites if site.drained]
+    if zone not in drained:
+        raise UsageError(f"{zone} is not drained\n  -> drained are: {', '.join(drained) or 'none'}")
+    return _reroute(environment, drained, [each for each in drained if each != zone], on_event)
+
+
+def _judge(routes: "Routes", zone: str, name: str) -> None:
+    zones = [site.zone for site in routes.sites]
+    if zone not in zones:
+        raise UsageError(f"'{name}' has no site in {zone}\n  -> its sites: {', '.join(zones)}")
+    others = [site for site in routes.sites if site.zone != zone and not site.drained]
+    if not others:
+        raise EdgeError(f"{zone} is the last site that is not drained: without it the service's name would not answer")
+    if not any(site.healthy for site in others):
+        raise EdgeError(
+            f"no other site is healthy, so {zone}'s users would be sent to one that does not answer\n"
+            f"  -> edge routes {name}   # what the health checkers say"
+        )
+
+
+def _reroute(environment: "Environment", before: list[str], after: list[str], on_event: "OnEvent | None") -> "Changes":
+    """Brings the records, and nothing else, to the drained zones of `after`."""
+    try:
+        return environment.reroute(after, on_event)
+    except DeploymentFailedError as error:
+        if not any("--target" in text for text in error.errors):
+            raise
+        environment.store_drained(before)
+        raise EdgeError(
+            "the config has other changes that are not deployed, and new records depend on them; nothing was changed\n"
+            f"  -> edge up {environment.name}, then this again"
+        ) from error
+
+
+def _wait_until_idle(environment: "Environment", replica: "Replica", say: "Say", sleep: Callable[[float], None]) -> None:
+    quiet = told = 0
+    while quiet < _QUIET_POLLS:
+        try:
+            busy = _requests(environment, replica)
+        except (urllib3.exceptions.HTTPError, ValueError) as error:
+            say(f"How busy {replica.address} is cannot be read from here ({error}): requests that run there may need longer.")
+            return
+        quiet = 0 if busy else quiet + 1
+        if busy != told:
+            say(f"{replica.address}: {busy or 'no'} requests run. Ctrl-C ends the waiting; no new users come either way.")
+            told = busy
+        if quiet < _QUIET_POLLS:
+            sleep(_POLL_SECONDS)
+
+
+def _requests(environment: "Environment", replica: "Replica") -> int:
+    """How many requests wait or run at a replica, by its /metrics. ValueError where that does not say."""
+    if replica.url is None or replica.address is None:
+        return 0
+    url = urlsplit(replica.url)
+    port = environment.port_of(replica.address, url.port or (443 if url.scheme == "https" else 80))
+    key = environment.config_value("edge-inference:apiKey")
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    with _pool(url.scheme, replica.address, port, url.hostname or "", verify=not environment.on_local_cloud) as pool:
+        answer = pool.request("GET", "/metrics", headers=headers, timeout=_READ_SECONDS, retries=False)
+    values = _BUSY.findall(answer.data.decode(errors="replace"))
+    if answer.status != 200 or not values:  # noqa: PLR2004
+        raise ValueError(f"/metrics answers {answer.status}")
+    return round(sum(float(value) for value in values))
+
+
+def _pool(scheme: str, address: str, port: int, name: str, *, verify: bool) -> urllib3.HTTPConnectionPool:
+    """Connections to one replica; with TLS under the site's name, whose certificate it has (self-signed on the local cloud)."""
+    if scheme == "http":
+        return urllib3.HTTPConnectionPool(address, port)
+    certificates = "CERT_REQUIRED" if verify else "CERT_NONE"
+    return urllib3.HTTPSConnectionPool(address, port, server_hostname=name, assert_hostname=name, cert_reqs=certificates)
