@@ -59,14 +59,15 @@ def observe(health_check_id: str, checker: str, threshold: int, *, passed: bool,
     observations[health_check_id][checker] = Observation(healthy, unlike, status, datetime.now(UTC))
 
 
+def checkers(regions: Collection[str] | None) -> list[str]:
+    """The checkers of some Regions, or all."""
+    return [address for address, region in CHECKERS.items() if region in (regions or CHECKER_REGIONS)]
+
+
 def is_healthy(health_check_id: str, regions: Collection[str] | None) -> bool:
     """Whether more than 18 % of the checkers, of those Regions or all, say so."""
     found = observations[health_check_id]
-    opinions = [
-        checker not in found or found[checker].healthy
-        for checker, region in CHECKERS.items()
-        if region in (regions or CHECKER_REGIONS)
-    ]
+    opinions = [checker not in found or found[checker].healthy for checker in checkers(regions)]
     return sum(opinions) > _ENOUGH * len(opinions)
 
 

@@ -32,6 +32,7 @@ from localcloud.api import route53_records as rules
 from localcloud.api.ec2_addresses import is_public
 from localcloud.dns.rules import answer, client_in
 
+CHECKED_TYPES = ("HTTP", "HTTPS", "TCP")
 _DEFAULT_RESOLVER = City("a resolver in us-east-1", REGIONS["us-east-1"], "NA", "US", "VA", None)
 """Whom TestDNSAnswer asks for when it is told no address."""
 
@@ -135,6 +136,10 @@ class LocalRoute53Backend(Route53Backend):
                 "A health check has already been created with the specified caller reference.",
             )
         _check_health_check(health_check_args)
+        if health_check_args.get("type") not in CHECKED_TYPES or not health_check_args.get("ip_address"):
+            raise InvalidInput(f"The local cloud checks {', '.join(CHECKED_TYPES)} at an IPAddress, nothing else.")
+        if health_check_args["type"] == "HTTPS":  # moto would take 80
+            health_check_args["port"] = health_check_args.get("port") or 443
         if health_check_args.get("request_interval") not in {None, 10, 30}:
             raise InvalidInput("RequestInterval must be 10 or 30 seconds.")
         return super().create_health_check(caller_reference, health_check_args)
@@ -145,6 +150,8 @@ class LocalRoute53Backend(Route53Backend):
         _check_health_check(given)
         health_check = super().update_health_check(health_check_id, given)
         health_check.health_check_version += 1
+        if health_check.disabled:
+            health.forget(health_check_id)
         return health_check
 
     def delete_health_check(self, health_check_id: str) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 WINDOW_BYTES = 1 << 20
-"""What is under way on a line before its sender has to wait. Linux grows its windows to a few MiB; prompts and tokens fill neither."""
+"""What is under way on a line before its sender waits. Linux grows its windows to a few MiB; prompts and tokens fill neither."""
 
 
 def place_of_zone(zone: str) -> Place | None:

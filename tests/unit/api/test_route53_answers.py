@@ -162,6 +162,8 @@ def test_disabled_counts_as_healthy_and_inverted_turns_the_verdict(asker: Asker)
     asker.route53.update_health_check(HealthCheckId=asker.check, Inverted=True)
     assert asker.value(ResolverIP=HONOLULU) == ["192.0.2.2"], "disabled and inverted: taken out by hand"
     asker.route53.update_health_check(HealthCheckId=asker.check, Disabled=False)
+    assert asker.value(ResolverIP=HONOLULU) == ["192.0.2.2"], "nothing is known of it any more, and inverted"
+    asker.results(False, False, False)
     assert asker.value(ResolverIP=HONOLULU) == ["192.0.2.1"]
 
 
