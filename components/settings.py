@@ -692,7 +692,7 @@ def _place_problems(sites: Iterable[SiteSettings], routing: RoutingSettings | No
         yield Problem(path, None, reason, f"pulumi config rm --path '{path}'")
     if set(zones) <= set(drained):
         path = f"{PROJECT}:drained"
-        reason = "every site is drained: the service's name would not answer, and clients would fail instead of waiting"
+        reason = "every site is drained, and the service's name would not answer"
         yield Problem(path, json.dumps(drained), reason, f"pulumi config rm --path '{path}[0]'")
 
 
