@@ -96,7 +96,7 @@ def prepare_stack(config_file: Path, directory: Path, cloud: client.CloudStatus)
     config = {key: value for key, value in tracked.items() if not _is_secret(value)}
     stand_ins = [*_access_stand_ins(config), *_routing_stand_ins(config, name)]
     routing = _map(config[f"{_PROJECT}:routing"]) or {}
-    if isinstance(hosted_zone := routing.get("hostedZone"), str):
+    if isinstance(hosted_zone := routing.get("hostedZone"), str) and routing.get("createHostedZone") is not True:
         cloud.request("PUT", "hosted-zones", {"name": hosted_zone})
     target = folder / f"Pulumi.{name}.yaml"
     previous = cast("dict[str, Any]", yaml.safe_load(target.read_text(encoding="utf-8")) if target.exists() else {})
@@ -139,8 +139,9 @@ def lists_drained(config_file: Path) -> bool:
 
 def _kept_drained(before: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
     """What `edge drain` stored in the stack's own copy, as far as those sites are still there and the tracked file is silent."""
-    sites = cast("list[object]", config.get(f"{_PROJECT}:sites") or [])
-    zones = {site.get("zone") for each in sites if (site := _map(each))}
+    sites: object = config.get(f"{_PROJECT}:sites")
+    listed = cast("list[object]", sites) if isinstance(sites, list) else []
+    zones = {site.get("zone") for each in listed if (site := _map(each))}
     drained = [zone for zone in cast("list[object]", before.get(_DRAINED) or []) if zone in zones]
     return {_DRAINED: drained} if drained and _DRAINED not in config else {}
 
@@ -170,11 +171,18 @@ def _access_stand_ins(config: dict[str, Any]) -> Iterator[str]:
 
 
 def _routing_stand_ins(config: dict[str, Any], name: str) -> Iterator[str]:
-    """A domain where the file leaves it to its owner."""
+    """A domain where the file leaves it to its owner; a hosted zone by name where the file has the id of a real one."""
     routing = _map(config.setdefault(f"{_PROJECT}:routing", {}))
-    if routing is not None and not {"domain", "hostedZone"} & routing.keys() and routing.get("policy") != "none":
-        routing |= {"domain": f"{name}.{_HOSTED_ZONE}", "hostedZone": _HOSTED_ZONE}
-        yield f"routing.domain: {name}.{_HOSTED_ZONE}"
+    if routing is None or routing.get("policy") == "none":
+        return
+    if not {"domain", "hostedZone", "hostedZoneId"} & routing.keys():
+        domain = f"{name}.{_HOSTED_ZONE}"
+        routing |= {"domain": domain, "hostedZone": domain if routing.get("createHostedZone") is True else _HOSTED_ZONE}
+        yield f"routing.domain: {domain}"
+    elif routing.keys() >= {"domain", "hostedZoneId"} and "hostedZone" not in routing:
+        del routing["hostedZoneId"]
+        routing["hostedZone"] = routing["domain"]
+        yield f"routing.hostedZone: {routing['domain']}, in place of routing.hostedZoneId"
 
 
 def _map(value: object) -> dict[str, Any] | None:

@@ -76,6 +76,24 @@ def test_what_the_owner_gave_is_kept(tmp_path: Path, cloud: FakeCloud) -> None:
     assert ("PUT", "hosted-zones", {"name": "acme.dev"}) in cloud.asked
 
 
+def test_hosted_zone_that_the_program_creates_is_left_to_it(tmp_path: Path, cloud: FakeCloud) -> None:
+    given = {"domain": "llm.acme.dev", "hostedZone": "acme.dev", "createHostedZone": True}
+    _, written = stack(tmp_path, cloud, {"edge-inference:routing": given})
+    assert written["config"]["edge-inference:routing"] == given
+    _, written = stack(tmp_path, cloud, {"edge-inference:routing": {"createHostedZone": True}}, "dev")
+    zone = {"domain": "dev.edge.internal", "hostedZone": "dev.edge.internal"}
+    assert written["config"]["edge-inference:routing"] == {"createHostedZone": True, **zone}
+    assert cloud.asked == []
+
+
+def test_id_of_a_real_hosted_zone_gets_a_stand_in(tmp_path: Path, cloud: FakeCloud) -> None:
+    routing = {"domain": "llm.acme.dev", "hostedZoneId": "Z0123"}
+    prepared, written = stack(tmp_path, cloud, {"edge-inference:routing": routing})
+    assert written["config"]["edge-inference:routing"] == {"domain": "llm.acme.dev", "hostedZone": "llm.acme.dev"}
+    assert "routing.hostedZone: llm.acme.dev, in place of routing.hostedZoneId" in prepared.stand_ins
+    assert ("PUT", "hosted-zones", {"name": "llm.acme.dev"}) in cloud.asked
+
+
 def test_no_routing_needs_no_name(tmp_path: Path, cloud: FakeCloud) -> None:
     _, written = stack(tmp_path, cloud, {"edge-inference:routing": {"policy": "none"}})
     assert written["config"]["edge-inference:routing"] == {"policy": "none"}
