@@ -28,30 +28,25 @@ _BUSY = re.compile(
 """The gauges of requests that wait or run: TGI's, and vLLM's."""
 
 
-def drain(
-    environment: "Environment",
-    zone: str,
-    say: "Say",
-    on_event: "OnEvent | None" = None,
-    sleep: Callable[[float], None] = time.sleep,
-) -> "Changes":
-    """Sends no more users to a zone's site, and returns when none is served there any more. The site goes on running.
-
-    UsageError for a zone without a site, EdgeError where nobody else could take its users. Continues where it was interrupted.
-    """
+def take_out(environment: "Environment", zone: str, on_event: "OnEvent | None" = None) -> "Changes":
+    """Takes a zone's site out of the records. UsageError for a zone without a site, EdgeError where nobody can take its users."""
     routes = environment.routes()
     _judge(routes, zone, environment.name)
     drained = [site.zone for site in routes.sites if site.drained]
+    return _reroute(environment, drained, [*(each for each in drained if each != zone), zone], on_event)
+
+
+def wait_until_unused(environment: "Environment", zone: str, say: "Say", sleep: Callable[[float], None] = time.sleep) -> None:
+    """Returns when no resolver has the address of a site that was taken out, and no request waits or runs there."""
+    routes = environment.routes()
     ttl_seconds = max(record.ttl_seconds or 0 for record in routes.records)
-    changes = _reroute(environment, drained, [*(each for each in drained if each != zone), zone], on_event)
-    say(f"The records are gone. Waiting {ttl_seconds} s, their TTL, until no resolver has them.")
+    say(f"Out of the records. Waiting {ttl_seconds} s, their TTL, until no resolver has the address, then for the last requests.")
     sleep(ttl_seconds)
     for replica in next(site for site in routes.sites if site.zone == zone).replicas:
         _wait_until_idle(environment, replica, say, sleep)
-    return changes
 
 
-def undrain(environment: "Environment", zone: str, on_event: "OnEvent | None" = None) -> "Changes":
+def put_back(environment: "Environment", zone: str, on_event: "OnEvent | None" = None) -> "Changes":
     """Sends users to a drained site again: each comes back within the records' TTL. UsageError where it is not drained."""
     drained = [site.zone for site in environment.routes().sites if site.drained]
     if zone not in drained:
@@ -97,7 +92,7 @@ def _wait_until_idle(environment: "Environment", replica: "Replica", say: "Say",
             return
         quiet = 0 if busy else quiet + 1
         if busy != told:
-            say(f"{replica.address}: {busy or 'no'} requests run. Ctrl-C ends the waiting; no new users come either way.")
+            say(f"{replica.address}: {busy} still to be answered. Ctrl-C ends the waiting; no new users come either way.")
             told = busy
         if quiet < _QUIET_POLLS:
             sleep(_POLL_SECONDS)

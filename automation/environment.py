@@ -147,15 +147,17 @@ class Environment:
 
     def drain(self, zone: str, on_event: OnEvent | None = None) -> Changes:
         """Sends no more users to a site, and returns when none is served there any more; the site goes on running."""
-        from automation.drain import drain
+        from automation.drain import take_out, wait_until_unused
 
-        return drain(self, zone, self._say, on_event)
+        changes = take_out(self, zone, on_event)
+        wait_until_unused(self, zone, self._say)
+        return changes
 
     def undrain(self, zone: str, on_event: OnEvent | None = None) -> Changes:
         """Sends users to a drained site again; each comes back within the records' TTL."""
-        from automation.drain import undrain
+        from automation.drain import put_back
 
-        return undrain(self, zone, on_event)
+        return put_back(self, zone, on_event)
 
     def store_drained(self, zones: Sequence[str]) -> None:
         """Stores in the config which sites are to get no users; changes no records."""

@@ -68,12 +68,15 @@ def drain(
 
     Example: edge drain prod us-west-2-lax-1a
     """
+    from automation.drain import put_back, take_out, wait_until_unused
+
     environment = open_environment(env, local=local)
     if back:
-        show_run(f"Sending users to {zone} again", environment, partial(environment.undrain, zone))
+        show_run(f"Sending users to {zone} again", environment, partial(put_back, environment, zone))
         say(f"{zone} is in the records again: its users come back as their resolvers' copies of the old ones expire.")
         return
-    show_run(f"Draining {zone}", environment, partial(environment.drain, zone))
+    show_run(f"Draining {zone}", environment, partial(take_out, environment, zone))
+    wait_until_unused(environment, zone, say)
     say(f"{zone} is drained. It goes on running; nobody is sent there.")
     where = "" if env == "local" or not local else " --local"
     say(f"  -> edge drain {env} {zone}{where} --back   # sends its users there again")

@@ -25,7 +25,7 @@ import requests
 from resolution_table import PROD, ZONES, cells
 from support import HONOLULU, LOS_ANGELES, OREGON, READY_SECONDS, Deployment, From, World, wait_for
 
-from automation.drain import drain
+from automation.drain import take_out, wait_until_unused
 from automation.paths import PROJECT_ROOT
 from geography.cities import CITIES, local_network
 
@@ -246,8 +246,9 @@ def test_a_dead_site_is_left_out_and_comes_back(failover: Failover) -> None:
 def test_draining_and_back_lose_no_request(failover: Failover) -> None:
     crowd = [Person(failover, "Los Angeles") for _ in range(3)]
     wait_for("requests to Los Angeles", lambda: all(person.addresses for person in crowd))
+    take_out(failover.environment, LOS_ANGELES)
     stream = LongStream(failover.address(LOS_ANGELES))
-    drain(failover.environment, LOS_ANGELES, failover.said.append, sleep=lambda seconds: time.sleep(seconds / SPEED))
+    wait_until_unused(failover.environment, LOS_ANGELES, failover.said.append, lambda seconds: time.sleep(seconds / SPEED))
     assert stream.tokens == LongStream.TOKENS, "the site was called drained while a stream ran"
     assert_table(failover, "LAX")
     [described] = [site for site in failover.environment.routes().sites if site.drained]
