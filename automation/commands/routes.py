@@ -106,6 +106,14 @@ def _explained(resolution: "Resolution") -> Iterator[str]:
             if replica.health and replica.health.failure:
                 yield f"      one says: {replica.health.failure}"
 
+    if resolution.client.city is None:
+        yield ""
+        yield f"Where {resolution.client.address} is, no map here says; Route 53 places it by its own."
+    if any(each.zone == resolution.zone and not each.healthy for each in resolution.candidates):
+        yield ""
+        yield "That site's last checks failed. Route 53 leaves it out after as many failures in"
+        yield "a row as the threshold says, unless all sites fail: then all count as healthy."
+
 
 def _named(client: "Client") -> str:
     return client.address if client.name == client.address else f"{client.name} ({client.address})"
