@@ -5,6 +5,7 @@ still run. Left out: closing connections. A client that holds one open is served
 """
 
 import re
+import ssl
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ _POLL_SECONDS = 2.0
 _QUIET_POLLS = 3
 """In a row: TGI shows a request in neither gauge while it reads the first prompt of a batch, a second or two on a T4."""
 _READ_SECONDS = 5.0
+_PORTS = {"http": 80, "https": 443}
 _BUSY = re.compile(
     r"^(?:tgi_queue_size|tgi_batch_current_size|vllm:num_requests_(?:running|waiting))(?:\{[^}]*\})? (\S+)$", re.MULTILINE
 )
@@ -43,7 +45,8 @@ def wait_until_unused(environment: "Environment", zone: str, say: "Say", sleep: 
     say(f"Out of the records. Waiting {ttl_seconds} s, their TTL, until no resolver has the address, then for the last requests.")
     sleep(ttl_seconds)
     for replica in next(site for site in routes.sites if site.zone == zone).replicas:
-        _wait_until_idle(environment, replica, say, sleep)
+        if replica.url:  # None where its last deployment failed
+            _wait_until_idle(environment, replica, say, sleep)
 
 
 def put_back(environment: "Environment", zone: str, on_event: "OnEvent | None" = None) -> "Changes":
@@ -87,7 +90,7 @@ def _wait_until_idle(environment: "Environment", replica: "Replica", say: "Say",
     while quiet < _QUIET_POLLS:
         try:
             busy = _requests(environment, replica)
-        except (urllib3.exceptions.HTTPError, ValueError) as error:
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             say(f"How busy {replica.address} is cannot be read from here ({error}): requests that run there may need longer.")
             return
         quiet = 0 if busy else quiet + 1
@@ -100,13 +103,9 @@ def _wait_until_idle(environment: "Environment", replica: "Replica", say: "Say",
 
 def _requests(environment: "Environment", replica: "Replica") -> int:
     """How many requests wait or run at a replica, by its /metrics. ValueError where that does not say."""
-    if replica.url is None or replica.address is None:
-        return 0
-    url = urlsplit(replica.url)
-    port = environment.port_of(replica.address, url.port or (443 if url.scheme == "https" else 80))
     key = environment.config_value("edge-inference:apiKey")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    with _pool(url.scheme, replica.address, port, url.hostname or "", verify=not environment.on_local_cloud) as pool:
+    with _connections(environment, replica) as pool:
         answer = pool.request("GET", "/metrics", headers=headers, timeout=_READ_SECONDS, retries=False)
     values = _BUSY.findall(answer.data.decode(errors="replace"))
     if answer.status != 200 or not values:  # noqa: PLR2004
@@ -114,9 +113,15 @@ def _requests(environment: "Environment", replica: "Replica") -> int:
     return round(sum(float(value) for value in values))
 
 
-def _pool(scheme: str, address: str, port: int, name: str, *, verify: bool) -> urllib3.HTTPConnectionPool:
-    """Connections to one replica; with TLS under the site's name, whose certificate it has (self-signed on the local cloud)."""
-    if scheme == "http":
+def _connections(environment: "Environment", replica: "Replica") -> urllib3.HTTPConnectionPool:
+    """To one replica by its address; with TLS under the site's name, and only to who has the certificate of the config."""
+    url, address = urlsplit(replica.url or ""), replica.address or ""
+    port = environment.port_of(address, url.port or _PORTS[url.scheme])
+    if url.scheme == "http":
         return urllib3.HTTPConnectionPool(address, port)
-    certificates = "CERT_REQUIRED" if verify else "CERT_NONE"
-    return urllib3.HTTPSConnectionPool(address, port, server_hostname=name, assert_hostname=name, cert_reqs=certificates)
+    context = ssl.create_default_context(cadata=environment.config_value("edge-inference:tlsCertificate"))
+    # It may be signed by a CA that only its owner's clients trust.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return urllib3.HTTPSConnectionPool(
+        address, port, ssl_context=context, server_hostname=url.hostname, assert_hostname=url.hostname
+    )

@@ -232,3 +232,20 @@ def test_new_keys_are_what_the_settings_ask_for() -> None:
     assert deployer_public_key(key).startswith("ssh-ed25519 ")
     assert derive_host_key(secret, "host").public.startswith("ssh-ed25519 ")
     assert (key, secret) != (new_deployer_key(), new_host_key_secret())
+
+
+def test_drained_sites_outlive_the_next_run_as_long_as_they_are_there(tmp_path: Path, cloud: FakeCloud) -> None:
+    sites = [{"zone": "us-west-2a"}, {"zone": "us-west-2-lax-1a"}]
+    stack(tmp_path, cloud, {"edge-inference:sites": sites})
+    copy = tmp_path / "world" / "projects" / "prod" / "Pulumi.prod.yaml"
+    content = yaml.safe_load(copy.read_text())
+    content["config"]["edge-inference:drained"] = ["us-west-2-lax-1a"]
+    copy.write_text(yaml.safe_dump(content))
+    _, written = stack(tmp_path, cloud, {"edge-inference:sites": sites})
+    assert written["config"]["edge-inference:drained"] == ["us-west-2-lax-1a"]
+    _, written = stack(tmp_path, cloud, {"edge-inference:sites": sites, "edge-inference:drained": ["us-west-2a"]})
+    assert written["config"]["edge-inference:drained"] == ["us-west-2a"], "the tracked file's own"
+    assert local.lists_drained(tmp_path / "Pulumi.prod.yaml")
+    _, written = stack(tmp_path, cloud, {"edge-inference:sites": sites[1:]})
+    assert "edge-inference:drained" not in written["config"]
+    assert not local.lists_drained(tmp_path / "Pulumi.prod.yaml")

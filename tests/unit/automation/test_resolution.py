@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from ipaddress import IPv4Network
 from typing import Any
 
 import pytest
@@ -50,7 +51,7 @@ class FakeRoute53:
         return {"HealthCheckObservations": [{"StatusReport": {"Status": text}} for text in texts]}
 
     def test_dns_answer(self, **options: str) -> dict[str, Any]:
-        client = client_in(rules.IPv4Network(options["ResolverIP"]))
+        client = client_in(IPv4Network(options["ResolverIP"]))
         dead = {site for site, failing in self.failing.items() if failing > 13}
         answer = rules.answer(self.records, lambda check: check not in dead, client, f"{options['RecordName']}.", "A")
         return {"RecordData": list(answer.values), "ResponseCode": answer.code}
