@@ -280,6 +280,10 @@ class BackgroundUp:
         except EdgeError as error:
             self.error = error
 
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
     def end(self) -> EdgeError | None:
         """How it ended, once it has."""
         self._thread.join(READY_SECONDS)
