@@ -17,6 +17,7 @@ import yaml
 from automation.errors import CloudNotRunningError, UsageError
 from automation.keys import new_certificate, new_deployer_key, new_host_key_secret
 from automation.paths import PROJECT_ROOT
+from geography.cities import CLIENT_NETWORK
 from localcloud import client
 from localcloud.plugins.install import install
 
@@ -24,6 +25,7 @@ _PROJECT = "edge-inference"
 _DRAINED = f"{_PROJECT}:drained"
 _HOSTED_ZONE = "edge.internal"
 _LOOPBACK = "127.0.0.1/32"
+_ADMITTED = {"clientCidrs": (_LOOPBACK, str(CLIENT_NETWORK)), "sshCidrs": (_LOOPBACK,)}
 _STAND_IN_TOKEN = "hf_local_cloud_stand_in"  # noqa: S105 - opens nothing; the local cloud's Hub takes any
 
 
@@ -159,15 +161,15 @@ def _tracked_config(config_file: Path) -> dict[str, Any]:
 
 
 def _access_stand_ins(config: dict[str, Any]) -> Iterator[str]:
-    """Adds this machine's own address to the given ones, which cannot reach the local cloud; what is malformed stays as it is."""
+    """Adds what can reach the local cloud, this machine and the cities' clients; what is malformed stays as it is."""
     access = _map(config.setdefault(f"{_PROJECT}:access", {}))
     if access is None:
         return
-    for key in ("clientCidrs", "sshCidrs"):
+    for key, stand_ins in _ADMITTED.items():
         networks: object = access.setdefault(key, [])
         if isinstance(networks, list) and not any(str(each).startswith("127.") for each in cast("list[object]", networks)):
-            access[key] = [*cast("list[object]", networks), _LOOPBACK]
-            yield f"access.{key}: {_LOOPBACK}"
+            access[key] = [*cast("list[object]", networks), *stand_ins]
+            yield f"access.{key}: {', '.join(stand_ins)}"
 
 
 def _routing_stand_ins(config: dict[str, Any], name: str) -> Iterator[str]:

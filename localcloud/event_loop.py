@@ -18,7 +18,7 @@ _WAKE_UP_SECONDS = 0.0001
 """About what the kernel takes to wake a sleeper (measured: 0.1 to 0.2 ms); where it takes less, the loop polls for the rest."""
 
 
-class _FineSelector(selectors.EpollSelector):
+class FineSelector(selectors.EpollSelector):
     """Waits for its epoll with select(2), which takes microseconds."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
@@ -32,5 +32,5 @@ class _FineSelector(selectors.EpollSelector):
 
 def run(main: Coroutine[object, object, None]) -> None:
     """asyncio.run, on such a loop."""
-    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(_FineSelector())) as runner:
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(FineSelector())) as runner:
         runner.run(main)

@@ -62,7 +62,7 @@ class LocalRoute53Backend(Route53Backend):
                 "HostedZoneAlreadyExists",
                 "A hosted zone has already been created with the specified caller reference.",
             )
-        zone = super().create_hosted_zone(name, **options)
+        zone = super().create_hosted_zone(rules.absolute(name), **options)
         servers = zone.delegation_set.name_servers if zone.delegation_set else []
         soa = f"{servers[0]}. awsdns-hostmaster.amazon.com. 1 7200 900 1209600 86400"
         apex = {

@@ -72,8 +72,9 @@ class Line:
         self.seconds, self.opens_at = seconds, opens_at
         self._clock, self._set_full = clock, set_full
         self._under_way: deque[tuple[float, int, Callable[[], object]]] = deque()
-        self._bytes = 0
-        self._full = self._held = self._timed = False
+        self.under_way_bytes = 0
+        self.held = False
+        self._full = self._timed = False
 
     def put(self, action: Callable[[], object], size: int = 0) -> None:
         """Do something at the other end, later; `size` counts against the window."""
@@ -83,27 +84,27 @@ class Line:
 
     def hold(self) -> None:
         """Deliver nothing until released: the other end cannot take more."""
-        self._held = True
+        self.held = True
 
     def release(self) -> None:
         """Deliver again, at once what is due."""
-        self._held = False
+        self.held = False
         self._deliver()
 
     def drop(self) -> None:
         """Forget what is under way: there is no other end any more."""
         self._under_way.clear()
-        self._count(-self._bytes)
+        self._count(-self.under_way_bytes)
 
     def _deliver(self) -> None:
-        while self._under_way and not self._held and self._under_way[0][0] <= self._clock.time():
+        while self._under_way and not self.held and self._under_way[0][0] <= self._clock.time():
             _, size, action = self._under_way.popleft()
             self._count(-size)
             action()
         self._wait()
 
     def _wait(self) -> None:
-        if self._under_way and not self._held and not self._timed:
+        if self._under_way and not self.held and not self._timed:
             self._timed = True
             self._clock.call_at(self._under_way[0][0], self._due)
 
@@ -113,10 +114,10 @@ class Line:
 
     def _count(self, size: int) -> None:
         """Tell the sender when the window becomes full, and when half of it is free again."""
-        self._bytes += size
-        if self._bytes >= WINDOW_BYTES and not self._full:
+        self.under_way_bytes += size
+        if self.under_way_bytes >= WINDOW_BYTES and not self._full:
             self._full = True
             self._set_full(True)  # noqa: FBT003
-        elif self._bytes <= WINDOW_BYTES // 2 and self._full:
+        elif self.under_way_bytes <= WINDOW_BYTES // 2 and self._full:
             self._full = False
             self._set_full(False)  # noqa: FBT003

@@ -32,7 +32,7 @@ class _Side(asyncio.Protocol):
     other: _Side | None = None
     line: Line | None = None
     """To the other half; None where the client is no distance away."""
-    has_ended = other_has_ended = False
+    has_ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport; both halves are stream transports."""
@@ -50,11 +50,10 @@ class _Side(asyncio.Protocol):
         self.has_ended = True
         if self.other:
             self._forward(self.other.end)
-        return not self.other_has_ended
+        return True
 
     def end(self) -> None:
         """The other half has sent all: half close towards here, or close where nothing more comes from here either."""
-        self.other_has_ended = True
         if self.has_ended:
             self.transport.close()
             return

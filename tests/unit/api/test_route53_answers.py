@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from localcloud.api import health
+from localcloud.api import health, route53_state
 
 from .conftest import Client, refused
 
@@ -19,7 +19,7 @@ class Asker:
 
     def __init__(self, route53: Any, address: str) -> None:
         self.route53 = route53
-        created = route53.create_hosted_zone(Name="edge.internal", CallerReference="one")
+        created = route53.create_hosted_zone(Name="Edge.internal", CallerReference="one")
         self.zone_id = created["HostedZone"]["Id"].removeprefix("/hostedzone/")
         self.name_servers = created["DelegationSet"]["NameServers"]
         config = {"Type": "TCP", "IPAddress": address, "Port": 8080}
@@ -132,7 +132,7 @@ def test_the_next_answer_follows_the_health_at_once(asker: Asker) -> None:
 
 
 def test_failures_count_in_a_row(asker: Asker) -> None:
-    asker.results(False, False, True, False, False)
+    asker.results(False, True, False, False)
     assert asker.value(ResolverIP=HONOLULU) == ["192.0.2.1"]
 
 
@@ -173,6 +173,44 @@ def test_a_check_deleted_under_its_record_counts_as_healthy(asker: Asker) -> Non
     assert asker.value(ResolverIP=HONOLULU) == ["192.0.2.1"]
     with refused("NoSuchHealthCheck"):
         asker.route53.get_health_check_status(HealthCheckId=asker.check)
+
+
+def test_what_no_checker_here_looks_at_is_refused(asker: Asker, ec2: Any) -> None:
+    address = ec2.allocate_address(Domain="vpc")["PublicIp"]
+    configs: list[dict[str, Any]] = [
+        {"Type": "CALCULATED", "ChildHealthChecks": [asker.check], "HealthThreshold": 1},
+        {"Type": "HTTP_STR_MATCH", "IPAddress": address, "SearchString": "ok"},
+        {"Type": "HTTP", "FullyQualifiedDomainName": "llm.edge.internal"},
+    ]
+    for number, config in enumerate(configs):
+        with refused("InvalidInput", "HTTP, HTTPS, TCP at an IPAddress"):
+            asker.route53.create_health_check(CallerReference=f"c{number}", HealthCheckConfig=config)
+
+
+def test_checkers_look_at_every_check_that_is_not_disabled(asker: Asker, ec2: Any) -> None:
+    (tcp,) = route53_state.endpoints()
+    assert (tcp.health_check_id, tcp.kind, tcp.port, tcp.interval_seconds) == (asker.check, "TCP", 8080, 30)
+    assert len(tcp.checkers) == 16
+    config = {"Type": "HTTPS", "IPAddress": ec2.allocate_address(Domain="vpc")["PublicIp"], "RequestInterval": 10}
+    config |= {"Regions": ["us-east-1", "us-west-1", "us-west-2"], "EnableSNI": True, "FullyQualifiedDomainName": NAME}
+    asker.route53.create_health_check(CallerReference="b", HealthCheckConfig=config)
+    asker.route53.update_health_check(HealthCheckId=asker.check, Disabled=True)
+    (https,) = route53_state.endpoints()
+    assert (https.kind, https.port, https.path, https.host, https.sni) == ("HTTPS", 443, "/", NAME, True)
+    assert (https.interval_seconds, len(https.checkers)) == (10, 6)
+    route53_state.observe(asker.check, "127.255.0.1", passed=False, reason="a probe that was under way")
+    assert asker.route53.get_health_check_status(HealthCheckId=asker.check)["HealthCheckObservations"] == []
+
+
+def test_the_dns_server_sees_public_zones_only(asker: Asker, client: Client) -> None:
+    client("route53", "us-east-1").create_hosted_zone(
+        Name="private.internal", CallerReference="two", HostedZoneConfig={"PrivateZone": True}
+    )
+    (zone,) = route53_state.hosted_zones()
+    assert zone.name == "edge.internal."
+    assert {record["Type"] for record in zone.records} == {"NS", "SOA", "A"}
+    asker.results(False, False, False)
+    assert not route53_state.is_healthy(asker.check)
 
 
 def test_the_status_is_each_checkers_last_result(asker: Asker) -> None:

@@ -47,7 +47,10 @@ def stack(tmp_path: Path, cloud: FakeCloud, config: object, name: str = "prod") 
 
 def test_owners_values_get_stand_ins_and_it_says_which(tmp_path: Path, cloud: FakeCloud) -> None:
     prepared, written = stack(tmp_path, cloud, {"aws:region": "us-west-2", "edge-inference:sites": SITES})
-    assert written["config"]["edge-inference:access"] == {"clientCidrs": ["127.0.0.1/32"], "sshCidrs": ["127.0.0.1/32"]}
+    assert written["config"]["edge-inference:access"] == {
+        "clientCidrs": ["127.0.0.1/32", "127.200.0.0/16"],
+        "sshCidrs": ["127.0.0.1/32"],
+    }
     assert written["config"]["edge-inference:routing"] == {"domain": "prod.edge.internal", "hostedZone": "edge.internal"}
     assert written["config"]["edge-inference:sites"] == SITES
     said = " ".join(prepared.stand_ins)
@@ -56,11 +59,11 @@ def test_owners_values_get_stand_ins_and_it_says_which(tmp_path: Path, cloud: Fa
     assert ("PUT", "hosted-zones", {"name": "edge.internal"}) in cloud.asked
 
 
-def test_this_machine_is_let_in_beside_the_real_addresses(tmp_path: Path, cloud: FakeCloud) -> None:
+def test_this_machine_and_the_cities_clients_are_let_in_beside_the_real_addresses(tmp_path: Path, cloud: FakeCloud) -> None:
     access = {"clientCidrs": ["93.184.216.34/32"], "sshCidrs": ["127.0.0.1/32"]}
     prepared, written = stack(tmp_path, cloud, {"edge-inference:access": access})
     assert written["config"]["edge-inference:access"] == {
-        "clientCidrs": ["93.184.216.34/32", "127.0.0.1/32"],
+        "clientCidrs": ["93.184.216.34/32", "127.0.0.1/32", "127.200.0.0/16"],
         "sshCidrs": ["127.0.0.1/32"],
     }
     assert [text for text in prepared.stand_ins if "clientCidrs" in text]

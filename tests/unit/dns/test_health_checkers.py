@@ -193,6 +193,7 @@ def test_every_checker_asks_on_the_interval_out_of_step() -> None:
             checkers.reconcile()  # nothing is new: they go on
             await world.wake(2)
             assert await world.next_results(2) == [("check", CHECKERS[0], False), ("check", CHECKERS[1], False)]
+            assert await world.wake(2) == [10, 10], "nobody else has begun"
             assert {source for source, _ in site.asked} == set(CHECKERS)
 
     run(test)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
 
 from geography.cities import CITIES, City
-from localcloud.dns.rules import Answer, answer
+from localcloud.dns.rules import Answer, answer, client_in
 
 NAME = "llm.edge.internal."
 
@@ -221,6 +222,21 @@ def test_an_alias_with_a_health_check_of_its_own_needs_both() -> None:
 def test_a_check_that_two_names_share_takes_both_down() -> None:
     records = [*tree(), a("plain", f"hnl.sites.{NAME}", Weight=1, HealthCheckId="honolulu-1")]
     assert ask(records, down=("honolulu-1",), name=f"hnl.sites.{NAME}").values == ("plain",), "alone in its group"
+
+
+@pytest.mark.parametrize(
+    ("network", "city"),
+    [
+        ("127.200.2.0/24", "Honolulu"),
+        ("127.200.2.0/23", None),  # half of it is Portland's
+        ("128.171.0.0/16", "Honolulu"),
+        ("128.170.0.0/15", None),
+        ("192.0.2.0/24", None),
+        ("2001:db8::/56", None),
+    ],
+)
+def test_a_network_is_in_a_city_with_both_its_ends(network: str, city: str | None) -> None:
+    assert client_in(ip_network(network)) is (CITIES[city] if city else None)
 
 
 def test_names_that_are_not_there() -> None:

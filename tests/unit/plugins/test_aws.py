@@ -447,6 +447,32 @@ def test_a_health_check_changes_in_place(aws: Driver) -> None:
     assert after["tags"] == TAGS
 
 
+def test_a_zone_says_its_name_servers(aws: Driver) -> None:
+    zone, inputs, state = aws.made(ZONE, {"name": "Servers.example"})
+    servers = cast("list[str]", state["nameServers"])
+    assert len(servers) == 4
+    assert (state["primaryNameServer"], state["zoneId"]) == (servers[0], zone)
+    assert stays(aws, ZONE, zone, state, inputs)
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        {"geolocationRoutingPolicies": [{"country": "*"}]},
+        {"geolocationRoutingPolicies": [{"continent": "EU"}]},
+        {"geolocationRoutingPolicies": [{"country": "US", "subdivision": "HI"}]},
+        {"failoverRoutingPolicies": [{"type": "SECONDARY"}]},
+        {"weightedRoutingPolicies": [{"weight": 0}]},
+    ],
+)
+def test_policies_read_back_as_written(aws: Driver, policy: Properties) -> None:
+    zone, _, _ = aws.made(ZONE, {"name": "policy.example"})
+    given = PLAIN | {"zoneId": zone, "name": "a.policy.example", "setIdentifier": "one", **policy}
+    record, inputs, state = aws.made(RECORD, given)
+    assert stays(aws, RECORD, record, state, inputs)
+    aws.delete(RECORD, record, state)
+
+
 def test_a_zone_with_records_goes_only_with_force(aws: Driver) -> None:
     zone, inputs, state = aws.made(ZONE, {"name": "full.example"})
     aws.made(RECORD, PLAIN | {"zoneId": zone, "name": "a.full.example"})
