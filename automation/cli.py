@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from automation.commands import cloud, deployment, setup
+from automation.commands import cloud, deployment, routes, setup
 from automation.errors import EdgeError
 from automation.terminal import say
 
@@ -26,6 +26,9 @@ for command in (
     deployment.preview,
     deployment.destroy,
     deployment.outputs,
+    routes.resolve,
+    routes.routes,
+    routes.drain,
     setup.keys,
 ):
     app.command()(command)

@@ -9,7 +9,7 @@ import re
 import subprocess
 import time
 import warnings
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,9 +28,14 @@ from tools.provide_engine import EngineError, provide
 if TYPE_CHECKING:
     from pulumi.automation.events import EngineEvent
 
+    from automation.resolution import Resolution, Routes
+
 # A killed engine makes the SDK warn, from a thread of its own, of its broken event stream.
 warnings.filterwarnings("ignore", "Error in event stream")
 
+_DRAINED = "edge-inference:drained"
+_ROUTING_TARGETS = ["**::routing", "**::routing-*"]
+"""URNs of the routing component and all that it makes (components/build.py names it), also of what is yet to be made."""
 _EngineResult = automation.UpResult | automation.PreviewResult | automation.RefreshResult | automation.DestroyResult
 Say = Callable[[str], None]
 OnEvent = Callable[["EngineEvent"], None]
@@ -125,6 +130,58 @@ class Environment:
             raise self._nothing_deployed()
         return values
 
+    def routes(self) -> "Routes":
+        """The records that lead users to the sites, and what the health checkers say: as Route 53 has them at this moment."""
+        from automation.resolution import Routes
+
+        outputs = self.outputs()
+        region = next(iter(outputs["sites"].values()))["region"]
+        return Routes(self.name, outputs, self.aws_client("route53", region), on_local_cloud=self.on_local_cloud)
+
+    def resolve(self, origin: str) -> "Resolution":
+        """Which site a client in a city, or at an address, gets at this moment, and why. UsageError for an unknown city."""
+        from automation.resolution import locate
+
+        client = locate(origin, self.name, on_local_cloud=self.on_local_cloud)
+        return self.routes().resolve(client)
+
+    def drain(self, zone: str, on_event: OnEvent | None = None) -> Changes:
+        """Sends no more users to a site, and returns when none is served there any more; the site goes on running."""
+        from automation.drain import take_out, wait_until_unused
+
+        changes = take_out(self, zone, on_event)
+        wait_until_unused(self, zone, self._say)
+        return changes
+
+    def undrain(self, zone: str, on_event: OnEvent | None = None) -> Changes:
+        """Sends users to a drained site again; each comes back within the records' TTL."""
+        from automation.drain import put_back
+
+        return put_back(self, zone, on_event)
+
+    def store_drained(self, zones: Sequence[str]) -> None:
+        """Stores in the config which sites are to get no users; changes no records."""
+        if self.on_local_cloud and local.lists_drained(self._config_file):
+            raise UsageError(
+                f"{self._config_file.name} lists drained sites itself, and a local run changes no tracked file\n"
+                f"  -> change {_DRAINED} there, then {self._edge_command('up')}"
+            )
+        stack = self._open(may_start=False)
+        with _engine_trouble("storing the drained sites"):
+            stack.remove_config(_DRAINED)
+            for number, zone in enumerate(zones):
+                stack.set_config(f"{_DRAINED}[{number}]", automation.ConfigValue(zone), path=True)
+
+    def reroute(self, drained: Sequence[str], on_event: OnEvent | None = None) -> Changes:
+        """Stores which sites get no users, and brings health checks and records, and nothing else, up to the config."""
+        self.store_drained(drained)
+        stack = self._open(may_start=False)
+
+        def run(errors: ErrorCollector) -> automation.UpResult:
+            return stack.up(continue_on_error=True, target=_ROUTING_TARGETS, on_event=errors.then(on_event))
+
+        return self._run("up", run)
+
     def store_secrets(self, values: Mapping[str, str]) -> None:
         """Stores secret config values, encrypted by the stack's secrets provider."""
         stack = self._open(may_start=True)
@@ -135,6 +192,20 @@ class Environment:
         stack = self._open(may_start=True)
         with _engine_trouble("reading the config"):
             return key in stack.get_all_config()
+
+    def config_value(self, key: str) -> str | None:
+        """A config value, decrypted; None where it is not set."""
+        stack = self._open(may_start=False)
+        with _engine_trouble("reading the config"):
+            found = stack.get_all_config().get(key)
+        return found.value if found else None
+
+    def port_of(self, address: str, port: int) -> int:
+        """The port by which a host's port is reached: its own, but on the local cloud, which binds none below 1024."""
+        if not self.on_local_cloud:
+            return port
+        cloud = local.require_cloud(self._directory, self._edge_command("up"))
+        return int(cloud.request("GET", f"ports/{address}/{port}")["port"])
 
     def aws_client(self, service: str, region: str) -> Any:
         """A boto3 client of the account that the environment lives in: AWS by the usual credentials, or the local cloud."""

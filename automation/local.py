@@ -22,6 +22,7 @@ from localcloud import client
 from localcloud.plugins.install import install
 
 _PROJECT = "edge-inference"
+_DRAINED = f"{_PROJECT}:drained"
 _HOSTED_ZONE = "edge.internal"
 _LOOPBACK = "127.0.0.1/32"
 _ADMITTED = {"clientCidrs": (_LOOPBACK, str(CLIENT_NETWORK)), "sshCidrs": (_LOOPBACK,)}
@@ -97,11 +98,13 @@ def prepare_stack(config_file: Path, directory: Path, cloud: client.CloudStatus)
     config = {key: value for key, value in tracked.items() if not _is_secret(value)}
     stand_ins = [*_access_stand_ins(config), *_routing_stand_ins(config, name)]
     routing = _map(config[f"{_PROJECT}:routing"]) or {}
-    if isinstance(hosted_zone := routing.get("hostedZone"), str):
+    if isinstance(hosted_zone := routing.get("hostedZone"), str) and routing.get("createHostedZone") is not True:
         cloud.request("PUT", "hosted-zones", {"name": hosted_zone})
     target = folder / f"Pulumi.{name}.yaml"
     previous = cast("dict[str, Any]", yaml.safe_load(target.read_text(encoding="utf-8")) if target.exists() else {})
-    kept = {key: value for key, value in cast("dict[str, Any]", previous.get("config") or {}).items() if _is_secret(value)}
+    before = cast("dict[str, Any]", previous.get("config") or {})
+    kept = {key: value for key, value in before.items() if _is_secret(value)}
+    config |= _kept_drained(before, config)
     content = {**{key: previous[key] for key in ("encryptionsalt",) if key in previous}, "config": {**config, **kept}}
     target.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     # A secret that stands in clear stays: the program refuses it.
@@ -131,6 +134,20 @@ def _endpoint_secrets(tracked: dict[str, Any], routing: dict[str, Any]) -> dict[
     return makers
 
 
+def lists_drained(config_file: Path) -> bool:
+    """Whether the tracked file says itself which sites are drained."""
+    return _DRAINED in _tracked_config(config_file)
+
+
+def _kept_drained(before: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    """What `edge drain` stored in the stack's own copy, as far as those sites are still there and the tracked file is silent."""
+    sites: object = config.get(f"{_PROJECT}:sites")
+    listed = cast("list[object]", sites) if isinstance(sites, list) else []
+    zones = {site.get("zone") for each in listed if (site := _map(each))}
+    drained = [zone for zone in cast("list[object]", before.get(_DRAINED) or []) if zone in zones]
+    return {_DRAINED: drained} if drained and _DRAINED not in config else {}
+
+
 def _tracked_config(config_file: Path) -> dict[str, Any]:
     try:
         content: object = yaml.safe_load(config_file.read_text(encoding="utf-8"))
@@ -156,11 +173,18 @@ def _access_stand_ins(config: dict[str, Any]) -> Iterator[str]:
 
 
 def _routing_stand_ins(config: dict[str, Any], name: str) -> Iterator[str]:
-    """A domain where the file leaves it to its owner."""
+    """A domain where the file leaves it to its owner; a hosted zone by name where the file has the id of a real one."""
     routing = _map(config.setdefault(f"{_PROJECT}:routing", {}))
-    if routing is not None and not {"domain", "hostedZone"} & routing.keys() and routing.get("policy") != "none":
-        routing |= {"domain": f"{name}.{_HOSTED_ZONE}", "hostedZone": _HOSTED_ZONE}
-        yield f"routing.domain: {name}.{_HOSTED_ZONE}"
+    if routing is None or routing.get("policy") == "none":
+        return
+    if not {"domain", "hostedZone", "hostedZoneId"} & routing.keys():
+        domain = f"{name}.{_HOSTED_ZONE}"
+        routing |= {"domain": domain, "hostedZone": domain if routing.get("createHostedZone") is True else _HOSTED_ZONE}
+        yield f"routing.domain: {domain}"
+    elif routing.keys() >= {"domain", "hostedZoneId"} and "hostedZone" not in routing:
+        del routing["hostedZoneId"]
+        routing["hostedZone"] = routing["domain"]
+        yield f"routing.hostedZone: {routing['domain']}, in place of routing.hostedZoneId"
 
 
 def _map(value: object) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from components.settings import PROJECT, SECTIONS, Secrets, SiteSettings
+from components.settings import DRAINED, PROJECT, SECTIONS, Secrets, SiteSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA_FILE = ROOT / "docs" / "stack-config.schema.json"
@@ -64,6 +64,11 @@ def schema_text() -> str:
                         "items": {"$ref": "#/$defs/SiteSettings"},
                     },
                     **section,
+                    f"{PROJECT}:drained": {
+                        "description": DRAINED,
+                        "type": "array",
+                        "items": {"type": "string"},
+                    },
                     f"{PROJECT}:tags": {
                         "description": "Additional tags of every resource.",
                         "type": "object",
@@ -104,17 +109,24 @@ def _rows() -> Iterator[tuple[str, str, str]]:
     """Key, type with default, and meaning of every field."""
     definitions = _definitions()
     for key, model in {"sites[]": SiteSettings, **SECTIONS}.items():
-        for name, described in definitions[model.__name__]["properties"].items():
-            is_required = name in definitions[model.__name__].get("required", [])
-            yield (
-                f"{key}.{name}",
-                _in_table(f"{_kind(described)}, {_default(described, is_required=is_required)}"),
-                _meaning(described),
-            )
+        yield from _section_rows(key, definitions[model.__name__], definitions)
+    yield "drained", "list of texts, none", DRAINED
     yield "tags", "map of texts, none", "Additional tags of every resource."
     for field in Secrets.model_fields.values():
         need = "required" if field.is_required() else "unset"
         yield str(field.alias), f"secret, {need}", _in_table(str(field.description))
+
+
+def _section_rows(key: str, section: Mapping[str, Any], definitions: Mapping[str, JsonObject]) -> Iterator[tuple[str, str, str]]:
+    """The rows of a section's fields; a section within it is its fields."""
+    for name, described in section["properties"].items():
+        inner = next((each["$ref"] for each in described.get("anyOf", []) if "$ref" in each), None)
+        if inner:
+            yield from _section_rows(f"{key}.{name}", definitions[inner.rpartition("/")[2]], definitions)
+            continue
+        is_required = name in section.get("required", [])
+        kind = _in_table(f"{_kind(described)}, {_default(described, is_required=is_required)}")
+        yield f"{key}.{name}", kind, _meaning(described)
 
 
 def _definitions() -> dict[str, JsonObject]:
@@ -137,11 +149,14 @@ def _kind(described: Mapping[str, Any]) -> str:
     if "enum" in described:
         return " | ".join(f"`{value}`" for value in described["enum"])
     kind = described["type"]
+    if kind == "object":
+        values = described.get("additionalProperties") or next(iter(described["patternProperties"].values()))
+        return f"map of {_kind(values)}" + ("" if values["type"] == "integer" else "s")
     if kind == "array":
         return f"list of {_kind(described['items'])}s"
     if kind == "integer" and "minimum" in described and "maximum" in described:
         return f"{described['minimum']} to {described['maximum']}"
-    return {"string": "text", "boolean": "true or false", "integer": "number", "object": "map of texts"}[kind]
+    return {"string": "text", "boolean": "true or false", "integer": "number"}[kind]
 
 
 def _default(described: Mapping[str, Any], *, is_required: bool) -> str:

@@ -19,9 +19,9 @@ def up(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = False
 
     environment = open_environment(env, local=local)
     if not environment.on_local_cloud and not yes:
-        _show_run("Preview", environment, environment.preview, is_preview=True)
+        show_run("Preview", environment, environment.preview, is_preview=True)
         confirm(f"Deploy '{env}' to AWS?")
-    changes = _show_run("Deploying", environment, environment.up)
+    changes = show_run("Deploying", environment, environment.up)
     if as_json:
         show_json(
             {
@@ -44,7 +44,7 @@ def preview(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = 
     Example: edge preview prod
     """
     environment = open_environment(env, local=local)
-    changes = _show_run("Preview", environment, environment.preview, is_preview=True)
+    changes = show_run("Preview", environment, environment.preview, is_preview=True)
     if as_json:
         show_json({"changes": dict(changes.counts), "seconds": round(changes.seconds, 1)})
         return
@@ -59,7 +59,7 @@ def destroy(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = 
     environment = open_environment(env, local=local)
     if not environment.on_local_cloud and not yes:
         confirm(f"Destroy '{env}' on AWS? Its sites stop serving.")
-    changes = _show_run("Destroying", environment, environment.destroy)
+    changes = show_run("Destroying", environment, environment.destroy)
     if as_json:
         show_json({"changes": dict(changes.counts), "seconds": round(changes.seconds, 1)})
         return
@@ -80,7 +80,8 @@ def outputs(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = 
         _show_endpoints(values)
 
 
-def _show_run(title: str, environment: "Environment", run: "Callable[..., Changes]", *, is_preview: bool = False) -> "Changes":
+def show_run(title: str, environment: "Environment", run: "Callable[..., Changes]", *, is_preview: bool = False) -> "Changes":
+    """Runs the engine and shows its progress, and where it runs."""
     from automation.progress import ProgressLines
 
     where = "the local cloud (simulated AWS)" if environment.on_local_cloud else "AWS"
@@ -105,8 +106,9 @@ def _show_endpoints(values: Any) -> None:
     if values.get("service_url"):
         show(f"service   {values['service_url']}")
     endpoints: dict[str, str | None] = values.get("endpoint_urls", {})
+    routing: dict[str, Any] = values.get("routing") or {}
     for zone, url in endpoints.items():
-        show(f"endpoint  {zone:<18} {url or 'does not serve'}")
+        show(f"endpoint  {zone:<18} {url or 'does not serve'}{'  (drained)' if zone in routing.get('drained', []) else ''}")
     if url := next(filter(None, endpoints.values()), None):
         show("\nTry one:")
         show(
