@@ -41,6 +41,8 @@ class Target:
     """Base URL without the route: http://ADDRESS:PORT."""
     city: str | None = None
     """Where the client of this target stands, if the network between is simulated or the run has several vantage points."""
+    site: str | None = None
+    """What the endpoint is called in a sentence, the same for the clients of all cities ("Oregon"); None: the name."""
     source_address: str | None = None
     """Local address that connections start from."""
 
