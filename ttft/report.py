@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from ttft.summary import Difference, Summary, Sweep, TargetResult
 
 _JITTER_SEED = 7
-_FULL_PERCENT = 100.0
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Axis:
 
     def at(self, value: float) -> float:
         """Where a value stands, in percent, kept inside."""
-        return round(min(max((value - self.low) / (self.high - self.low), 0.0), 1.0) * _FULL_PERCENT, 3)
+        return round(min(max((value - self.low) / (self.high - self.low), 0.0), 1.0) * 100, 3)
 
 
 @dataclass(frozen=True)
@@ -88,9 +87,10 @@ class Cloud:
 
 @dataclass(frozen=True)
 class Line:
-    """One site's medians over prompt lengths."""
+    """What the nearest site saves against another, over prompt lengths."""
 
-    site: str
+    sweep: "Sweep"
+    sentence: str
     colour: int
     path: str
     dots: str
@@ -98,16 +98,14 @@ class Line:
 
 @dataclass(frozen=True)
 class SweepChart:
-    """TTFT over prompt lengths for the sites of one city."""
+    """The share of TTFT that the nearest site of a city saves, over prompt lengths."""
 
     connection: Connection
     lines: tuple[Line, ...]
     x_ticks: tuple[tuple[float, int], ...]
     y: Axis
-    sweeps: "tuple[Sweep, ...]"
-    sentences: tuple[str, ...]
-    break_even: tuple[float, float] | None
-    """Between which percents the last break-even lies, where there is one."""
+    threshold: float
+    """The share that is negligible, in percent of the axis."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +132,7 @@ class City:
     gains: tuple[Gain, ...]
     bars: tuple[Bars, ...]
     results: "tuple[TargetResult, ...]"
+    """At the shortest prompt, as everything but the sweep."""
     distributions: tuple[Cloud, ...]
     timelines: tuple[Cloud, ...]
     sweeps: tuple[SweepChart, ...]
@@ -155,16 +154,17 @@ def page(summary: "Summary", run: Run | None = None) -> str:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters.update(ms=_ms, signed=words.signed, percent=_percent)
+    environment.filters.update(ms=_ms, signed=words.signed, plain=words.plain, percent=_percent)
     cities = tuple(_cities(summary, run))
     return environment.get_template("report.html.jinja").render(
         summary=summary,
         cities=cities,
         has_raw=run is not None,
         failures=[each for each in summary.targets if each.errors],
-        one_length=len({each.prompt_tokens for each in summary.targets}) == 1,
+        lengths=sorted({each.prompt_tokens for each in summary.targets}),
         support=statistics.SUPPORT,
-        setup=_flat(summary.setup),
+        setup=_flat({key: value for key, value in summary.setup.items() if key != "servers"}),
+        servers=_servers(summary.setup.get("servers")),
     )
 
 
@@ -185,10 +185,10 @@ def _cities(summary: "Summary", run: Run | None) -> Iterator[City]:
             anchor=f"city-{number + 1}",
             gains=tuple(_gains(summary, name, shortest)),
             bars=tuple(_bars(each, shown[each], axis, summary.slo.limit_ms if summary.slo else None) for each in connections),
-            results=tuple(sorted(results, key=lambda each: (each.prompt_tokens, each.connection == "cold"))),
+            results=tuple(result for each in connections for result in shown[each]),
             distributions=tuple(_distribution(each, shown[each], run, colours) for each in connections) if run else (),
             timelines=tuple(_timeline(each, shown[each], run, colours) for each in connections) if run else (),
-            sweeps=tuple(_sweep_charts(summary, name, results, colours)),
+            sweeps=tuple(_sweep_charts(summary, name, colours)),
         )
 
 
@@ -278,9 +278,9 @@ def _timeline(connection: Connection, results: "Sequence[TargetResult]", run: Ru
         Dots(
             result=result,
             colour=colours[result.site],
-            path=_dots([(x.at(each.started_ms / 1000), _FULL_PERCENT - y.at(each.ttft_ms)) for each in samples[result.name]]),
+            path=_dots([(x.at(each.started_ms / 1000), 100 - y.at(each.ttft_ms)) for each in samples[result.name]]),
             failures="".join(f"M{x.at(each.started_ms / 1000)} 0v18" for each in failures[result.name]),
-            median=None if result.ttft_ms.p50 is None else _FULL_PERCENT - y.at(result.ttft_ms.p50),
+            median=None if result.ttft_ms.p50 is None else 100 - y.at(result.ttft_ms.p50),
             beyond=sum(each.ttft_ms > y.high for each in samples[result.name]),
         )
         for result in results
@@ -288,42 +288,29 @@ def _timeline(connection: Connection, results: "Sequence[TargetResult]", run: Ru
     return Cloud(connection, tuple(rows), x, y)
 
 
-def _sweep_charts(
-    summary: "Summary", city: str | None, results: "Sequence[TargetResult]", colours: dict[str, int]
-) -> Iterator[SweepChart]:
-    lengths = sorted({each.prompt_tokens for each in results})
-    if len(lengths) == 1:
-        return
-    # Lengths double from point to point, as a rule: a logarithmic axis sets them evenly.
-    logs = np.log([max(each, 1) for each in lengths])
-    places = {
-        length: round(float(place), 3)
-        for length, place in zip(lengths, 4 + 92 * (logs - logs[0]) / (logs[-1] - logs[0]), strict=True)
-    }
-    for connection in dict.fromkeys(each.connection for each in results):
-        shown = [each for each in results if each.connection == connection and each.ttft_ms.p50 is not None]
-        y = _axis(0, max((each.ttft_ms.p50 or 0 for each in shown), default=1))
-        points = {
-            site: [
-                (places[each.prompt_tokens], _FULL_PERCENT - y.at(each.ttft_ms.p50 or 0)) for each in shown if each.site == site
-            ]
-            for site in dict.fromkeys(each.site for each in shown)
-        }
-        sweeps = tuple(each for each in summary.sweeps if (each.city, each.connection) == (city, connection))
-        ends = [
-            (places[each.matters_up_to_tokens or lengths[0]], places[each.break_even_tokens])
+def _sweep_charts(summary: "Summary", city: str | None, colours: dict[str, int]) -> Iterator[SweepChart]:
+    found = [each for each in summary.sweeps if each.city == city]
+    for connection in dict.fromkeys(each.connection for each in found):
+        sweeps = [each for each in found if each.connection == connection]
+        places = _places(sorted({point.prompt_tokens for each in sweeps for point in each.points}))
+        shares = [point.share * 100 for each in sweeps for point in each.points]
+        threshold = sweeps[0].negligible_share * 100
+        y = _axis(min(0.0, *shares), max(*shares, threshold * 1.5))
+        lines = [
+            Line(each, words.sweep(each), colours[each.farther], _path(points), _dots(points))
             for each in sweeps
-            if each.break_even_tokens
+            for points in [[(places[point.prompt_tokens], 100 - y.at(point.share * 100)) for point in each.points]]
         ]
         yield SweepChart(
-            connection=connection,
-            lines=tuple(Line(site, colours[site], _path(each), _dots(each)) for site, each in points.items()),
-            x_ticks=tuple((place, length) for length, place in places.items()),
-            y=y,
-            sweeps=sweeps,
-            sentences=tuple(words.sweep(each) for each in sweeps),
-            break_even=max(ends, key=lambda each: each[1]) if len(ends) == len(sweeps) and ends else None,
+            connection, tuple(lines), tuple((place, length) for length, place in places.items()), y, 100 - y.at(threshold)
         )
+
+
+def _places(lengths: Sequence[int]) -> dict[int, float]:
+    """Where prompt lengths stand, in percent: on a logarithmic axis, as they grow by factors."""
+    logs = np.log([max(each, 1) for each in lengths])
+    span = float(logs[-1] - logs[0]) or 1.0
+    return {length: round(float(5 + 90 * (log - logs[0]) / span), 3) for length, log in zip(lengths, logs, strict=True)}
 
 
 def _axis(low: float, high: float, wanted: int = 5) -> Axis:
@@ -367,6 +354,17 @@ def _flat(value: object, name: str = "") -> list[tuple[str, str]]:
             else str(value),
         )
     ]
+
+
+def _servers(servers: object) -> list[tuple[str, list[str]]]:
+    """What serves, with the targets behind which it was found: the same server for many cities is told once."""
+    found: dict[str, list[str]] = {}
+    if isinstance(servers, dict):
+        described: dict[str, object] = servers
+        for name, server in described.items():
+            text = ", ".join(f"{key} {value}" for key, value in _flat(server) if value not in ("unknown", ""))
+            found.setdefault(text or "unknown", []).append(name)
+    return list(found.items())
 
 
 def _ms(number: float | None) -> str:

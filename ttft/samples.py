@@ -3,6 +3,8 @@
 Leaves out every judgement: statistics.py makes numbers of samples, measure.py makes samples of requests.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 from typing import Literal
 

@@ -182,7 +182,7 @@ def _where(target: "TargetResult") -> str:
 def _parts(network: "Part | None", generation: "Part | None", sign: int) -> str:
     if network is None or generation is None:
         return "network and generation could not be told apart"
-    return f"network {_plain(sign * network.median_ms)}, generation {_plain(sign * generation.median_ms)}"
+    return f"network {plain(sign * network.median_ms)}, generation {plain(sign * generation.median_ms)}"
 
 
 def _sentence(simulated: "Simulated", text: str) -> str:
@@ -202,7 +202,8 @@ def signed(number: float) -> str:
     return "0.0" if rounded == 0 else f"{rounded:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _plain(number: float) -> str:
+def plain(number: float) -> str:
+    """The same without a plus."""
     return signed(number).lstrip("+")
 
 
