@@ -51,20 +51,20 @@ def _of_group(group: "Sequence[TargetResult]", differences: "Sequence[Difference
 
 def difference(found: "Difference", simulated: "Simulated") -> str:
     """How much sooner one site answers than the other, and why; or that no difference is shown."""
-    client = f" {_a(found.city)} client" if found.city else ""
+    who = f" {client(found.city)}" if found.city else ""
     over = f"over {found.connection} connections"
     low, high = found.low_ms, found.high_ms
     if low is None or high is None:
         sites = sorted([found.a_site, found.b_site], reverse=found.median_ms > 0)
         return _sentence(
             simulated,
-            f"{found.rounds} rounds are too few to compare {sites[0]} with {sites[1]}{' for' if client else ''}{client} {over}: "
+            f"{found.rounds} rounds are too few to compare {sites[0]} with {sites[1]}{' for' if who else ''}{who} {over}: "
             f"medians {abs(found.median_ms):.1f} ms apart, an interval needs {statistics.FEWEST_ROUNDS} rounds",
         )
     if found.sooner is None:
         return _sentence(
             simulated,
-            f"no difference is shown between {found.a_site} and {found.b_site}{' for' if client else ''}{client} {over}: "
+            f"no difference is shown between {found.a_site} and {found.b_site}{' for' if who else ''}{who} {over}: "
             f"{signed(found.median_ms)} ms, 95 % interval {signed(low)} to {signed(high)} includes 0",
         )
     # From a minus b to what the sooner one saves.
@@ -73,19 +73,19 @@ def difference(found: "Difference", simulated: "Simulated") -> str:
     low, high = sorted((sign * low, sign * high))
     return _sentence(
         simulated,
-        f"{sooner} answers{client} {sign * found.median_ms:.1f} ms sooner than {later} {over}, "
+        f"{sooner} answers{who} {sign * found.median_ms:.1f} ms sooner than {later} {over}, "
         f"95 % interval {low:.1f}–{high:.1f}; {_parts(found.network, found.generation, sign)}",  # noqa: RUF001
     )
 
 
 def alone(target: "TargetResult", simulated: "Simulated") -> str:
     """What a single target's median is made of."""
-    client = f" {_a(target.city)} client" if target.city else ""
+    who = f" {client(target.city)}" if target.city else ""
     network, generation = target.network_ms.p50, target.generation_ms.p50
     made_of = "not split" if network is None or generation is None else f"network {network:.1f}, generation {generation:.1f}"
     return _sentence(
         simulated,
-        f"{target.site} answers{client} after {target.ttft_ms.p50 or 0:.1f} ms over {target.connection} connections, "
+        f"{target.site} answers{who} after {target.ttft_ms.p50 or 0:.1f} ms over {target.connection} connections, "
         f"median of {target.samples}; {made_of}",
     )
 
@@ -101,17 +101,19 @@ def no_answer(target: "TargetResult") -> str:
 
 def sweep(found: "Sweep") -> str:
     """From which prompt length on the nearer site no longer matters."""
-    who = f"{found.nearer}'s lead over {found.farther}"
-    where = f" for {_a(found.city)} client" if found.city else ""
+    lead = f"{found.nearer}'s lead over {found.farther}"
+    where = f" for {client(found.city)}" if found.city else ""
     rule = f"{found.negligible_share * 100:.0f} % of TTFT"
     of = f" ({' and '.join(found.simulated)} simulated)" if found.simulated else ""
     if found.break_even_tokens is None:
-        return f"{who}{where}{of} is more than {rule} at every measured prompt length, up to {found.matters_up_to_tokens} tokens."
+        return (
+            f"{lead}{where}{of} is more than {rule} at every measured prompt length, up to {found.matters_up_to_tokens} tokens."
+        )
     reason = next(point.why_not for point in found.points if point.prompt_tokens == found.break_even_tokens)
     if found.matters_up_to_tokens is None:
-        return f"{who}{where}{of} does not matter at any measured prompt length ({reason} at {found.break_even_tokens} tokens)."
+        return f"{lead}{where}{of} does not matter at any measured prompt length ({reason} at {found.break_even_tokens} tokens)."
     return (
-        f"{who}{where}{of} matters up to {found.matters_up_to_tokens} prompt tokens and no longer from "
+        f"{lead}{where}{of} matters up to {found.matters_up_to_tokens} prompt tokens and no longer from "
         f"{found.break_even_tokens} on ({reason}); break-even lies between."
     )
 
@@ -175,7 +177,7 @@ def _is_loopback(url: str) -> bool:
 
 
 def _where(target: "TargetResult") -> str:
-    city = f" for {_a(target.city)} client" if target.city else ""
+    city = f" for {client(target.city)}" if target.city else ""
     return f"{target.site}{city} ({target.connection}, {target.prompt_tokens} prompt tokens)"
 
 
@@ -192,8 +194,13 @@ def _sentence(simulated: "Simulated", text: str) -> str:
     return f"With a simulated model, {text}." if simulated.model else f"{text[0].upper()}{text[1:]}."
 
 
-def _a(noun: str | None) -> str:
-    return f"{'an' if (noun or '')[:1].lower() in 'aeiou' else 'a'} {noun}"
+def client(city: str) -> str:
+    """The users of a city."""
+    return f"{_a(city)} client"
+
+
+def _a(noun: str) -> str:
+    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
 
 
 def signed(number: float) -> str:
