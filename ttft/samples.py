@@ -29,7 +29,8 @@ ErrorKind = Literal[
     "empty_stream",  # the stream ended, or said [DONE], without a real token
     "first_token_timeout",  # headers or connection came, no token did within the time
     "stalled",  # tokens came, then none for too long
-    "cut",  # the connection broke within the stream
+    "cut",  # the connection broke before or within the stream
+    "not_kept",  # the server closes its connections after each answer: there is nothing warm to measure
 ]
 
 
@@ -47,6 +48,10 @@ class Target:
     """What the endpoint is called in a sentence, the same for the clients of all cities ("Oregon"); None: the name."""
     source_address: str | None = None
     """Local address that connections start from."""
+    connect_address: str | None = None
+    """Connect here instead of to the URL's name, which still stands in Host, SNI and certificate (curl's --connect-to)."""
+    connect_port: int | None = None
+    """The same for the port."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ class Sample:
     """One request that streamed at least one real (non-special, non-empty) token. All times in milliseconds.
 
     ttft_ms runs from the start of the request, which for a cold connection is before name resolution, to the arrival of the
-    first real token; it is network_ms + generation_ms where `split` is not `none`.
+    first real token; it is send_lag_ms + network_ms + generation_ms where `split` is not `none`.
     """
 
     target: str
@@ -83,10 +88,10 @@ class Sample:
     generation_ms: float | None
     split: Split
     rtt_ms: float | None
-    """TCP_INFO's smoothed round-trip time of the connection after the answer: a second witness of the network."""
+    """TCP_INFO's smoothed round-trip time of the connection once the first token was there: a second witness of the network."""
     min_rtt_ms: float | None
     token_ms: tuple[float, ...]
-    """Arrival of every real token, since the start of the request; the first is ttft_ms."""
+    """Arrival of every real token, on the clock of ttft_ms; the first is ttft_ms."""
     total_ms: float
 
 
@@ -125,4 +130,4 @@ class Run:
     failures: list[Failure] = field(default_factory=list[Failure])
     server_views: list[ServerView] = field(default_factory=list[ServerView])
     cpu_ms_per_request: dict[str, float] = field(default_factory=dict[str, float])
-    """CPU time of this process per request, by target."""
+    """CPU time of the threads that measured, per request, by target."""
