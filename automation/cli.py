@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from automation.commands import cloud, deployment, setup
+from automation.commands import bench, cloud, deployment, setup
 from automation.errors import EdgeError
 from automation.terminal import say
 
@@ -26,6 +26,7 @@ for command in (
     deployment.preview,
     deployment.destroy,
     deployment.outputs,
+    bench.bench,
     setup.keys,
 ):
     app.command()(command)
