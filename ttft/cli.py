@@ -7,7 +7,7 @@ problems go to standard error, and so does the table where the summary is asked 
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.exceptions import TyperException
@@ -48,12 +48,14 @@ def measure(  # noqa: PLR0913 - each is an option of the command
         Literal["warm", "cold", "both"], typer.Option(metavar="KIND", help="warm, cold (opened anew) or both.")
     ] = "warm",
     prompt_tokens: Annotated[str, typer.Option(metavar="N[,N]", help="Prompt lengths; a sweep.")] = "128",
+    model: Annotated[str | None, typer.Option(metavar="NAME", help="To ask for, where a server has several.")] = None,
     output_tokens: Annotated[int, typer.Option(min=1, metavar="N", help="Length of answers.")] = 16,
     dialect: Annotated[
         Literal["auto", "tgi", "completions", "chat"], typer.Option(metavar="API", help="auto, tgi, completions or chat.")
     ] = "auto",
     concurrency: Annotated[int, typer.Option(min=1, metavar="N", help="Users at a time: closed loop.")] = 1,
     rate: Annotated[float | None, typer.Option(min=0.001, metavar="N", help="Requests a second: open loop.")] = None,
+    requests: Annotated[int, typer.Option(min=1, metavar="N", help="Of each user in a turn.")] = 1,
     slo: SloMs = None,
     slo_share: SloShare = 0.95,
     device_ms: DeviceMs = 0.0,
@@ -64,6 +66,7 @@ def measure(  # noqa: PLR0913 - each is an option of the command
     ] = None,
     api_key_env: Annotated[str | None, typer.Option(metavar="NAME", help="Variable that holds the API key.")] = None,
     ca: Annotated[Path | None, typer.Option(metavar="FILE", help="Certificates to trust (PEM).")] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Trust any certificate.")] = False,
     timeout: Annotated[float | None, typer.Option(min=0.1, metavar="S", help="Seconds to the first token.")] = None,
     connect_timeout: Annotated[float | None, typer.Option(min=0.1, metavar="S", help="Seconds to connect.")] = None,
     stall_timeout: Annotated[float | None, typer.Option(min=0.1, metavar="S", help="Seconds between tokens.")] = None,
@@ -83,7 +86,7 @@ def measure(  # noqa: PLR0913 - each is an option of the command
     if ca is not None and not ca.is_file():
         raise TtftError(f"--ca {ca}: there is no such file")
     _check_writable(json_path, raw, html)
-    chosen = {
+    chosen: dict[str, Any] = {
         "connect_timeout_seconds": connect_timeout,
         "first_token_timeout_seconds": timeout,
         "stall_timeout_seconds": stall_timeout,
@@ -96,12 +99,16 @@ def measure(  # noqa: PLR0913 - each is an option of the command
         connections=("warm", "cold") if connection == "both" else (connection,),
         prompt_tokens=_lengths(prompt_tokens),
         output_tokens=output_tokens,
-        dialect=dialect,
+        dialect=None if dialect == "auto" else dialect,
+        model=model,
         concurrency=concurrency,
+        requests_per_turn=requests,
         rate_per_second=rate,
         api_key=_api_key(api_key_env),
         ca_file=None if ca is None else str(ca),
-        simulated=dict.fromkeys(("network", "model") if simulated == "both" else (simulated,) if simulated else (), True),
+        verify=not insecure,
+        simulated_network=True if simulated in ("network", "both") else None,
+        simulated_model=True if simulated in ("model", "both") else None,
         **{name: value for name, value in chosen.items() if value is not None},
     )
     run = _run(plan)
@@ -182,7 +189,8 @@ def _run(plan: "Plan") -> "Run":
     from ttft import schedule
     from ttft.console import Progress
 
-    requests = len(plan.targets) * plan.rounds * len(plan.connections) * len(plan.prompt_tokens) * plan.concurrency
+    turns = len(plan.targets) * plan.rounds * len(plan.connections) * len(plan.prompt_tokens)
+    requests = turns * plan.requests_per_turn * (1 if plan.rate_per_second else plan.concurrency)
     with Progress(plan.targets, requests) as progress:
         return schedule.run(plan, progress)
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from ttft.summary import Difference, Summary, Sweep, TargetResult
 
 _JITTER_SEED = 7
+_KINDS = {
+    "lag": "send lag",
+    "connecting": "connecting",
+    "network": "network",
+    "generation": "generation",
+    "unsplit": "not split",
+}
+"""What segments of bars are called."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,8 @@ class Bars:
 
     connection: Connection
     rows: tuple[Bar, ...]
+    kinds: tuple[str, ...]
+    """Kinds of segments that occur, in their order."""
     axis: Axis
     limit: float | None
     """Where the SLO stands, in percent."""
@@ -160,6 +170,7 @@ def page(summary: "Summary", run: Run | None = None) -> str:
         summary=summary,
         cities=cities,
         has_raw=run is not None,
+        kinds=_KINDS,
         failures=[each for each in summary.targets if each.errors],
         lengths=sorted({each.prompt_tokens for each in summary.targets}),
         support=statistics.SUPPORT,
@@ -175,8 +186,8 @@ def _cities(summary: "Summary", run: Run | None) -> Iterator[City]:
     axis = _axis(0, highest or 1)
     colours = {site: index for index, site in enumerate(dict.fromkeys(each.site for each in summary.targets))}
     for number, (name, results) in enumerate(words.by_city(summary.targets)):
-        connections = tuple(dict.fromkeys(each.connection for each in results))
-        shown = {
+        connections: tuple[Connection, ...] = tuple(dict.fromkeys(each.connection for each in results))
+        shown: dict[Connection, list[TargetResult]] = {
             each: [result for result in results if (result.connection, result.prompt_tokens) == (each, shortest)]
             for each in connections
         }
@@ -219,11 +230,13 @@ def _gains(summary: "Summary", city: str | None, prompt_tokens: int) -> Iterator
 
 def _bars(connection: Connection, results: "Sequence[TargetResult]", axis: Axis, limit_ms: float | None) -> Bars:
     limit = axis.at(limit_ms) if limit_ms is not None and limit_ms <= axis.high else None
-    return Bars(connection, tuple(Bar(each, tuple(_segments(each, axis))) for each in results), axis, limit)
+    rows = tuple(Bar(each, tuple(_segments(each, axis))) for each in results)
+    occurring = {segment.kind for row in rows for segment in row.segments}
+    return Bars(connection, rows, tuple(kind for kind in _KINDS if kind in occurring), axis, limit)
 
 
 def _segments(result: "TargetResult", axis: Axis) -> Iterator[Segment]:
-    """Connection, network, generation; the last one ends where the median TTFT does, since medians need not add up."""
+    """Send lag, connection, network, generation; the last ends where the median TTFT does, since medians need not add up."""
     total, network = result.ttft_ms.p50, result.network_ms.p50
     if total is None:
         return
@@ -231,7 +244,9 @@ def _segments(result: "TargetResult", axis: Axis) -> Iterator[Segment]:
         yield Segment("unsplit", total, axis.at(total))
         return
     connecting = min(sum(result.parts_ms.get(part, 0.0) for part in ("dns", "tcp", "tls")), network)
-    for kind, ms in (("connecting", connecting), ("network", network - connecting), ("generation", total - network)):
+    lag = min(result.send_lag_ms.p50 or 0.0, max(total - network, 0.0))
+    parts = {"lag": lag, "connecting": connecting, "network": network - connecting, "generation": total - network - lag}
+    for kind, ms in parts.items():
         if ms > 0:
             yield Segment(kind, ms, axis.at(ms))
 
@@ -290,7 +305,8 @@ def _timeline(connection: Connection, results: "Sequence[TargetResult]", run: Ru
 
 def _sweep_charts(summary: "Summary", city: str | None, colours: dict[str, int]) -> Iterator[SweepChart]:
     found = [each for each in summary.sweeps if each.city == city]
-    for connection in dict.fromkeys(each.connection for each in found):
+    connections: tuple[Connection, ...] = tuple(dict.fromkeys(each.connection for each in found))
+    for connection in connections:
         sweeps = [each for each in found if each.connection == connection]
         places = _places(sorted({point.prompt_tokens for each in sweeps for point in each.points}))
         shares = [point.share * 100 for each in sweeps for point in each.points]
@@ -341,11 +357,10 @@ def _path(points: Sequence[tuple[float, float]]) -> str:
 def _flat(value: object, name: str = "") -> list[tuple[str, str]]:
     """Set-up as name and text, nested names joined by a dot."""
     if isinstance(value, dict):
-        items: dict[str, object] = value
+        items = cast("dict[str, object]", value)
         return [pair for key, inner in items.items() for pair in _flat(inner, f"{name} · {key}" if name else key)]
     if isinstance(value, list):
-        entries: list[object] = value
-        return [(name, ", ".join(map(str, entries)))]
+        return [(name, ", ".join(map(str, cast("list[object]", value))))]
     return [
         (
             name,
@@ -360,8 +375,7 @@ def _servers(servers: object) -> list[tuple[str, list[str]]]:
     """What serves, with the targets behind which it was found: the same server for many cities is told once."""
     found: dict[str, list[str]] = {}
     if isinstance(servers, dict):
-        described: dict[str, object] = servers
-        for name, server in described.items():
+        for name, server in cast("dict[str, object]", servers).items():
             text = ", ".join(f"{key} {value}" for key, value in _flat(server) if value not in ("unknown", ""))
             found.setdefault(text or "unknown", []).append(name)
     return list(found.items())

@@ -20,11 +20,7 @@ CONVERSATION_MS = (200.0, 500.0)
 NEGLIGIBLE_SHARE = 0.10
 """A nearer site no longer matters where it saves less than this share of the farther site's TTFT."""
 CONVENTIONS = {
-    "ttft": "from the start of the request (cold: before name resolution) to the arrival of the first real token",
-    "warm": "the connection was open before the request",
-    "cold": "the request opened its connection: DNS, TCP and TLS count, and are part of the network's share",
-    "network": "TTFT less generation: connection, writing, and the way to the response's headers, which the server sends at once",
-    "generation": "from the response's headers to the first real token: validation, queue and prefill",
+    "ttft": "from the start of the request (open loop: from its intended start) to the arrival of the first real token",
     "differences": "median of a minus median of b: negative where a answers sooner; 95 % interval, rounds resampled in pairs",
     "percentiles": "p95 from 100 samples, p99 from 1000, else withheld; the median's interval is from order statistics",
     "errors": "never samples; under an SLO they count as missed",
@@ -241,6 +237,12 @@ def summarize(run: Run, judgement: Judgement | None = None) -> Summary:
         server_views=tuple(run.server_views),
         notes=words.notes(run.setup, targets, sweeps),
     )
+
+
+def summary_schema() -> dict[str, JsonValue]:
+    """The JSON Schema of a written summary."""
+    schema: dict[str, JsonValue] = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return schema | Summary.model_json_schema(mode="serialization")
 
 
 def simulated_of(setup: Mapping[str, object]) -> Simulated:

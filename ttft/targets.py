@@ -12,7 +12,7 @@ _ROUTES = ("/generate_stream", "/generate", "/v1/chat/completions", "/v1/complet
 
 
 def targets(arguments: Sequence[str], *, city: str | None = None, source_address: str | None = None) -> tuple[Target, ...]:
-    """A target for each argument. Names are host and port where none is given, numbered where a URL comes twice.
+    """A target for each argument. Names are the URL without its scheme where none is given, numbered where a URL comes twice.
 
     Raises TtftError for what is no base URL, and for two targets of one name.
     """
@@ -20,7 +20,7 @@ def targets(arguments: Sequence[str], *, city: str | None = None, source_address
     for argument in arguments:
         named = _NAMED.fullmatch(argument)
         url = _base_url(named["url"] if named else argument)
-        name = named["name"].strip() if named else _numbered(urlsplit(url).netloc, found)
+        name = named["name"].strip() if named else _numbered(url.partition("://")[2], found)
         if name in found:
             raise TtftError(f"two targets are called {name!r}\n  -> give each its own NAME=URL")
         found[name] = Target(name=name, url=url, city=city, source_address=source_address, site=name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ttft.errors import TtftError
@@ -34,10 +34,9 @@ def plan_from_json(text: str) -> Plan:
     try:
         values: dict[str, Any] = json.loads(text)
         values["targets"] = [Target(**target) for target in values["targets"]]
-        known = {field.name for field in fields(Plan)}
-        return Plan(
-            **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items() if name in known}
-        )
+        for name in ("targets", "connections", "prompt_tokens"):  # JSON has lists where the plan has tuples
+            values[name] = tuple(values[name])
+        return Plan(**values)
     except (ValueError, TypeError, KeyError) as error:
         # Not the text itself: it may hold the key.
         raise TtftError(f"standard input holds no plan ({type(error).__name__})") from None
