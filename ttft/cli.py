@@ -85,7 +85,7 @@ def measure(  # noqa: PLR0913 - each is an option of the command
         raise TtftError("--rate and --concurrency exclude each other\n  -> --rate: open loop; --concurrency: closed loop")
     if ca is not None and not ca.is_file():
         raise TtftError(f"--ca {ca}: there is no such file")
-    _check_writable(json_path, raw, html)
+    check_writable(json_path, raw, html)
     chosen: dict[str, Any] = {
         "connect_timeout_seconds": connect_timeout,
         "first_token_timeout_seconds": timeout,
@@ -97,7 +97,7 @@ def measure(  # noqa: PLR0913 - each is an option of the command
         targets=targets(urls, city=city, source_address=source_address),
         rounds=rounds,
         connections=("warm", "cold") if connection == "both" else (connection,),
-        prompt_tokens=_lengths(prompt_tokens),
+        prompt_tokens=lengths(prompt_tokens),
         output_tokens=output_tokens,
         dialect=None if dialect == "auto" else dialect,
         model=model,
@@ -112,7 +112,7 @@ def measure(  # noqa: PLR0913 - each is an option of the command
         **{name: value for name, value in chosen.items() if value is not None},
     )
     run = _run(plan)
-    return _finish(run, Judgement(slo, slo_share, device_ms), json_path=json_path, raw=raw, html=html)
+    return finish(run, Judgement(slo, slo_share, device_ms), json_path=json_path, raw=raw, html=html)
 
 
 @verbs_app.command()
@@ -131,11 +131,11 @@ def report(  # noqa: PLR0913 - as above
     """
     from ttft.summary import Judgement
 
-    _check_writable(json_path, None, html)
+    check_writable(json_path, None, html)
     judgement = Judgement(slo, slo_share, device_ms)
     read, run = _read(file, judgement)
     if run is not None:
-        return _finish(run, judgement, json_path=json_path, raw=None, html=html)
+        return finish(run, judgement, json_path=json_path, raw=None, html=html)
     if judgement != Judgement():
         raise TtftError(f"{file} is a summary, whose SLO and budget are fixed\n  -> ttft report RAW --slo MS")
     return _show(read, None, json_path=json_path, html=html)
@@ -195,7 +195,7 @@ def _run(plan: "Plan") -> "Run":
         return schedule.run(plan, progress)
 
 
-def _finish(run: "Run", judgement: "Judgement", *, json_path: str | None, raw: Path | None, html: Path | None) -> int:
+def finish(run: "Run", judgement: "Judgement", *, json_path: str | None, raw: Path | None, html: Path | None) -> int:
     """Raw samples first: whatever happens after, they are kept."""
     from ttft.files import write_raw
     from ttft.summary import summarize
@@ -250,7 +250,7 @@ def _read(file: Path, judgement: "Judgement | None" = None) -> "tuple[Summary, R
         raise TtftError(f"{file} is no summary ({place}: {first['msg']})\n  -> a file that ttft --raw or --json wrote") from None
 
 
-def _lengths(text: str) -> tuple[int, ...]:
+def lengths(text: str) -> tuple[int, ...]:
     lengths = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and int(part) > 0 for part in lengths):
         raise TtftError(f"--prompt-tokens {text!r}: lengths are whole numbers above 0\n  -> --prompt-tokens 128,512")
@@ -268,7 +268,7 @@ def _api_key(variable: str | None) -> str | None:
     return key
 
 
-def _check_writable(json_path: str | None, *paths: Path | None) -> None:
+def check_writable(json_path: str | None, *paths: Path | None) -> None:
     """Before anything is measured: a folder that is not there must not cost a run."""
     for path in (*paths, None if json_path in (None, "-") else Path(json_path or "")):
         if path is not None and (path.is_dir() or not os.access(path if path.exists() else path.absolute().parent, os.W_OK)):
