@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from automation.commands import cloud, deployment, routes, setup
+from automation.commands import bench, cloud, deployment, routes, setup
 from automation.errors import EdgeError
 from automation.terminal import say
 
@@ -29,6 +29,7 @@ for command in (
     routes.resolve,
     routes.routes,
     routes.drain,
+    bench.bench,
     setup.keys,
 ):
     app.command()(command)

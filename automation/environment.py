@@ -87,7 +87,7 @@ class Environment:
         self.stand_ins: tuple[str, ...] = ()
         """What stands in for the owner's own values, once a stack was opened on the local cloud."""
         self._directory = directory
-        self._say = say
+        self.say = say
 
     def up(self, on_event: OnEvent | None = None) -> Changes:
         """Deploys: afterwards every site of the config serves. DeploymentFailedError names what does not; one site that
@@ -223,6 +223,18 @@ class Environment:
             aws_secret_access_key=variables["AWS_SECRET_ACCESS_KEY"],
         )
 
+    def secret(self, key: str) -> str | None:
+        """A secret config value in clear, None where it is not set. Hand it on in memory only."""
+        stack = self._open(may_start=False)
+        with _engine_trouble("reading the config"):
+            found = stack.get_all_config().get(key)
+        return found.value if found else None
+
+    def local_port(self, address: str, port: int) -> int:
+        """The port of this machine that stands for a port of a host on the local cloud: those below 1024 cannot be bound."""
+        cloud = local.require_cloud(self._directory, self._edge_command("up"))
+        return int(cloud.request("GET", f"ports/{address}/{port}")["port"])
+
     def shell_variables(self) -> dict[str, str]:
         """What a shell needs so that plain `pulumi` acts on this environment on the local cloud."""
         cloud = local.require_cloud(self._directory, self._edge_command("up"))
@@ -276,7 +288,7 @@ class Environment:
         if not self.on_local_cloud:
             return self._select(PROJECT_ROOT, engine, {"PULUMI_SKIP_UPDATE_CHECK": "true"}, may_create=may_create)
         cloud = (
-            local.start_cloud(self._directory, self._say)
+            local.start_cloud(self._directory, self.say)
             if may_start
             else local.require_cloud(self._directory, self._edge_command("up"))
         )
@@ -330,7 +342,7 @@ class Environment:
         if not pending:
             return
         names = ", ".join(str(each["resource"]["urn"]).rpartition("::")[2] for each in pending)
-        self._say(
+        self.say(
             f"An earlier run was killed while it made {names}. If AWS made it all the same, it is not in the state: look for "
             f"resources tagged edge-inference:stack={self.name}."
         )
@@ -339,7 +351,7 @@ class Environment:
     def _engine(self) -> Path:
         """The engine's executable, `.../bin/pulumi`."""
         try:
-            return provide(self._directory / "engine", self._say).path
+            return provide(self._directory / "engine", self.say).path
         except EngineError as error:
             raise EdgeError(str(error)) from error
 

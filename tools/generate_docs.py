@@ -1,6 +1,7 @@
-"""Writes what is documented about the stack config from the pydantic models: the editors' JSON Schema and README's table.
+"""Writes what is documented from the pydantic models: JSON Schemas of stack config and ttft's summary, and README's table.
 
-Run it after a change to components/settings.py; `--check` (CI) writes nothing and ends with 1 where something is stale.
+Run it after a change to components/settings.py or ttft/summary.py; `--check` (CI) writes nothing and ends with 1 where something
+is stale.
 """
 
 import json
@@ -14,9 +15,11 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from components.settings import DRAINED, PROJECT, SECTIONS, Secrets, SiteSettings
+from ttft.summary import summary_schema
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA_FILE = ROOT / "docs" / "stack-config.schema.json"
+SUMMARY_SCHEMA_FILE = ROOT / "docs" / "ttft-summary.schema.json"
 README_FILE = ROOT / "README.md"
 _MARKED = re.compile(r"(<!-- config table -->\n).*?(<!-- /config table -->)", re.DOTALL)
 _COMMAND = ".venv/bin/python tools/generate_docs.py"
@@ -26,14 +29,14 @@ JsonObject = dict[str, Any]
 
 def main(arguments: list[str]) -> int:
     """Writes the files, or with `--check` tells which are stale; the exit status."""
-    wanted = {SCHEMA_FILE: schema_text()}
+    wanted = {SCHEMA_FILE: schema_text(), SUMMARY_SCHEMA_FILE: json.dumps(summary_schema(), indent=2) + "\n"}
     if README_FILE.exists():
         wanted[README_FILE] = with_table(README_FILE.read_text(encoding="utf-8"))
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     for path in stale:
         name = path.relative_to(ROOT)
         if "--check" in arguments:
-            sys.stderr.write(f"{name} is not what components/settings.py says\n  -> {_COMMAND}\n")
+            sys.stderr.write(f"{name} is not what the code says\n  -> {_COMMAND}\n")
         else:
             path.write_text(wanted[path], encoding="utf-8")
             sys.stdout.write(f"wrote {name}\n")

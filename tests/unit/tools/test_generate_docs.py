@@ -138,6 +138,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     schema, readme = tmp_path / "schema.json", tmp_path / "README.md"
     monkeypatch.setattr(generate_docs, "ROOT", tmp_path)
     monkeypatch.setattr(generate_docs, "SCHEMA_FILE", schema)
+    monkeypatch.setattr(generate_docs, "SUMMARY_SCHEMA_FILE", tmp_path / "summary.schema.json")
     monkeypatch.setattr(generate_docs, "README_FILE", readme)
     return schema, readme
 
@@ -146,7 +147,7 @@ def test_missing_files(files: tuple[Path, Path], capsys: pytest.CaptureFixture[s
     schema, readme = files
     assert generate_docs.main(["--check"]) == 1
     assert not schema.exists()
-    assert "schema.json is not what components/settings.py says\n  -> " in capsys.readouterr().err
+    assert "schema.json is not what the code says\n  -> " in capsys.readouterr().err
     assert generate_docs.main([]) == 0
     assert schema.read_text(encoding="utf-8") == generate_docs.schema_text()
     assert not readme.exists(), "README is somebody's own work"
