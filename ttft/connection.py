@@ -19,8 +19,8 @@ import requests
 import urllib3
 import urllib3.connection
 from requests.adapters import HTTPAdapter
-from requests.certs import where
 from requests.structures import CaseInsensitiveDict
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.util.connection import create_connection
 
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 now = time.perf_counter
 """Seconds; on Linux the machine's monotonic clock."""
 
-TimedOut = socket.timeout  # noqa: UP041 - TimeoutError, but on Python 3.9 a class of its own
+TimedOut = socket.timeout
+"""TimeoutError, but on Python 3.9 a class of its own."""
 _TCP_INFO_RTT_OFFSET, _TCP_INFO_MIN_RTT_OFFSET = 68, 148
 """linux/tcp.h: tcpi_rtt and tcpi_min_rtt, microseconds."""
 _READ_BYTES = 65536
@@ -234,7 +235,7 @@ class Access:
 
 def trusted(*, ca_file: Path | None = None, verify: bool = True) -> ssl.SSLContext:
     """Who may vouch for a server: requests' own set of authorities, those of a PEM file, or anybody."""
-    context = ssl.create_default_context(cafile=ca_file or where())
+    context = ssl.create_default_context(cafile=ca_file or DEFAULT_CA_BUNDLE_PATH)
     if not verify:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context
