@@ -24,7 +24,7 @@ _EPILOG = """\b
 Examples:
   ttft http://127.0.0.1:8080
   ttft la=http://A:8080 oregon=http://B:8080 --rounds 100 --html x.html
-  ttft https://NAME --api-key-env KEY --connection both --prompt-tokens 128,2048
+  ttft https://NAME --api-key-env KEY --connection both --prompt-tokens 64,512
   ttft http://ADDRESS:8080 --slo 200 --json -
 Also: ttft report FILE, ttft compare A B, ttft selftest (each with --help)
 Exit codes: 0 done, 1 SLO missed, 2 usage, 3 a target is dead, 130 stopped"""

@@ -41,7 +41,7 @@ class Progress:
         self._last: dict[str, Sample | Failure] = {}
         self._console = Console(file=file or sys.stderr, highlight=False)
         self._live = Live(
-            console=self._console, get_renderable=self._table, refresh_per_second=_REFRESHES_PER_SECOND, transient=True
+            console=self._console, get_renderable=self.table, refresh_per_second=_REFRESHES_PER_SECOND, transient=True
         )
         self._next_line = time.monotonic() + _LINE_EVERY_SECONDS
 
@@ -70,7 +70,7 @@ class Progress:
         failed = self._failures.total()
         return f"{done + failed} of {self._requests} requests{f', {failed} failed' if failed else ''}"
 
-    def _table(self) -> Table:
+    def table(self) -> Table:
         """The last value and the median so far of every target, all kinds of requests together."""
         table = Table(box=None, pad_edge=False, width=min(_WIDTH, self._console.width), title=self._line(), title_justify="left")
         table.add_column("target", ratio=1, no_wrap=True)

@@ -66,7 +66,7 @@ def test_progress_is_a_live_table_on_a_terminal() -> None:
         progress(made_up.failure("Los Angeles", kind="stalled"))
     assert "\x1b[" in file.getvalue()
     plain = Console(file=io.StringIO(), width=80, record=True)
-    plain.print(progress._table())
+    plain.print(progress.table())
     text = plain.export_text()
     assert "2 of 80 requests, 1 failed" in text
     assert "87.5" in text

@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -37,7 +38,7 @@ def test_the_command_measures_and_writes_raw_samples() -> None:
     with selftest_server(Timing(first_token_ms=2, token_ms=1)) as server:
         measured = plan(f"http://127.0.0.1:{server.port}")
         target = Target("here", f"http://127.0.0.1:{server.port}", city="Honolulu")
-        text = vantage.plan_to_json(Plan(**{**measured.__dict__, "targets": (target,)}))
+        text = vantage.plan_to_json(replace(measured, targets=(target,)))
         finished = subprocess.run(
             [sys.executable, "-m", "ttft", "measure"], input=text, capture_output=True, text=True, timeout=60, check=False
         )
