@@ -170,6 +170,7 @@ class _Adapter(HTTPAdapter):
         self._source_address = (source_address, 0) if source_address else None
         self._dial = dial
         self._newest: _Connection | None = None
+        self._one: Any = None
         super().__init__(pool_connections=1, pool_maxsize=1)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:  # noqa: FBT001, FBT002
@@ -200,6 +201,15 @@ class _Adapter(HTTPAdapter):
     def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
         host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
         return host, {"ssl_context": self._access.trust} if host["scheme"] == "https" else {}
+
+    def get_connection_with_tls_context(self, request: Any, verify: Any, proxies: Any = None, cert: Any = None) -> Any:
+        """The one pool: an adapter has one endpoint, so it is found once."""
+        self._one = self._one or super().get_connection_with_tls_context(request, verify, proxies, cert)
+        return self._one
+
+    def close(self) -> None:
+        self._one = None
+        super().close()
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
         """Nothing: the context verifies."""

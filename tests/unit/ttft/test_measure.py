@@ -188,7 +188,7 @@ def test_https_to_a_plain_port(server: SelftestServer) -> None:
 
 def a_sample(headers_ms: float, first_event_ms: float, rtt_ms: float | None = 30.0) -> Sample:
     total = headers_ms + first_event_ms
-    steps = (0.0,) * 6
+    steps = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     parts = (headers_ms, first_event_ms, total, None, None)
     return Sample("a", "warm", 0, 1, 1, *steps, *parts, "none", rtt_ms, rtt_ms, (total,), total)
 
