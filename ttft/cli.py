@@ -15,7 +15,7 @@ from typer.exceptions import TyperException
 from ttft.errors import TtftError
 
 if TYPE_CHECKING:
-    from ttft.samples import Run
+    from ttft.samples import Connection, Run
     from ttft.schedule import Plan
     from ttft.summary import Judgement, Summary
 
@@ -23,11 +23,11 @@ EXIT_SLO_MISSED, EXIT_USAGE, EXIT_NO_SAMPLES, EXIT_INTERRUPTED = 1, 2, 3, 130
 _EPILOG = """\b
 Examples:
   ttft http://127.0.0.1:8080
-  ttft la=http://ADDRESS:8080 oregon=http://ADDRESS:8080 --rounds 100 --html out.html
-  ttft https://NAME --api-key-env KEY --connection both --prompt-tokens 128,512,2048
-  ttft http://ADDRESS:8080 --slo 200 --json -       exit code 1: SLO missed
-Also: ttft report FILE · ttft compare A B · ttft selftest (each with --help)
-Exit codes: 0 done, 1 SLO missed, 2 usage, 3 a target gave no token, 130 stopped"""
+  ttft la=http://A:8080 oregon=http://B:8080 --rounds 100 --html x.html
+  ttft https://NAME --api-key-env KEY --connection both --prompt-tokens 64,512
+  ttft http://ADDRESS:8080 --slo 200 --json -
+Also: ttft report FILE, ttft compare A B, ttft selftest (each with --help)
+Exit codes: 0 done, 1 SLO missed, 2 usage, 3 a target is dead, 130 stopped"""
 
 measure_app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 verbs_app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -96,7 +96,7 @@ def measure(  # noqa: PLR0913 - each is an option of the command
     plan = Plan(
         targets=targets(urls, city=city, source_address=source_address),
         rounds=rounds,
-        connections=("warm", "cold") if connection == "both" else (connection,),
+        connections=connections(connection),
         prompt_tokens=lengths(prompt_tokens),
         output_tokens=output_tokens,
         dialect=None if dialect == "auto" else dialect,
@@ -164,7 +164,8 @@ def selftest() -> int:
     """
     from ttft import selftest as test
 
-    return test.main()
+    test.main()
+    return 0
 
 
 def main() -> None:
@@ -196,7 +197,10 @@ def _run(plan: "Plan") -> "Run":
 
 
 def finish(run: "Run", judgement: "Judgement", *, json_path: str | None, raw: Path | None, html: Path | None) -> int:
-    """Raw samples first: whatever happens after, they are kept."""
+    """Writes what is wanted of a run, prints its result, and gives the exit code.
+
+    Raw samples are written first: whatever happens after, they are kept. `json_path` `-`: the summary alone on standard output.
+    """
     from ttft.files import write_raw
     from ttft.summary import summarize
 
@@ -251,10 +255,16 @@ def _read(file: Path, judgement: "Judgement | None" = None) -> "tuple[Summary, R
 
 
 def lengths(text: str) -> tuple[int, ...]:
-    lengths = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and int(part) > 0 for part in lengths):
+    """Prompt lengths from `--prompt-tokens`, each once; TtftError for anything else."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise TtftError(f"--prompt-tokens {text!r}: lengths are whole numbers above 0\n  -> --prompt-tokens 128,512")
-    return tuple(dict.fromkeys(map(int, lengths)))
+    return tuple(dict.fromkeys(map(int, parts)))
+
+
+def connections(kind: Literal["warm", "cold", "both"]) -> "tuple[Connection, ...]":
+    """Kinds of connections from `--connection`."""
+    return ("warm", "cold") if kind == "both" else (kind,)
 
 
 def _api_key(variable: str | None) -> str | None:
@@ -269,7 +279,7 @@ def _api_key(variable: str | None) -> str | None:
 
 
 def check_writable(json_path: str | None, *paths: Path | None) -> None:
-    """Before anything is measured: a folder that is not there must not cost a run."""
+    """Before anything is measured: a folder that is not there must not cost a run. Raises TtftError."""
     for path in (*paths, None if json_path in (None, "-") else Path(json_path or "")):
         if path is not None and (path.is_dir() or not os.access(path if path.exists() else path.absolute().parent, os.W_OK)):
             raise TtftError(f"{path} cannot be written\n  -> a file in a folder that exists")

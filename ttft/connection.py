@@ -19,8 +19,8 @@ import requests
 import urllib3
 import urllib3.connection
 from requests.adapters import HTTPAdapter
-from requests.certs import where
 from requests.structures import CaseInsensitiveDict
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.util.connection import create_connection
 
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 now = time.perf_counter
 """Seconds; on Linux the machine's monotonic clock."""
 
-TimedOut = socket.timeout  # noqa: UP041 - TimeoutError, but on Python 3.9 a class of its own
+TimedOut = socket.timeout
+"""TimeoutError, but on Python 3.9 a class of its own."""
 _TCP_INFO_RTT_OFFSET, _TCP_INFO_MIN_RTT_OFFSET = 68, 148
 """linux/tcp.h: tcpi_rtt and tcpi_min_rtt, microseconds."""
 _READ_BYTES = 65536
@@ -169,6 +170,7 @@ class _Adapter(HTTPAdapter):
         self._source_address = (source_address, 0) if source_address else None
         self._dial = dial
         self._newest: _Connection | None = None
+        self._one: Any = None
         super().__init__(pool_connections=1, pool_maxsize=1)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:  # noqa: FBT001, FBT002
@@ -199,6 +201,15 @@ class _Adapter(HTTPAdapter):
     def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
         host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
         return host, {"ssl_context": self._access.trust} if host["scheme"] == "https" else {}
+
+    def get_connection_with_tls_context(self, request: Any, verify: Any, proxies: Any = None, cert: Any = None) -> Any:
+        """The one pool: an adapter has one endpoint, so it is found once."""
+        self._one = self._one or super().get_connection_with_tls_context(request, verify, proxies, cert)
+        return self._one
+
+    def close(self) -> None:
+        self._one = None
+        super().close()
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
         """Nothing: the context verifies."""
@@ -234,7 +245,7 @@ class Access:
 
 def trusted(*, ca_file: Path | None = None, verify: bool = True) -> ssl.SSLContext:
     """Who may vouch for a server: requests' own set of authorities, those of a PEM file, or anybody."""
-    context = ssl.create_default_context(cafile=ca_file or where())
+    context = ssl.create_default_context(cafile=ca_file or DEFAULT_CA_BUNDLE_PATH)
     if not verify:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context

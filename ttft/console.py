@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _WIDTH = 80
 """Of plain output, and at most of tables."""
+_NAMES_SHOWN = 4
 _REFRESHES_PER_SECOND = 4
 _LINE_EVERY_SECONDS = 10.0
 
@@ -40,7 +41,7 @@ class Progress:
         self._last: dict[str, Sample | Failure] = {}
         self._console = Console(file=file or sys.stderr, highlight=False)
         self._live = Live(
-            console=self._console, get_renderable=self._table, refresh_per_second=_REFRESHES_PER_SECOND, transient=True
+            console=self._console, get_renderable=self.table, refresh_per_second=_REFRESHES_PER_SECOND, transient=True
         )
         self._next_line = time.monotonic() + _LINE_EVERY_SECONDS
 
@@ -69,7 +70,7 @@ class Progress:
         failed = self._failures.total()
         return f"{done + failed} of {self._requests} requests{f', {failed} failed' if failed else ''}"
 
-    def _table(self) -> Table:
+    def table(self) -> Table:
         """The last value and the median so far of every target, all kinds of requests together."""
         table = Table(box=None, pad_edge=False, width=min(_WIDTH, self._console.width), title=self._line(), title_justify="left")
         table.add_column("target", ratio=1, no_wrap=True)
@@ -95,9 +96,11 @@ def show(summary: "Summary", file: TextIO | None = None) -> None:
         what = f" ({' and '.join(summary.simulated.parts)} simulated)" if summary.simulated.parts else ""
         console.print(Text(f"\nTTFT in ms{f' for {words.client(city)}' if city else ''}{what}", style="bold"))
         console.print(_results(results, summary, width))
+        console.print()
+        for headline in summary.headlines:
+            if headline.city == city:
+                console.print(Text(headline.text, style="bold"), width=width)
     console.print()
-    for headline in summary.headlines:
-        console.print(Text(headline.text, style="bold"), width=width)
     if summary.slo:
         kept = Text("SLO kept", style="green") if summary.slo.met else Text("SLO missed", style="red")
         missed = f"; missed by {', '.join(summary.slo.missed_by)}" if summary.slo.missed_by else ""
@@ -105,9 +108,9 @@ def show(summary: "Summary", file: TextIO | None = None) -> None:
         console.print(kept.append(asked, style="default"), width=width)
     for note in (*summary.notes, *([summary.statement] if summary.simulated.parts else [])):
         console.print(Text(f"- {note}"), width=width)
-    for each in summary.targets:
-        for kind, message in each.messages.items():
-            console.print(Text(f"failed: {each.name}, {each.failures[kind]} x {kind}: {message}", style="red"), width=width)
+    for each in words.failures(summary.targets):
+        failed = f"failed: {each.name}, {each.count} of {each.requests} x {each.kind}: {each.message}"
+        console.print(Text(failed, style="red"), width=width)
 
 
 def _results(results: "Sequence[TargetResult]", summary: "Summary", width: int) -> Table:
@@ -116,7 +119,8 @@ def _results(results: "Sequence[TargetResult]", summary: "Summary", width: int) 
     table.add_column("", ratio=1, no_wrap=True)
     for heading in ("", *(["prompt"] if len(lengths) > 1 else []), "n", "failed", "p50", "p95", "p99", "network", "gen."):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("< SLO" if summary.slo else "left", justify="right", no_wrap=True)
+    budget = f"of {summary.budget.left_ms[0]:g}"
+    table.add_column("< SLO" if summary.slo else f"left\n{budget}", justify="right", no_wrap=True)
     for each in sorted(results, key=lambda each: (each.prompt_tokens, each.connection == "cold")):
         left = "" if each.budget_left_ms is None else words.plain(each.budget_left_ms[0])
         table.add_row(
@@ -155,6 +159,7 @@ def show_comparison(comparison: "Comparison", file: TextIO | None = None) -> Non
     console.print("\nNot shown: the 95 % intervals of the two medians overlap. The runs are not paired.", width=width)
     for title, names in (("Only before", comparison.only_before), ("Only after", comparison.only_after)):
         if names:
-            console.print(f"{title}: {', '.join(names)}", width=width)
+            more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+            console.print(f"{title}: {', '.join(names[:_NAMES_SHOWN])}{more}", width=width)
     for warning in comparison.warnings:
         console.print(Text(f"warning: {warning}", style="yellow"), width=width)

@@ -29,6 +29,8 @@ class Said:
     prompt_tokens: int | None = None
 
 
+_decode = json.JSONDecoder().raw_decode
+"""Without json.loads' guesses at the encoding, which cost as much as decoding a token's event."""
 TOKEN = Said(token=True)
 NOTHING = Said()
 DONE = Said(done=True)
@@ -49,8 +51,9 @@ class Dialect:
         if event.startswith(b"[DONE]"):
             return DONE
         try:
-            value = json.loads(event)
-            if (said := self._read(value)) is not None:
+            text = event.decode()
+            value, end = _decode(text)
+            if end == len(text) and (said := self._read(value)) is not None:
                 return said
             if (error := error_text(value)) is not None:
                 return Said(error=error)

@@ -99,6 +99,6 @@ def refused(status: int, body: str, route: str) -> Fault:
 
 def not_a_stream(content_type: str, route: str) -> Fault | None:
     """Of an answer that is no event stream; None where it is one."""
-    if content_type.split(";")[0].strip().lower() == "text/event-stream":
+    if content_type.partition(";")[0].strip().lower() == "text/event-stream":
         return None
     return Fault("wrong_dialect", f"{route} answers {content_type or 'no content type'}, not an event stream", _OK)

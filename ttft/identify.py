@@ -50,7 +50,7 @@ def identify(client: Client) -> Server:
         version, _ = _ask(client, "/version")
         engine = "vllm" if listed[0].get("owned_by") == "vllm" else "openai"
         return Server(engine, version.get("version"), listed[0].get("id"), simulated=simulated)
-    except (requests.RequestException, OSError):
+    except (requests.RequestException, OSError, AttributeError, LookupError, TypeError):  # or JSON of another shape
         return Server()
 
 

@@ -80,14 +80,9 @@ class _Tokens:
 
     def read_all(self) -> None:
         """Raises RequestFaultError where no whole stream with a real token came."""
-        last = self._stream.marks.written
-        self._limit = last + self._patience.first_token_seconds
+        self._limit = self._stream.marks.written + self._patience.first_token_seconds
         while not (self._stream.ended or self._given_up):
-            received, arrived = self._read()
-            self._unread.append((arrived, received))
-            pause, last = arrived - last, arrived
-            if self.arrivals and pause < _QUIET_SECONDS and not self._stream.may_end_with(received):
-                continue
+            received, arrived = self._collect()
             first = not self.arrivals
             self._understand()
             if first and self.arrivals:
@@ -110,10 +105,18 @@ class _Tokens:
         else:
             self._stream.wait_at_most(self._limit - arrived)
 
-    def _read(self) -> tuple[bytes, float]:
+    def _collect(self) -> tuple[bytes, float]:
+        """Read until there is something to understand now: before the first token, after a pause, at what may be the end."""
+        read, unread, may_end_with = self._stream.read, self._unread, self._stream.may_end_with
+        last = now()
         try:
-            received = self._stream.read()
-            return received, now()
+            while True:
+                received = read()
+                arrived = now()
+                unread.append((arrived, received))
+                if not self.arrivals or arrived - last > _QUIET_SECONDS or may_end_with(received):
+                    return received, arrived
+                last = arrived
         except TimedOut:
             self._understand()
             self._give_up()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 from itertools import product
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import requests
 
@@ -39,23 +39,22 @@ class Tokenizer:
         """The texts of the tokens of a bare text; None where the server does not give them."""
         tgi = self._ask("/tokenize", {"inputs": text})
         if isinstance(tgi, list):
-            return [str(piece["text"]) for piece in cast("list[dict[str, Any]]", tgi)]
-        return self._object("/tokenize", {"model": self._model, "prompt": text, "return_token_strs": True}).get("token_strs")
+            return _texts([_field(piece, "text") for piece in cast("list[object]", tgi)])
+        vllm = self._ask("/tokenize", {"model": self._model, "prompt": text, "return_token_strs": True})
+        return _texts(_field(vllm, "token_strs"))
 
     def count(self, prompt: str) -> int | None:
         """Number of tokens that the model sees of this prompt, a chat's template included; None where nobody says."""
         if self._dialect == "chat":
-            chat: dict[str, object] = {"model": self._model, "messages": [{"role": "user", "content": prompt}]}
-            tgi = self._object("/chat_tokenize", chat)
-            return len(tgi["tokenize_response"]) if tgi else self._object("/tokenize", chat).get("count")
-        pieces = self._ask("/tokenize", {"inputs": prompt})
+            ask: dict[str, object] = {"model": self._model, "messages": [{"role": "user", "content": prompt}]}
+            pieces = _field(self._ask("/chat_tokenize", ask), "tokenize_response")
+        else:
+            pieces = self._ask("/tokenize", {"inputs": prompt})
+            ask = {"model": self._model, "prompt": prompt}
         if isinstance(pieces, list):
             return len(cast("list[object]", pieces))
-        return self._object("/tokenize", {"model": self._model, "prompt": prompt}).get("count")
-
-    def _object(self, route: str, body: dict[str, object]) -> dict[str, Any]:
-        value = self._ask(route, body)
-        return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+        count = _field(self._ask("/tokenize", ask), "count")
+        return count if isinstance(count, int) else None
 
     def _ask(self, route: str, body: dict[str, object]) -> object:
         """The JSON at a route; None where there is none."""
@@ -64,6 +63,15 @@ class Tokenizer:
             return response.json() if response.status_code == _OK else None
         except (requests.RequestException, OSError, ValueError):
             return None
+
+
+def _field(value: object, name: str) -> object:
+    return cast("dict[str, object]", value).get(name) if isinstance(value, dict) else None
+
+
+def _texts(value: object) -> list[str] | None:
+    texts = cast("list[object]", value) if isinstance(value, list) else []
+    return [text for text in texts if isinstance(text, str)] or None
 
 
 class Prompts:

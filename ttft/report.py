@@ -171,7 +171,7 @@ def page(summary: "Summary", run: Run | None = None) -> str:
         cities=cities,
         has_raw=run is not None,
         kinds=_KINDS,
-        failures=[each for each in summary.targets if each.errors],
+        failures=words.failures(summary.targets),
         lengths=sorted({each.prompt_tokens for each in summary.targets}),
         support=statistics.SUPPORT,
         setup=_flat({key: value for key, value in summary.setup.items() if key != "servers"}),
@@ -207,11 +207,11 @@ def _gains(summary: "Summary", city: str | None, prompt_tokens: int) -> Iterator
     """The first site of each kind of connection against every other, as the headlines have it."""
     told = {headline.text for headline in summary.headlines if headline.city == city}
     found = [each for each in summary.differences if each.city == city and each.prompt_tokens == prompt_tokens]
-    for each in sorted(found, key=lambda each: (each.connection == "cold", abs(each.median_ms))):
+    for each in sorted(found, key=lambda each: (each.connection == "cold", words.telling(each))):
         sentence = words.difference(each, summary.simulated)
         if sentence not in told:
             continue
-        sign = -1 if each.sooner == "a" or (each.sooner is None and each.median_ms < 0) else 1
+        sign = -1 if each.sooner == "a" else 1
         low, high = (
             (None, None) if each.low_ms is None or each.high_ms is None else sorted((sign * each.low_ms, sign * each.high_ms))
         )
@@ -382,8 +382,8 @@ def _servers(servers: object) -> list[tuple[str, list[str]]]:
 
 
 def _ms(number: float | None) -> str:
-    return "—" if number is None else f"{number:.1f}"
+    return "—" if number is None else words.plain(number)
 
 
 def _percent(number: float) -> str:
-    return f"{number * 100:.1f} %"
+    return f"{words.plain(number * 100)} %"

@@ -5,6 +5,8 @@ request came and each first token left. Threads and blocking sockets: a sleep of
 Leaves out everything that the client does not ask for.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import socket
@@ -43,6 +45,8 @@ class Behaviour:
     """False: reads the request and says nothing."""
     error_after_tokens: int | None = None
     hang_after_tokens: int | None = None
+    hang_after_requests: int = 0
+    """Of all that the server had."""
     cut_after_tokens: int | None = None
     only_done: bool = False
     only_special: bool = False
@@ -72,6 +76,7 @@ BEHAVIOURS: dict[str, Behaviour] = {
     "only-special": Behaviour(only_special=True),
     "silent": Behaviour(answers=False),
     "hung": Behaviour(hang_after_tokens=0),
+    "hung-later": Behaviour(hang_after_tokens=0, hang_after_requests=8),
     "stalled": Behaviour(hang_after_tokens=2),
     "cut": Behaviour(cut_after_tokens=2),
     "cut-first": Behaviour(cut_after_tokens=0),
@@ -84,6 +89,16 @@ class Timing:
 
     first_token_ms: float = 50.0
     token_ms: float = 10.0
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Who asked for what, and with which key."""
+
+    peer: str
+    port: int
+    route: str
+    authorization: str | None
 
 
 @dataclass
@@ -100,6 +115,9 @@ class SelftestServer:
     def __init__(self, timing: Timing | None = None, *, tls: ssl.SSLContext | None = None, address: str = "127.0.0.1") -> None:
         self.timing = timing or Timing()
         self.truth = Truth()
+        self.seen: list[Seen] = []
+        self.hangs = threading.Event()
+        """Set once a stream hangs."""
         self._tls = tls
         self._closed = threading.Event()
         self._connections: set[socket.socket] = set()
@@ -130,16 +148,21 @@ class SelftestServer:
             with connection, suppress(OSError, ssl.SSLError):
                 wrapped = self._tls.wrap_socket(connection, server_side=True) if self._tls else connection
                 with wrapped, wrapped.makefile("rb") as incoming:
-                    while (request := _Request.read(incoming)) and self._answer(wrapped, request):
-                        pass
+                    try:
+                        while (request := _Request.read(incoming)) and self._answer(wrapped, request):
+                            pass
+                    except ValueError:
+                        wrapped.sendall(_whole(400, ""))
         finally:
             self._connections.discard(connection)
 
-    def _answer(self, connection: socket.socket, request: "_Request") -> bool:
+    def _answer(self, connection: socket.socket, request: _Request) -> bool:
         """Answer one request; false where the connection ends with it."""
         came = time.perf_counter()
         scenario, behaviour = request.behaviour()
         route = request.path.removeprefix(f"/{scenario}") if scenario else request.path
+        peer, port = connection.getpeername()
+        self.seen.append(Seen(peer, port, route, request.authorization))
         if route in behaviour.generating and request.method == "POST":
             return _Generation(self, connection, request, behaviour, route, came).run()
         reply = _ROUTES.get((request.method, route)) if behaviour.says_what_it_is or route == "/truth" else None
@@ -169,18 +192,21 @@ class _Request:
     method: str
     path: str
     body: Any
+    authorization: str | None
 
     @classmethod
-    def read(cls, incoming: IO[bytes]) -> "_Request | None":
+    def read(cls, incoming: IO[bytes]) -> _Request | None:
         line = incoming.readline()
         if not line:
             return None
         method, path, _ = line.decode().split(" ")
-        length = 0
+        length, authorization = 0, None
         while (header := incoming.readline()) not in (b"\r\n", b""):
             if header.lower().startswith(b"content-length:"):
                 length = int(header[15:])
-        return cls(method, path, json.loads(incoming.read(length)) if length else None)
+            if header.lower().startswith(b"authorization:"):
+                authorization = header[14:].strip().decode()
+        return cls(method, path, json.loads(incoming.read(length)) if length else None, authorization)
 
     def behaviour(self) -> tuple[str, Behaviour]:
         scenario = self.path.split("/")[1]
@@ -265,7 +291,8 @@ class _Generation:
         if index == behaviour.error_after_tokens:
             self._write(_event({"error": "Request failed during generation", "error_type": "generation"}))
             return self._end()
-        if index == behaviour.hang_after_tokens:
+        if index == behaviour.hang_after_tokens and len(self.server.truth.came) >= behaviour.hang_after_requests:
+            self.server.hangs.set()
             self.server.wait_closed(60)
             return False
         return False if index == behaviour.cut_after_tokens else None

@@ -1,6 +1,6 @@
 """`python -m ttft measure`: measures a plan that comes on standard input, and writes the raw samples to standard output.
 
-For hosts that stand where users are: needs Python 3.9 and requests, nothing else. The plan, with its API key, is on no command
+For hosts that stand where users are: needs Python 3.10 and requests, nothing else. The plan, with its API key, is on no command
 line; results are judged where the plan came from. Leaves out statistics and everything that is shown.
 """
 

@@ -4,6 +4,7 @@ Leaves out how sentences are shown: console.py and report.py.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from ipaddress import ip_address
 from itertools import groupby
 from typing import TYPE_CHECKING, cast
@@ -45,7 +46,7 @@ def _of_group(group: "Sequence[TargetResult]", differences: "Sequence[Difference
             if first.name in (each.a_name, each.b_name)
             and (each.connection, each.prompt_tokens) == (first.connection, first.prompt_tokens)
         ]
-        yield from (difference(each, simulated) for each in sorted(found, key=lambda each: abs(each.median_ms)))
+        yield from (difference(each, simulated) for each in sorted(found, key=telling))
     yield from (no_answer(each) for each in group if each.ttft_ms.p50 is None)
 
 
@@ -78,6 +79,11 @@ def difference(found: "Difference", simulated: "Simulated") -> str:
     )
 
 
+def telling(found: "Difference") -> tuple[bool, float]:
+    """Sorts differences: those that are shown first, and the closest rival before those far behind."""
+    return found.sooner is None, abs(found.median_ms)
+
+
 def alone(target: "TargetResult", simulated: "Simulated") -> str:
     """What a single target's median is made of."""
     who = f" {client(target.city)}" if target.city else ""
@@ -102,7 +108,7 @@ def no_answer(target: "TargetResult") -> str:
 def sweep(found: "Sweep") -> str:
     """From which prompt length on the nearer site no longer matters."""
     lead = f"{found.nearer}'s lead over {found.farther}"
-    where = f" for {client(found.city)}" if found.city else ""
+    where = f"{f' for {client(found.city)}' if found.city else ''} over {found.connection} connections"
     rule = f"{found.negligible_share * 100:.0f} % of TTFT"
     of = f" ({' and '.join(found.simulated)} simulated)" if found.simulated else ""
     if found.break_even_tokens is None:
@@ -152,15 +158,16 @@ def _drifts(targets: "Sequence[TargetResult]") -> Iterator[str]:
 
 
 def _splits(targets: "Sequence[TargetResult]") -> Iterator[str]:
-    for each in targets:
-        by_rtt, none = each.split.get("tcp_rtt", 0), each.split.get("none", 0)
+    for name, cells in _by_name(targets).items():
+        answers = sum(each.samples for each in cells)
+        by_rtt, none = (sum(each.split.get(split, 0) for each in cells) for split in ("tcp_rtt", "none"))
         if by_rtt:
             yield (
-                f"{_where(each)} held its headers back in {by_rtt} of {each.samples} answers: their network share is "
-                "TCP's round trip, and connection set-up where there was one."
+                f"{name} held its headers back in {by_rtt} of {answers} answers: their network share is TCP's round trip, "
+                "and connection set-up where there was one."
             )
         if none:
-            yield f"{_where(each)}: {none} of {each.samples} answers could not be split into network and generation."
+            yield f"{name}: {none} of {answers} answers could not be split into network and generation."
 
 
 def _loopback(targets: "Sequence[TargetResult]") -> Iterator[str]:
@@ -177,8 +184,7 @@ def _is_loopback(url: str) -> bool:
 
 
 def _where(target: "TargetResult") -> str:
-    city = f" for {client(target.city)}" if target.city else ""
-    return f"{target.site}{city} ({target.connection}, {target.prompt_tokens} prompt tokens)"
+    return f"{target.name} ({target.connection}, {target.prompt_tokens} prompt tokens)"
 
 
 def _parts(network: "Part | None", generation: "Part | None", sign: int) -> str:
@@ -212,6 +218,37 @@ def signed(number: float) -> str:
 def plain(number: float) -> str:
     """The same without a plus."""
     return signed(number).lstrip("+")
+
+
+@dataclass(frozen=True)
+class Failed:
+    """One kind of failure of one target, over all kinds of connections and prompt lengths."""
+
+    name: str
+    kind: str
+    count: int
+    requests: int
+    """Of this target, those that succeeded included."""
+    message: str
+    """The first."""
+
+
+def failures(targets: "Sequence[TargetResult]") -> list[Failed]:
+    """What failed, by target and kind."""
+    found: list[Failed] = []
+    for name, cells in _by_name(targets).items():
+        requests = sum(each.samples + each.errors for each in cells)
+        for kind in dict.fromkeys(kind for each in cells for kind in each.failures):
+            message = next(each.messages[kind] for each in cells if kind in each.messages)
+            found.append(Failed(name, kind, sum(each.failures.get(kind, 0) for each in cells), requests, message))
+    return found
+
+
+def _by_name(targets: "Sequence[TargetResult]") -> "dict[str, list[TargetResult]]":
+    cells: dict[str, list[TargetResult]] = {}
+    for each in targets:
+        cells.setdefault(each.name, []).append(each)
+    return cells
 
 
 def by_city(targets: "Sequence[TargetResult]") -> "list[tuple[str | None, list[TargetResult]]]":

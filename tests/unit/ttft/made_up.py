@@ -38,6 +38,11 @@ def sample(target: str = "a", **changes: object) -> Sample:
     return replace(plain, **changes)  # pyright: ignore[reportArgumentType]
 
 
+def faster(sample: Sample, by_ms: float) -> Sample:
+    """The sample, had generation taken less."""
+    return replace(sample, ttft_ms=sample.ttft_ms - by_ms, generation_ms=(sample.generation_ms or 0) - by_ms)
+
+
 def failure(target: str = "a", **changes: object) -> Failure:
     """One refused connection, changed as wished."""
     plain = Failure(target, "warm", 0, 128, 0.0, "connect", "connection refused\n  -> is the server up?")

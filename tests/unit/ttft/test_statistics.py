@@ -1,13 +1,12 @@
 """Numbers from raw samples: exact where they are given, withheld where the sample is too small, honest about chance."""
 
-import made_up
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.ttft_coverage import holds, session
 from ttft import statistics
-from ttft.samples import Run, Sample, Target
 from ttft.summary import summarize
 
 finite = st.floats(0.1, 1000)
@@ -129,32 +128,9 @@ def test_drift_is_not_asked_of_a_short_run() -> None:
     assert statistics.drift({index: [float(index)] for index in range(29)}) is None
 
 
-def _measured(rng: np.random.Generator, *, interleaved: bool, rounds: int = 30) -> Run:
-    """Two sites 25 ms apart, skewed noise, a session that drifts by 15 ms and wanders (AR(1)), as in serving-facts 4."""
-    moments = 2 * rounds
-    wander = np.zeros(moments)
-    for index in range(1, moments):
-        wander[index] = 0.8 * wander[index - 1] + rng.normal(0, 1)
-    session = np.linspace(0, 15, moments) + wander
-    samples: list[Sample] = []
-    for index in range(rounds):
-        order = rng.permutation(2)
-        for site in (0, 1):
-            moment = 2 * index + int(order[site]) if interleaved else site * rounds + index
-            ttft = (50, 75)[site] + session[moment] + rng.lognormal(1, 0.8)
-            samples.append(made_up.sample("ab"[site], round=index, ttft_ms=float(ttft)))
-    return Run(setup={}, targets=[Target("a", "http://a"), Target("b", "http://b")], samples=samples)
-
-
 def _covered(*, interleaved: bool) -> int:
     rng = np.random.default_rng(11)
-    hits = 0
-    for _ in range(100):
-        (found,) = summarize(_measured(rng, interleaved=interleaved)).differences
-        assert found.low_ms is not None
-        assert found.high_ms is not None
-        hits += found.low_ms <= -25 <= found.high_ms
-    return hits
+    return sum(holds(summarize(session(rng, 30, interleaved=interleaved)).differences[0]) for _ in range(100))
 
 
 def test_the_interval_holds_the_truth_in_93_of_100_interleaved_runs() -> None:
