@@ -34,7 +34,7 @@ def bench(  # noqa: PLR0913 - each is an option of the command
     from automation.bench import Clients, bench_plan, vantage
     from automation.bench import bench as measure
     from automation.paths import LOCAL_DIRECTORY
-    from ttft.cli import check_writable, finish, lengths
+    from ttft.cli import check_writable, connections, finish, lengths
     from ttft.console import Progress
     from ttft.schedule import Plan
     from ttft.summary import Judgement
@@ -45,7 +45,7 @@ def bench(  # noqa: PLR0913 - each is an option of the command
     plan = Plan(
         targets=(),
         rounds=rounds,
-        connections=("warm", "cold") if connection == "both" else (connection,),
+        connections=connections(connection),
         prompt_tokens=lengths(prompt_tokens),
         output_tokens=output_tokens,
     )
