@@ -238,6 +238,7 @@ class _Generation:
         self.server, self.connection, self.request, self.behaviour, self.route = server, connection, request, behaviour, route
         self.came = came
         self.tokens = request.max_tokens()
+        self._held_head = b""
 
     def run(self) -> bool:
         """Answer; false where the connection ends with it."""
@@ -270,7 +271,7 @@ class _Generation:
                 return ended
             waiting.append(self._token(index))
             if len(waiting) == behaviour.tokens_per_write or index == self.tokens - 1:
-                if not index or index < behaviour.tokens_per_write:
+                if index < behaviour.tokens_per_write:
                     self._record_first()
                 self._write(b"".join(waiting))
                 waiting = []
@@ -281,7 +282,7 @@ class _Generation:
         self.server.truth.came.append(self.came)
         self.server.truth.first_token.append(now)
         if not self.behaviour.headers_early:
-            self.connection.sendall(self._head())
+            self._held_head = self._head()
 
     def _fault(self, index: int) -> bool | None:
         """Break the stream where the behaviour says so; None where it goes on."""
@@ -322,7 +323,9 @@ class _Generation:
         length = max(1, -(-len(data) // self.behaviour.pieces))
         for start in range(0, len(data), length):
             part = data[start : start + length]
-            self.connection.sendall(b"%x\r\n%b\r\n" % (len(part), part) if self.behaviour.chunked else part)
+            framed = b"%x\r\n%b\r\n" % (len(part), part) if self.behaviour.chunked else part
+            self.connection.sendall(self._held_head + framed)
+            self._held_head = b""
             if self.behaviour.pieces > 1:
                 time.sleep(0.001)  # or the kernel would join them again
 
