@@ -150,7 +150,7 @@ class Environment:
         from automation.drain import take_out, wait_until_unused
 
         changes = take_out(self, zone, on_event)
-        wait_until_unused(self, zone, self._say)
+        wait_until_unused(self, zone, self.say)
         return changes
 
     def undrain(self, zone: str, on_event: OnEvent | None = None) -> Changes:
