@@ -68,9 +68,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=1000)
     repetitions: int = parser.parse_args().repetitions
-    print(
-        f"{repetitions} sessions each\n\n| design | rounds | mean estimate, ms | coverage | mean width, ms |\n|---|---|---|---|---|"
-    )
+    print(f"{repetitions} sessions each\n")
+    print("| design | rounds | mean estimate, ms | coverage | mean width, ms |\n|---|---|---|---|---|")
     for interleaved in (True, False):
         for rounds in ROUNDS:
             rng = np.random.default_rng(rounds)

@@ -44,8 +44,9 @@ async def user(session):
 async def main():
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         await asyncio.gather(*(user(session) for _ in range(users)))
+begin = time.process_time()
 asyncio.run(main())
-print(json.dumps(found))
+print(json.dumps({"ttft_ms": found, "cpu_seconds": time.process_time() - begin}))
 """
 
 
@@ -150,40 +151,44 @@ def command_of(name: str, url: str, load: Load, directory: Path, output: Path) -
     return [str(programs / name), "profile", "--url", url, *options.split(), *sizes.split(), *counts.split()]
 
 
-def reported(name: str, output: str, directory: Path) -> list[float]:
-    """First-token times in milliseconds from what a peer wrote. Raises UnavailableError."""
+def reported(name: str, output: str, directory: Path) -> tuple[list[float], float | None]:
+    """First-token times in milliseconds from what a peer wrote, and its own CPU seconds, if it says. Raises UnavailableError."""
     try:
         if name == "guidellm":
             report = json.loads(next(directory.rglob("*.json")).read_text())
-            return [each["time_to_first_token_ms"] for each in report["benchmarks"][0]["requests"]["successful"]]
+            return [each["time_to_first_token_ms"] for each in report["benchmarks"][0]["requests"]["successful"]], None
         if name == "aiperf":
             lines = next(directory.rglob("profile_export.jsonl")).read_text().splitlines()
-            return [json.loads(line)["metrics"]["time_to_first_token"]["value"] for line in lines]
-        return json.loads(output.splitlines()[-1])
+            return [json.loads(line)["metrics"]["time_to_first_token"]["value"] for line in lines], None
+        own = json.loads(output.splitlines()[-1])
+        return own["ttft_ms"], own["cpu_seconds"]
     except (StopIteration, LookupError, ValueError) as error:
         raise UnavailableError(f"its report is not as expected: {error!r}") from error
 
 
 def measured(name: str, url: str, load: Load, directory: Path) -> tuple[list[float], float]:
-    """First-token times of one run in a process of its own, and CPU milliseconds per request, its start included."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    """First-token times of one run in a process of its own, and CPU milliseconds per request.
+
+    Of guidellm and aiperf, which are many processes, their start counts; of the others it does not.
+    """
     with tempfile.TemporaryDirectory() as output:
         if name in IN_THIS_ENVIRONMENT:
             command = [sys.executable, __file__, "--client", name, url, str(load.users), str(load.requests)]
         else:
             command = command_of(name, url, load, directory, Path(output))
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        offline = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+        surroundings = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
         try:
-            done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=RUN_SECONDS, env=offline)
+            done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=RUN_SECONDS, env=surroundings)
         except subprocess.TimeoutExpired as error:
             raise UnavailableError(f"not done within {RUN_SECONDS} s") from error
         except subprocess.CalledProcessError as error:
             raise UnavailableError(f"fails: {(error.stderr or error.stdout).strip().splitlines()[-1:]}") from error
-        found = reported(name, done.stdout, Path(output))
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return found, cpu * 1000 / (load.users * load.requests)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        found, cpu_seconds = reported(name, done.stdout, Path(output))
+    if cpu_seconds is None:
+        cpu_seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return found, cpu_seconds * 1000 / (load.users * load.requests)
 
 
 def main() -> None:
@@ -197,7 +202,9 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.client:
         name, url, users, requests = arguments.client
-        print(json.dumps(IN_THIS_ENVIRONMENT[name](url, Load(int(users), int(requests)))))
+        begin = time.process_time()
+        found = IN_THIS_ENVIRONMENT[name](url, Load(int(users), int(requests)))
+        print(json.dumps({"ttft_ms": found, "cpu_seconds": time.process_time() - begin}))
         return
     print("| peer | users | error of median ms | error of p99 ms | CPU ms per request |\n|---|---|---|---|---|")
     loads = [Load(1, arguments.requests * 2), Load(32, arguments.requests)]

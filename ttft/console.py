@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 _WIDTH = 80
 """Of plain output, and at most of tables."""
 _NAMES_SHOWN = 4
-_REFRESHES_PER_SECOND = 4
+_REFRESH_SECONDS = 0.25
 _LINE_EVERY_SECONDS = 10.0
 
 
 class Progress:
-    """Shows samples and failures as they come; call it with each. A context manager."""
+    """Shows samples and failures as they come; call it with each, between requests. A context manager."""
 
     def __init__(self, targets: Sequence[Target], requests: int, file: TextIO | None = None) -> None:
         self._targets = targets
@@ -40,10 +40,9 @@ class Progress:
         self._failures: Counter[str] = Counter()
         self._last: dict[str, Sample | Failure] = {}
         self._console = Console(file=file or sys.stderr, highlight=False)
-        self._live = Live(
-            console=self._console, get_renderable=self.table, refresh_per_second=_REFRESHES_PER_SECOND, transient=True
-        )
-        self._next_line = time.monotonic() + _LINE_EVERY_SECONDS
+        # No thread of its own that draws: it would take time from a request that is being measured.
+        self._live = Live(console=self._console, get_renderable=self.table, auto_refresh=False, transient=True)
+        self._next = 0.0
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -61,9 +60,15 @@ class Progress:
             self._ttft_ms[made.target].append(made.ttft_ms)
         else:
             self._failures[made.target] += 1
-        if not self._console.is_terminal and (now := time.monotonic()) >= self._next_line:
-            self._next_line = now + _LINE_EVERY_SECONDS
-            self._console.print(self._line(), soft_wrap=True)
+        if (now := time.monotonic()) < self._next:
+            return
+        if self._console.is_terminal:
+            self._live.refresh()
+            self._next = now + _REFRESH_SECONDS
+        else:
+            if self._next:
+                self._console.print(self._line(), soft_wrap=True)
+            self._next = now + _LINE_EVERY_SECONDS
 
     def _line(self) -> str:
         done = sum(map(len, self._ttft_ms.values()))

@@ -260,7 +260,7 @@ class _Generation:
     def _stream(self) -> bool:
         behaviour, timing = self.behaviour, self.server.timing
         if behaviour.role_opener and self.route.endswith("chat/completions"):
-            self._write(_event({"choices": [{"delta": {"role": "assistant", "content": ""}, "finish_reason": None}]}))
+            self._write(self._chunk([{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]))
         if behaviour.comment:
             self._write(b":\n\n")
         waiting: list[bytes] = []
@@ -306,7 +306,11 @@ class _Generation:
             details = {"finish_reason": "length", "generated_tokens": self.tokens, "input_length": self._prompt_tokens()}
             return _event({"index": index + 1, "token": token, "generated_text": None, "details": details if last else None})
         said = {"delta": {"role": "assistant", "content": text}} if "chat" in self.route else {"text": text}
-        return _event({"object": "chunk", "choices": [{"index": 0, **said, "finish_reason": "length" if last else None}]})
+        return self._chunk([{"index": 0, **said, "finish_reason": "length" if last else None}])
+
+    def _chunk(self, choices: list[dict[str, Any]], **more: object) -> bytes:
+        kind = "chat.completion.chunk" if "chat" in self.route else "text_completion"
+        return _event({"id": "1", "object": kind, "created": 0, "model": MODEL, "choices": choices, **more})
 
     def _prompt_tokens(self) -> int:
         return len(_tokens(self.request.prompt()))
@@ -314,7 +318,7 @@ class _Generation:
     def _end(self) -> bool:
         if self.route != "/generate_stream":
             usage = {"prompt_tokens": self._prompt_tokens(), "completion_tokens": self.tokens}
-            self._write(_event({"choices": [], "usage": usage}) + b"data: [DONE]\n\n")
+            self._write(self._chunk([], usage=usage) + b"data: [DONE]\n\n")
         if self.behaviour.chunked:
             self.connection.sendall(b"0\r\n\r\n")
         return self.behaviour.chunked

@@ -64,7 +64,8 @@ def _launch(cloud: client.CloudStatus) -> str:
 
 
 def test_control_interface(cloud: client.CloudStatus) -> None:
-    assert cloud.request("GET", "status") == {"world": cloud.world, "hosts": [], "problems": []}
+    dns_port = cloud.request("GET", "dns")["port"]
+    assert cloud.request("GET", "status") == {"world": cloud.world, "hosts": [], "problems": [], "dns_port": dns_port}
     assert cloud.request("GET", "ports/127.1.2.3/22") == {"port": 20022}
     assert cloud.request("GET", "ports/127.1.2.3/8080") == {"port": 8080}
     assert cloud.request("PUT", "model", {"token_ms": 1})["token_ms"] == 1

@@ -78,6 +78,6 @@ def test_progress_without_a_terminal_is_lines_now_and_then(monkeypatch: pytest.M
     monkeypatch.setattr(console.time, "monotonic", lambda: float(next(clock)))
     file = io.StringIO()
     with console.Progress(made_up.targets(), 80, file) as progress:
-        for _ in range(6):
+        for _ in range(8):
             progress(made_up.sample("Oregon"))
-    assert file.getvalue().splitlines() == ["3 of 80 requests", "6 of 80 requests"]
+    assert file.getvalue().splitlines() == ["4 of 80 requests", "7 of 80 requests"]
