@@ -54,6 +54,8 @@ class Order:
     body: bytes
     intended: float | None = None
     """When it should leave (open loop), in seconds of `now`; None: when it does."""
+    is_network_simulated: bool = False
+    """Delays are then made above TCP, whose own round-trip time says nothing of them."""
 
 
 class RequestFaultError(Exception):
@@ -220,7 +222,7 @@ def _sample(stream: Stream, tokens: _Tokens, order: Order, origin: float) -> Sam
     lag_ms = max(0.0, (marks.started - order.intended) * 1000) if order.intended is not None else 0.0
     arrivals = tuple(lag_ms + (arrival - marks.started) * 1000 for arrival in tokens.arrivals)
     first = tokens.arrivals[0]
-    rtt_ms, min_rtt_ms = tokens.tcp_round_trip_ms
+    rtt_ms, min_rtt_ms = (None, None) if order.is_network_simulated else tokens.tcp_round_trip_ms
     sample = Sample(
         target=order.target,
         connection=order.connection,

@@ -160,7 +160,14 @@ class _Running:
     def _order(self, site: _Site, connection: Connection, number: int, length: int) -> Order:
         prompt = site.prompts.make(length)
         body = site.dialect.body(prompt, site.server.model or "", self._plan.output_tokens)
-        return Order(site.target.name, connection, number, length, json.dumps(body).encode())
+        return Order(
+            site.target.name,
+            connection,
+            number,
+            length,
+            json.dumps(body).encode(),
+            is_network_simulated=self._plan.simulated_network is True,
+        )
 
     def _turn(self, site: _Site, orders: Sequence[Order], *, recorded: bool = True) -> list[Result]:
         """Let the users of a site work off orders, and give the results; in an open loop each order waits for its time."""
