@@ -138,7 +138,12 @@ class Cloud:
                 return 404, {"error": f"the local cloud has no control {method} {path}"}
 
     def _status(self) -> dict[str, Any]:
-        return {"world": self.world_id, "hosts": self.hosts.status(), "problems": sorted(self.hosts.problems.values())}
+        return {
+            "world": self.world_id,
+            "dns_port": self.dns.port,
+            "hosts": self.hosts.status(),
+            "problems": sorted(self.hosts.problems.values()),
+        }
 
     def _port(self, address: str, port: int) -> Answer:
         problem = self.hosts.problems.get((address, port))

@@ -60,12 +60,12 @@ def status(as_json: JsonFlag = False) -> None:  # noqa: FBT002
     status = client.status(LOCAL_DIRECTORY)
     if status is None:
         raise CloudNotRunningError("the local cloud is not running\n  -> edge cloud start")
-    described: dict[str, Any] = {**status.request("GET", "status"), "dns": status.request("GET", "dns")}
+    described = status.request("GET", "status")
     if as_json:
         show_json(described)
         return
     show(f"local cloud at {status.url}, process {status.pid}, since {status.started}")
-    show(f"DNS at 127.0.0.1, port {described['dns']['port']}")
+    show(f"DNS at 127.0.0.1, port {described['dns_port']}")
     hosts: list[dict[str, Any]] = list(described["hosts"])
     for host in hosts:
         containers = ", ".join(f"{each['name']} {each['status']}" for each in host["containers"]) or "no container"
