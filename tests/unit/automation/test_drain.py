@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from automation import drain
-from automation.environment import Changes
+from automation.environment import Changes, Environment
 from automation.errors import DeploymentFailedError, EdgeError, UsageError
 from automation.keys import new_certificate
 from automation.resolution import Health, Record, Replica, Site
@@ -220,3 +220,10 @@ def test_with_tls_it_asks_the_address_for_the_site_s_name_and_trusts_the_config_
     drain.wait_until_unused(environment, LOS_ANGELES, said.append, lambda _: None)  # pyright: ignore[reportArgumentType]
     assert ("cannot be read" in said[-1]) == (name == "somebody.else.dev"), said
     assert bool(metrics.asked) == (name != "somebody.else.dev"), "the key goes to the right site only"
+
+
+def test_sites_that_a_tracked_file_drains_are_not_changed_behind_its_back(tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.prod.yaml").write_text("config:\n  edge-inference:drained: [us-west-2a]\n")
+    environment = Environment("prod", on_local_cloud=True, directory=tmp_path, stack_files=tmp_path)
+    with pytest.raises(UsageError, match=r"Pulumi.prod.yaml lists drained sites itself[\s\S]*edge up prod --local"):
+        environment.store_drained([])
