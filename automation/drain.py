@@ -33,7 +33,7 @@ _BUSY = re.compile(
 def take_out(environment: "Environment", zone: str, on_event: "OnEvent | None" = None) -> "Changes":
     """Takes a zone's site out of the records. UsageError for a zone without a site, EdgeError where nobody can take its users."""
     routes = environment.routes()
-    _judge(routes, zone, environment.name)
+    _judge(routes, zone, environment.arguments)
     drained = [site.zone for site in routes.sites if site.drained]
     return _reroute(environment, drained, [*(each for each in drained if each != zone), zone], on_event)
 
@@ -59,17 +59,17 @@ def put_back(environment: "Environment", zone: str, on_event: "OnEvent | None" =
     return _reroute(environment, drained, [each for each in drained if each != zone], on_event)
 
 
-def _judge(routes: "Routes", zone: str, name: str) -> None:
+def _judge(routes: "Routes", zone: str, environment: str) -> None:
     zones = [site.zone for site in routes.sites]
     if zone not in zones:
-        raise UsageError(f"'{name}' has no site in {zone}\n  -> its sites: {', '.join(zones)}")
+        raise UsageError(f"there is no site in {zone}\n  -> its sites: {', '.join(zones)}")
     others = [site for site in routes.sites if site.zone != zone and not site.drained]
     if not others:
         raise EdgeError(f"{zone} is the last site that is not drained: without it the service's name would not answer")
     if not any(site.healthy for site in others):
         raise EdgeError(
             f"no other site is healthy, so {zone}'s users would be sent to one that does not answer\n"
-            f"  -> edge routes {name}   # what the health checkers say"
+            f"  -> edge routes {environment}   # what the health checkers say"
         )
 
 
@@ -82,8 +82,8 @@ def _reroute(environment: "Environment", before: list[str], after: list[str], on
             raise
         environment.store_drained(before)
         raise EdgeError(
-            "the config has other changes that are not deployed, and new records depend on them; nothing was changed\n"
-            f"  -> edge up {environment.name}, then this again"
+            "the config has other changes that are not deployed, and new records depend on them; it is as it was\n"
+            f"  -> edge up {environment.arguments}, then this again"
         ) from error
 
 
