@@ -17,7 +17,7 @@ from automation.errors import DeploymentFailedError, EdgeError, UsageError
 
 if TYPE_CHECKING:
     from automation.environment import Changes, Environment, OnEvent, Say
-    from automation.resolution import Replica, Routes
+    from automation.resolution import Routes
 
 _POLL_SECONDS = 2.0
 _QUIET_POLLS = 3
@@ -33,7 +33,7 @@ _BUSY = re.compile(
 def take_out(environment: "Environment", zone: str, on_event: "OnEvent | None" = None) -> "Changes":
     """Takes a zone's site out of the records. UsageError for a zone without a site, EdgeError where nobody can take its users."""
     routes = environment.routes()
-    _judge(routes, zone, environment.name)
+    _judge(routes, zone, environment.arguments)
     drained = [site.zone for site in routes.sites if site.drained]
     return _reroute(environment, drained, [*(each for each in drained if each != zone), zone], on_event)
 
@@ -44,9 +44,11 @@ def wait_until_unused(environment: "Environment", zone: str, say: "Say", sleep: 
     ttl_seconds = max(record.ttl_seconds or 0 for record in routes.records)
     say(f"Out of the records. Waiting {ttl_seconds} s, their TTL, until no resolver has the address, then for the last requests.")
     sleep(ttl_seconds)
+    key = environment.config_value("edge-inference:apiKey")
     for replica in next(site for site in routes.sites if site.zone == zone).replicas:
-        if replica.url:  # None where its last deployment failed
-            _wait_until_idle(environment, replica, say, sleep)
+        if replica.url and replica.address:  # None where its last deployment failed
+            with _connections(environment, replica.address, replica.url) as connections:
+                _wait_until_idle(connections, key, replica.address, say, sleep)
 
 
 def put_back(environment: "Environment", zone: str, on_event: "OnEvent | None" = None) -> "Changes":
@@ -57,17 +59,17 @@ def put_back(environment: "Environment", zone: str, on_event: "OnEvent | None" =
     return _reroute(environment, drained, [each for each in drained if each != zone], on_event)
 
 
-def _judge(routes: "Routes", zone: str, name: str) -> None:
+def _judge(routes: "Routes", zone: str, environment: str) -> None:
     zones = [site.zone for site in routes.sites]
     if zone not in zones:
-        raise UsageError(f"'{name}' has no site in {zone}\n  -> its sites: {', '.join(zones)}")
+        raise UsageError(f"there is no site in {zone}\n  -> its sites: {', '.join(zones)}")
     others = [site for site in routes.sites if site.zone != zone and not site.drained]
     if not others:
         raise EdgeError(f"{zone} is the last site that is not drained: without it the service's name would not answer")
     if not any(site.healthy for site in others):
         raise EdgeError(
             f"no other site is healthy, so {zone}'s users would be sent to one that does not answer\n"
-            f"  -> edge routes {name}   # what the health checkers say"
+            f"  -> edge routes {environment}   # what the health checkers say"
         )
 
 
@@ -80,48 +82,48 @@ def _reroute(environment: "Environment", before: list[str], after: list[str], on
             raise
         environment.store_drained(before)
         raise EdgeError(
-            "the config has other changes that are not deployed, and new records depend on them; nothing was changed\n"
-            f"  -> edge up {environment.name}, then this again"
+            "the config has other changes that are not deployed, and new records depend on them; it is as it was\n"
+            f"  -> edge up {environment.arguments}, then this again"
         ) from error
 
 
-def _wait_until_idle(environment: "Environment", replica: "Replica", say: "Say", sleep: Callable[[float], None]) -> None:
+def _wait_until_idle(
+    connections: urllib3.HTTPConnectionPool, key: str | None, address: str, say: "Say", sleep: Callable[[float], None]
+) -> None:
     quiet = told = 0
     while quiet < _QUIET_POLLS:
         try:
-            busy = _requests(environment, replica)
-        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            say(f"How busy {replica.address} is cannot be read from here ({error}): requests that run there may need longer.")
+            busy = _requests(connections, key)
+        except (urllib3.exceptions.HTTPError, ValueError) as error:
+            say(f"How busy {address} is cannot be read from here ({error}): requests that run there may need longer.")
             return
         quiet = 0 if busy else quiet + 1
         if busy != told:
-            say(f"{replica.address}: {busy} still to be answered. Ctrl-C ends the waiting; no new users come either way.")
+            say(f"{address}: {busy} still to be answered. Ctrl-C ends the waiting; no new users come either way.")
             told = busy
         if quiet < _QUIET_POLLS:
             sleep(_POLL_SECONDS)
 
 
-def _requests(environment: "Environment", replica: "Replica") -> int:
+def _requests(connections: urllib3.HTTPConnectionPool, key: str | None) -> int:
     """How many requests wait or run at a replica, by its /metrics. ValueError where that does not say."""
-    key = environment.config_value("edge-inference:apiKey")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    with _connections(environment, replica) as pool:
-        answer = pool.request("GET", "/metrics", headers=headers, timeout=_READ_SECONDS, retries=False)
+    answer = connections.request("GET", "/metrics", headers=headers, timeout=_READ_SECONDS, retries=False)
     values = _BUSY.findall(answer.data.decode(errors="replace"))
     if answer.status != 200 or not values:  # noqa: PLR2004
         raise ValueError(f"/metrics answers {answer.status}")
     return round(sum(float(value) for value in values))
 
 
-def _connections(environment: "Environment", replica: "Replica") -> urllib3.HTTPConnectionPool:
+def _connections(environment: "Environment", address: str, url: str) -> urllib3.HTTPConnectionPool:
     """To one replica by its address; with TLS under the site's name, and only to who has the certificate of the config."""
-    url, address = urlsplit(replica.url or ""), replica.address or ""
-    port = environment.port_of(address, url.port or _PORTS[url.scheme])
-    if url.scheme == "http":
+    parts = urlsplit(url)
+    port = environment.port_of(address, parts.port or _PORTS[parts.scheme])
+    if parts.scheme == "http":
         return urllib3.HTTPConnectionPool(address, port)
     context = ssl.create_default_context(cadata=environment.config_value("edge-inference:tlsCertificate"))
     # It may be signed by a CA that only its owner's clients trust.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     return urllib3.HTTPSConnectionPool(
-        address, port, ssl_context=context, server_hostname=url.hostname, assert_hostname=url.hostname
+        address, port, ssl_context=context, server_hostname=parts.hostname, assert_hostname=parts.hostname
     )

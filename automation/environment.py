@@ -89,6 +89,11 @@ class Environment:
         self._directory = directory
         self.say = say
 
+    @property
+    def arguments(self) -> str:
+        """How `edge` is told of it: `prod`, or `prod --local`."""
+        return self.name + (" --local" if self.on_local_cloud and self.name != "local" else "")
+
     def up(self, on_event: OnEvent | None = None) -> Changes:
         """Deploys: afterwards every site of the config serves. DeploymentFailedError names what does not; one site that
         fails does not keep the others from being finished.
@@ -136,13 +141,13 @@ class Environment:
 
         outputs = self.outputs()
         region = next(iter(outputs["sites"].values()))["region"]
-        return Routes(self.name, outputs, self.aws_client("route53", region), on_local_cloud=self.on_local_cloud)
+        return Routes(self.arguments, outputs, self.aws_client("route53", region), on_local_cloud=self.on_local_cloud)
 
     def resolve(self, origin: str) -> "Resolution":
         """Which site a client in a city, or at an address, gets at this moment, and why. UsageError for an unknown city."""
         from automation.resolution import locate
 
-        client = locate(origin, self.name, on_local_cloud=self.on_local_cloud)
+        client = locate(origin, self.arguments, on_local_cloud=self.on_local_cloud)
         return self.routes().resolve(client)
 
     def drain(self, zone: str, on_event: OnEvent | None = None) -> Changes:
@@ -319,7 +324,7 @@ class Environment:
         return NothingDeployedError(f"'{self.name}' is not deployed {where}\n  -> {self._edge_command('up')}")
 
     def _edge_command(self, verb: str) -> str:
-        return f"edge {verb} {self.name}" + (" --local" if self.on_local_cloud and self.name != "local" else "")
+        return f"edge {verb} {self.arguments}"
 
     def _cancel_command(self) -> str:
         variables = f'eval "$(edge env local --stack {self.name})" && ' if self.on_local_cloud else ""

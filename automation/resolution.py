@@ -128,13 +128,16 @@ class Resolution:
 
 
 class Routes:
-    """A deployed environment's records and sites as Route 53 has them at this moment. EdgeError where nobody is routed."""
+    """A deployed environment's records and sites as Route 53 has them at this moment. EdgeError where nobody is routed.
+
+    `environment`: as `edge` is told of it.
+    """
 
     def __init__(self, environment: str, outputs: Mapping[str, Any], route53: Any, *, on_local_cloud: bool) -> None:
         routing: Mapping[str, Any] = outputs.get("routing") or {}
         if not routing.get("domain"):
             raise EdgeError(
-                f"'{environment}' routes nobody: its routing.policy is none, or it was deployed before routing was recorded\n"
+                "there is no routing: its policy is none, or the last `edge up` did not record it yet\n"
                 f"  -> edge outputs {environment}   # the sites' addresses"
             )
         self.domain: str = routing["domain"]

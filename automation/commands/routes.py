@@ -134,7 +134,7 @@ def _health(replica: "Replica") -> str:
         return "no health check"
     if not health.checkers:
         return "no reports yet, which counts as healthy"
-    return f"{health.successes} of {health.checkers} checkers had an answer at their last try"
+    return f"{health.successes} of {health.checkers} checkers got an answer"
 
 
 def _tree(routes: "Routes") -> Iterator[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from automation import drain
-from automation.environment import Changes
+from automation.environment import Changes, Environment
 from automation.errors import DeploymentFailedError, EdgeError, UsageError
 from automation.keys import new_certificate
 from automation.resolution import Health, Record, Replica, Site
@@ -38,7 +38,7 @@ class FakeEnvironment:
     """Remembers which sites were to be drained."""
 
     def __init__(self, routes: FakeRoutes, port: int = 1) -> None:
-        self.name, self.on_local_cloud = "prod", True
+        self.arguments = "prod --local"
         self.config = {"edge-inference:apiKey": "the-key"}
         self.stored: list[list[str]] = []
         self.fails: DeploymentFailedError | None = None
@@ -93,7 +93,7 @@ def test_a_drain_that_was_interrupted_goes_on() -> None:
     [
         (FakeRoutes(), "us-west-2-den-1a", UsageError, r"no site in us-west-2-den-1a\n  -> its sites: us-west-2a, us-west-2-lax"),
         (FakeRoutes(drained=[OREGON]), LOS_ANGELES, EdgeError, "the last site that is not drained"),
-        (FakeRoutes(dead=[OREGON]), LOS_ANGELES, EdgeError, r"no other site is healthy.*\n  -> edge routes prod"),
+        (FakeRoutes(dead=[OREGON]), LOS_ANGELES, EdgeError, r"no other site is healthy.*\n  -> edge routes prod --local"),
     ],
 )
 def test_what_would_leave_users_without_a_site_changes_nothing(
@@ -115,7 +115,7 @@ def test_who_is_not_drained_cannot_come_back() -> None:
 def test_other_changes_of_the_config_come_first_and_it_is_as_it_was() -> None:
     environment = FakeEnvironment(FakeRoutes())
     environment.fails = DeploymentFailedError("up", ["depends on 'x' which was was not specified in --target list."])
-    with pytest.raises(EdgeError, match=r"nothing was changed\n  -> edge up prod, then this again"):
+    with pytest.raises(EdgeError, match=r"it is as it was\n  -> edge up prod --local, then this again"):
         take_out(environment, LOS_ANGELES)
     assert environment.stored == [[LOS_ANGELES], []]
 
@@ -220,3 +220,10 @@ def test_with_tls_it_asks_the_address_for_the_site_s_name_and_trusts_the_config_
     drain.wait_until_unused(environment, LOS_ANGELES, said.append, lambda _: None)  # pyright: ignore[reportArgumentType]
     assert ("cannot be read" in said[-1]) == (name == "somebody.else.dev"), said
     assert bool(metrics.asked) == (name != "somebody.else.dev"), "the key goes to the right site only"
+
+
+def test_sites_that_a_tracked_file_drains_are_not_changed_behind_its_back(tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.prod.yaml").write_text("config:\n  edge-inference:drained: [us-west-2a]\n")
+    environment = Environment("prod", on_local_cloud=True, directory=tmp_path, stack_files=tmp_path)
+    with pytest.raises(UsageError, match=r"Pulumi.prod.yaml lists drained sites itself[\s\S]*edge up prod --local"):
+        environment.store_drained([])
