@@ -1,5 +1,5 @@
-"""Asks an AWS account, with boto3, for the facts that components/preflight.py judges: what components/aws_facts.py asks the engine's
-provider for, without an engine and without a run.
+"""Asks an AWS account, with boto3, for the facts that components/preflight.py judges: what components/aws_facts.py asks through
+the engine's provider, but without a run.
 
 Reads only. Nothing here decides anything; what AWS does not answer stays None, which is unknown.
 """
@@ -202,7 +202,8 @@ def _foreign_records(route53: Any, zone_id: str, domain: str) -> tuple[str, ...]
     """The address records of a name other than this program's one alias; none also where AWS does not say."""
     found = _answer(lambda: route53.list_resource_record_sets(HostedZoneId=zone_id, StartRecordName=domain)["ResourceRecordSets"])
     foreign: set[str] = set()
-    for record in found or []:
+    records: list[dict[str, Any]] = found or []
+    for record in records:
         target = record.get("AliasTarget", {}).get("DNSName", "").rstrip(".")
         is_ours = record["Type"] == "A" and "SetIdentifier" not in record and target in service_targets(domain)
         if record["Name"].rstrip(".") == domain and record["Type"] in {"A", "AAAA", "CNAME"} and not is_ours:

@@ -63,8 +63,11 @@ def cities(names: Sequence[str]) -> list[City]:
 
 def candidates(near: Sequence[City]) -> list[Candidate]:
     """Every place, the nearest to any of the cities first, then the cheapest; without cities the cheapest first."""
-    price = lambda each: each.dollars_per_hour.get(DEFAULT_TYPE, float("inf"))  # noqa: E731
-    return sorted(_all(near), key=lambda each: (each.nearest_ms, price(each), each.group))
+
+    def rank(each: Candidate) -> tuple[float, float, str]:
+        return each.nearest_ms, each.dollars_per_hour.get(DEFAULT_TYPE, float("inf")), each.group
+
+    return sorted(_all(near), key=rank)
 
 
 def _all(near: Sequence[City]) -> Iterator[Candidate]:

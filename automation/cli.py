@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from automation.commands import cloud, deployment, setup
+from automation.commands import bench, cloud, deployment, overview, routes, setup
 from automation.errors import EdgeError
 from automation.terminal import say, short_path
 
@@ -49,9 +49,11 @@ env_app = typer.Typer(
 )
 
 _SECTIONS = {
-    "set up": (setup.keys,),
+    "set up": (setup.zones, setup.init, setup.keys, setup.doctor),
     "deploy": (deployment.plan, deployment.up, deployment.outputs),
-    "look after": (deployment.drift, deployment.refresh, deployment.cancel),
+    "look at": (overview.status, overview.logs, overview.ssh, routes.resolve, routes.routes, overview.cost),
+    "prove": (bench.bench,),
+    "look after": (deployment.drift, deployment.refresh, routes.drain, deployment.cancel),
     "take down": (deployment.unprotect, deployment.destroy),
 }
 for section, commands in _SECTIONS.items():

@@ -3,7 +3,7 @@
 Leaves out guesses: a price that is not known is unknown, and the sum says so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from automation.errors import CloudNotRunningError, NothingDeployedError, UsageError
 from automation.prices import AS_OF, NOT_INCLUDED, SOURCE, HourlyPrice, hourly_price, instance_price
+from automation.results import DeployedSite
 from components.settings import PROJECT, SiteSettings
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def cost(environment: "Environment") -> Cost:
     try:
         deployed = environment.inventory().sites
     except (NothingDeployedError, CloudNotRunningError):
-        deployed = {}
+        deployed: Mapping[str, DeployedSite] = {}
     if deployed:
         running = tuple(_site(zone, site.instance_type, site.instances) for zone, site in deployed.items())
         return Cost(environment.name, deployed=True, sites=running)

@@ -1,4 +1,4 @@
-"""What `make demo` does: deploys three sites on the local cloud and streams a completion from each.
+"""What `make demo` does: deploys three sites on the local cloud, streams from each, and measures them from their users' cities.
 
 Everything it shows is simulated, and it says so.
 """
@@ -10,15 +10,23 @@ from collections.abc import Iterator
 
 import requests
 
+from automation.bench import Clients, bench, bench_plan
 from automation.environment import Environment
 from automation.errors import EdgeError
+from automation.paths import LOCAL_DIRECTORY
 from automation.progress import ProgressLines, step_lines
+from ttft import console
+from ttft.report import write_report
+from ttft.schedule import Plan
+from ttft.summary import summarize
 
 _PROMPT = "What is the edge?"
+_PLAN = Plan(targets=(), rounds=12, connections=("warm",), output_tokens=2, gap_seconds=0.02)
+"""A short look: enough rounds for an interval, few tokens."""
 
 
 def main() -> None:
-    """Deploys, streams, and says how to go on."""
+    """Deploys, streams, measures, and says how to go on."""
     started = time.monotonic()
     environment = Environment("local", say=_say)
     _say("Deploying three edge inference sites on the local cloud: a simulated AWS on this machine, no account needed.")
@@ -39,8 +47,9 @@ def main() -> None:
             sys.stdout.write(token)
             sys.stdout.flush()
         sys.stdout.write("\n")
-    _say(f"\nA streamed answer came back from each of {len(endpoints)} sites (simulated model, {_elapsed(started)} in all).")
-    _say(_how_to_go_on(next(iter(endpoints.values()))))
+    _say(f"\nA streamed answer came back from each of {len(endpoints)} sites (simulated model).")
+    _measure(environment)
+    _say(_how_to_go_on(next(iter(endpoints.values())), time.monotonic() - started))
 
 
 def _stream(url: str) -> Iterator[str]:
@@ -53,21 +62,34 @@ def _stream(url: str) -> Iterator[str]:
                 yield json.loads(line.removeprefix(b"data:"))["token"]["text"]
 
 
-def _how_to_go_on(url: str) -> str:
+def _measure(environment: Environment) -> None:
+    """Every site from every site's city, on the console and as a page."""
+    plan = bench_plan(environment, _PLAN, Clients())
+    cities = dict.fromkeys(target.city for target in plan.targets)
+    _say(f"Measuring every site for clients in {', '.join(filter(None, cities))}: {plan.rounds} rounds.")
+    with console.Progress(plan.targets, len(plan.targets) * plan.rounds) as progress:
+        run = bench(plan, Clients(), on_progress=progress, say=_say)
+    summary = summarize(run)
+    console.show(summary)
+    report = LOCAL_DIRECTORY / "reports" / "demo.html"
+    report.parent.mkdir(parents=True, exist_ok=True)
+    write_report(summary, run, report)
+    _say(f"\nReport: {report}")
+
+
+def _how_to_go_on(url: str, seconds: float) -> str:
     return f"""
-Look around:
-  .venv/bin/edge outputs local              endpoints and addresses
-  .venv/bin/edge cloud status               the hosts and what runs on them
+Done in {seconds:.0f} s. Look around:
+  .venv/bin/edge routes local                who is sent where
+  .venv/bin/edge bench local --from Denver   measure from another city
+  .venv/bin/edge outputs local               endpoints and addresses
+  .venv/bin/edge cloud status                the hosts and what runs on them
   curl -N {url}/generate_stream -H 'Content-Type: application/json' \\
     -d '{{"inputs": "{_PROMPT}", "parameters": {{"max_new_tokens": 20}}}}'
   eval "$(.venv/bin/edge env local)" && pulumi stack -s local
-Rehearse the real environment's own file:   .venv/bin/edge up prod --local
-Stop:                                       .venv/bin/edge destroy local; .venv/bin/edge cloud stop
-Remove everything:                          make clean"""
-
-
-def _elapsed(started: float) -> str:
-    return f"{time.monotonic() - started:.0f} s"
+Rehearse the real environment's own file:    .venv/bin/edge up prod --local
+Stop:                                        .venv/bin/edge destroy local; .venv/bin/edge cloud stop
+Remove everything:                           make clean"""
 
 
 def _say(text: str) -> None:

@@ -1,7 +1,7 @@
 """Looks an environment over before a deployment, and after: tools, account, zones, quotas, names, model, addresses. Reads only.
 
-What AWS would refuse, the program's own preflight judges (components/preflight.py); here its verdicts stand beside what was found,
-and with them what the program cannot ask. Left out: mending anything. Each failure names the command that does.
+What AWS would refuse, the program's own preflight judges (components/preflight.py); here its verdicts stand beside what was
+found, and with them what the program cannot ask. Left out: mending anything. Each failure names the command that does.
 """
 
 import shutil
@@ -20,12 +20,11 @@ from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[re
 
 from automation.account import Image, ask_account, caller, image, instances
 from automation.errors import EdgeError, NothingDeployedError
-from automation.hosts import edge
 from automation.paths import PROJECT_ROOT
 from components.models import HubAnswer, ModelFacts, ask_hub, known_facts, model_problems, token_problem
 from components.preflight import AwsFacts, RegionFacts, ZoneFacts, judge
 from components.problems import Problem
-from components.settings import PROJECT, RoutingSettings, SiteSettings, Validated, validate
+from components.settings import PROJECT, SiteSettings, Validated, validate
 from components.tags import STACK_TAG
 
 if TYPE_CHECKING:
@@ -218,9 +217,9 @@ class _Doctor:
         key = "hostedZone" if routing.hosted_zone else "hostedZoneId"
         finding = f"{zone.name} ({zone.id})" if zone else "is created by the next up" if routing.create_hosted_zone else None
         yield self._judged("hosted zone", f"routing.{key}", finding)
-        yield self._delegation(routing, zone.id if zone else None)
+        yield self._delegation(zone.id if zone else None)
 
-    def _delegation(self, routing: RoutingSettings, zone_id: str | None) -> Check:
+    def _delegation(self, zone_id: str | None) -> Check:
         subject = "delegation"
         if self._environment.on_local_cloud:
             return Check(subject, "ok", "simulated: nothing on the internet delegates to the local cloud")
@@ -294,7 +293,8 @@ class _Doctor:
         sites: Mapping[str, Any] = self._outputs.get("sites", {})
         addresses = {zone: {each["address"] for each in site["replicas"] if each["address"]} for zone, site in sites.items()}
         named = [(site["name"], addresses[zone]) for zone, site in sites.items() if site["name"] and addresses[zone]]
-        domain = (self._outputs.get("routing") or {}).get("domain")
+        routing: Mapping[str, Any] = self._outputs.get("routing") or {}
+        domain: str | None = routing.get("domain")
         if domain:
             named.insert(0, (domain, set[str]().union(*addresses.values())))
         for name, expected in named:
@@ -305,11 +305,11 @@ class _Doctor:
                 yield Check(f"DNS {name}", "ok", f"answers {', '.join(sorted(answers))}, as deployed")
             else:
                 told = ", ".join(sorted(answers)) or "nothing"
-                fix = f"{edge(self._environment, 'drift')}   # then: {edge(self._environment, 'up')}"
+                fix = f"edge drift {self._environment.arguments}   # then: edge up {self._environment.arguments}"
                 yield Check(f"DNS {name}", "failed", f"answers {told}, and {', '.join(sorted(expected))} is deployed", fix)
 
     def _resolve(self, name: str) -> set[str] | None:
-        """The addresses of a name: from this machine's resolver, or from the local cloud's Route 53; None where nobody answers."""
+        """A name's addresses: from this machine's resolver, or from the local cloud's Route 53; None where nobody answers."""
         if self._environment.on_local_cloud:
             try:
                 answer = self._client("route53", "us-east-1").test_dns_answer(

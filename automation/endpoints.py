@@ -16,7 +16,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def connections(environment: "Environment", address: str, url: str, certificate: str | None) -> urllib3.HTTPConnectionPool:
-    """Connections to the replica at an address; with TLS under the URL's name, and only to who has the config's certificate (PEM)."""
+    """Connections to the replica at an address; with TLS under the URL's name, and only to who has the certificate (PEM)."""
     split = urlsplit(url)
     port = environment.port_of(address, split.port or _PORTS[split.scheme])
     if split.scheme == "http":

@@ -4,16 +4,17 @@ Local programs only (the project folder), so that the shell, CI and Python all t
 process of its own, and a thread is enough to wait for it. No signal handlers, no global state: safe in a notebook or a service.
 """
 
+import json
 import os
 import subprocess
 import warnings
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 from pulumi import automation
@@ -43,9 +44,18 @@ from automation.run_log import RunLog
 from automation.watching import RunWatch
 from tools.provide_engine import EngineError, provide
 
+if TYPE_CHECKING:
+    from automation.doctor import Examination
+    from automation.resolution import Resolution, Routes
+    from automation.status import Status
+    from components.settings import StackConfig
+
 # A killed engine makes the SDK warn, from a thread of its own, of its broken event stream.
 warnings.filterwarnings("ignore", "Error in event stream")
 
+_DRAINED = "edge-inference:drained"
+_ROUTING_TARGETS = ["**::routing", "**::routing-*"]
+"""URNs of the routing component and all that it makes (components/build.py names it), also of what is yet to be made."""
 Say = Callable[[str], None]
 
 
@@ -84,8 +94,9 @@ class Environment:
         logs: Path | None = None,
         say: Say = lambda _: None,
     ) -> None:
-        self._config_file = stack_file(name, stack_files)
-        if not self._config_file.exists():
+        self.stack_file = stack_file(name, stack_files)
+        """Its Pulumi.NAME.yaml."""
+        if not self.stack_file.exists():
             raise UsageError(
                 f"there is no environment '{name}': Pulumi.{name}.yaml does not exist\n"
                 f"  -> known are {', '.join(known_environments(stack_files))}"
@@ -96,8 +107,14 @@ class Environment:
         """What stands in for the owner's own values, once a stack was opened on the local cloud."""
         self.logs = logs or (directory / "logs" if self.on_local_cloud else stack_files / ".edge" / "logs")
         self._commands = Commands(name, is_rehearsal=self.on_local_cloud and name != "local")
-        self._directory, self._say = directory, say
+        self._directory = directory
+        self.say = say
         self._running: EngineCommand | None = None
+
+    @property
+    def arguments(self) -> str:
+        """How `edge` is told of it: `prod`, or `prod --local`."""
+        return self.name + (" --local" if self.on_local_cloud and self.name != "local" else "")
 
     def plan(self, on_event: OnEvent | None = None) -> Plan:
         """What `up` would change, resource by resource; changes nothing."""
@@ -201,10 +218,61 @@ class Environment:
     def planned_replicas(self) -> dict[str, int]:
         """How many instances each zone is to have, by the stack file; what is malformed there, the program judges."""
         try:
-            content: Any = yaml.safe_load(self._config_file.read_text(encoding="utf-8"))
+            content: Any = yaml.safe_load(self.stack_file.read_text(encoding="utf-8"))
             return {str(site["zone"]): int(site.get("replicas", 1)) for site in content["config"]["edge-inference:sites"]}
         except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError):
             return {}
+
+    def routes(self) -> "Routes":
+        """The records that lead users to the sites, and what the health checkers say: as Route 53 has them at this moment."""
+        from automation.resolution import Routes
+
+        outputs = self.outputs()
+        region = next(iter(outputs["sites"].values()))["region"]
+        return Routes(self.arguments, outputs, self.aws_client("route53", region), on_local_cloud=self.on_local_cloud)
+
+    def resolve(self, origin: str) -> "Resolution":
+        """Which site a client in a city, or at an address, gets at this moment, and why. UsageError for an unknown city."""
+        from automation.resolution import locate
+
+        client = locate(origin, self.arguments, on_local_cloud=self.on_local_cloud)
+        return self.routes().resolve(client)
+
+    def drain(self, zone: str, on_event: OnEvent | None = None) -> Changes:
+        """Sends no more users to a site, and returns when none is served there any more; the site goes on running."""
+        from automation.drain import take_out, wait_until_unused
+
+        changes = take_out(self, zone, on_event)
+        wait_until_unused(self, zone, self.say)
+        return changes
+
+    def undrain(self, zone: str, on_event: OnEvent | None = None) -> Changes:
+        """Sends users to a drained site again; each comes back within the records' TTL."""
+        from automation.drain import put_back
+
+        return put_back(self, zone, on_event)
+
+    def store_drained(self, zones: Sequence[str]) -> None:
+        """Stores in the config which sites are to get no users; changes no records."""
+        if self.on_local_cloud and local.lists_drained(self.stack_file):
+            raise UsageError(
+                f"{self.stack_file.name} lists drained sites itself, and a local run changes no tracked file\n"
+                f"  -> change {_DRAINED} there, then {self._commands.edge('up')}"
+            )
+        stack = self._open(may_start=False)
+        with self._engine_trouble("storing the drained sites"):
+            stack.remove_config(_DRAINED)
+            for number, zone in enumerate(zones):
+                stack.set_config(f"{_DRAINED}[{number}]", automation.ConfigValue(zone), path=True)
+
+    def reroute(self, drained: Sequence[str], on_event: OnEvent | None = None) -> Changes:
+        """Stores which sites get no users, and brings health checks and records, and nothing else, up to the config."""
+        self.store_drained(drained)
+        with self._run("reroute", on_event, may_start=False) as run:
+            self._refuse_foreign_account(run.stack)
+            run.stack.up(continue_on_error=True, target=_ROUTING_TARGETS, **run.listening)
+            outputs = run.watch.outputs or run.stack.read_outputs()
+        return _changes(run, outputs)
 
     def store_secrets(self, values: Mapping[str, str]) -> None:
         """Stores secret config values, encrypted by the stack's secrets provider."""
@@ -217,6 +285,54 @@ class Environment:
         stack = self._open(may_start=True)
         with self._engine_trouble("reading the config"):
             return key in stack.config()
+
+    def config_value(self, key: str) -> str | None:
+        """A config value, decrypted; None where it is not set."""
+        stack = self._open(may_start=False)
+        with self._engine_trouble("reading the config"):
+            found = stack.config().get(key)
+        return found.get("value") if found else None
+
+    def stack_config(self) -> "StackConfig":
+        """The config as the program is handed it, with secrets in clear: for memory only, and not in texts. Where there is no
+        stack yet, what the stack file says, of whose secrets nothing is known.
+        """
+        from components.settings import StackConfig
+
+        try:
+            stack = self._open(may_start=False, may_create=self.on_local_cloud)
+        except NothingDeployedError:
+            return _file_config(self.name, self.stack_file)
+        with self._engine_trouble("reading the config"):
+            config = stack.config()
+        secret = frozenset(key for key, entry in config.items() if entry.get("secret"))
+        return StackConfig(self.name, {key: str(entry.get("value") or "") for key, entry in config.items()}, secret)
+
+    def status(self) -> "Status":
+        """How every site is at this moment; a dead one is part of the answer. NothingDeployedError where there are none."""
+        from automation.status import status
+
+        return status(self)
+
+    def doctor(self) -> "Examination":
+        """What keeps the environment from being deployed, or from answering; changes nothing."""
+        from automation.doctor import examine
+
+        return examine(self)
+
+    def hub_endpoint(self) -> str | None:
+        """The Hugging Face Hub that the program asks; None: the usual one."""
+        if not self.on_local_cloud:
+            return None
+        cloud = local.require_cloud(self._directory, self._commands.edge("up"))
+        return local.local_environment(self._directory, cloud)["HF_ENDPOINT"]
+
+    def port_of(self, address: str, port: int) -> int:
+        """The port by which a host's port is reached: its own, but on the local cloud, which binds none below 1024."""
+        if not self.on_local_cloud:
+            return port
+        cloud = local.require_cloud(self._directory, self._commands.edge("up"))
+        return int(cloud.request("GET", f"ports/{address}/{port}")["port"])
 
     def aws_client(self, service: str, region: str) -> Any:
         """A boto3 client of the account that the environment lives in: AWS by the usual credentials, or the local cloud."""
@@ -238,7 +354,7 @@ class Environment:
         """What a shell needs so that plain `pulumi` acts on this environment on the local cloud."""
         cloud = local.require_cloud(self._directory, self._commands.edge("up"))
         stack = self._open(may_start=False, may_create=True)
-        path = f"{Path(self._engine[0]).parent}:{PROJECT_ROOT / '.venv' / 'bin'}:$PATH"
+        path = f"{Path(self.engine[0]).parent}:{PROJECT_ROOT / '.venv' / 'bin'}:$PATH"
         return {
             **local.local_environment(self._directory, cloud),
             "AWS_DEFAULT_REGION": stack.get_config("aws:region").value,
@@ -338,7 +454,7 @@ class Environment:
     def _tell_pending(self, stack: Stack) -> bool:
         pending = inventory_of(stack.deployment).pending
         if pending:
-            self._say(
+            self.say(
                 f"An earlier run was killed while it made {', '.join(pending)}. If AWS made it all the same, it is not in the "
                 f"state: look for resources tagged edge-inference:stack={self.name}."
             )
@@ -356,12 +472,12 @@ class Environment:
         if not self.on_local_cloud:
             return self._select(PROJECT_ROOT, engine, {"PULUMI_SKIP_UPDATE_CHECK": "true"}, may_create=may_create)
         cloud = (
-            local.start_cloud(self._directory, self._say)
+            local.start_cloud(self._directory, self.say)
             if may_start
             else local.require_cloud(self._directory, self._commands.edge("up"))
         )
         local.install_plugins(self._directory)
-        prepared = local.prepare_stack(self._config_file, self._directory, cloud)
+        prepared = local.prepare_stack(self.stack_file, self._directory, cloud)
         self.stand_ins = prepared.stand_ins
         variables = local.local_environment(self._directory, cloud)
         stack = self._select(prepared.folder, engine, variables, may_create=may_create)
@@ -382,13 +498,13 @@ class Environment:
         return NothingDeployedError(f"'{self.name}' is not deployed {where}\n  -> {self._commands.edge('up')}")
 
     def _command(self) -> EngineCommand:
-        return EngineCommand(*self._engine)
+        return EngineCommand(*self.engine)
 
     @cached_property
-    def _engine(self) -> tuple[Path, str]:
+    def engine(self) -> tuple[Path, str]:
         """The engine's executable, `.../bin/pulumi`, and its version."""
         try:
-            engine = provide(self._directory / "engine", self._say)
+            engine = provide(self._directory / "engine", self.say)
         except EngineError as error:
             raise EdgeError(str(error)) from error
         return engine.path, engine.version
@@ -461,6 +577,16 @@ def _set_secrets(stack: Stack, values: Mapping[str, str]) -> None:
         )
         if stored.returncode:
             raise EdgeError(f"storing {key} failed: {stored.stderr.strip()}")
+
+
+def _file_config(name: str, path: Path) -> "StackConfig":
+    """A stack file's config where no stack is that could decrypt it; UsageError where it is no stack file."""
+    from components.settings import StackConfig
+
+    config = local.tracked_config(path)
+    secret = frozenset(key for key, value in config.items() if isinstance(value, dict) and "secure" in value)
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items() if key not in secret}
+    return StackConfig(name, texts, secret)
 
 
 def _known(value: Any) -> Any:

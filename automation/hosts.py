@@ -1,7 +1,7 @@
 """The hosts of an environment, as EC2 knows them by the environment's tags, and a way into them by SSH.
 
-The deployer's key and the derived host key reach `ssh` in memory only (memfd): no file is left behind, whatever ends us. Left out:
-the person's own SSH config and agent, and hosts of other Regions than the sites'.
+The deployer's key and the derived host key reach `ssh` in memory only (memfd): no file is left behind, whatever ends us.
+Left out: the person's own SSH config and agent.
 """
 
 import os
@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs]
 
 from automation.account import instances
-from automation.advice import Commands
 from automation.errors import EdgeError, NothingDeployedError, UsageError
 from components.host_identity import derive_host_key
 from components.settings import PROJECT, StackConfig
@@ -83,11 +82,6 @@ def _host(key: str, described: Mapping[str, Any], address: str | None) -> Host:
     return Host(zone, int(number), described["InstanceId"], state, described["InstanceType"], address, launched)
 
 
-def edge(environment: "Environment", verb: str) -> str:
-    """`edge VERB ENV`, as a person would type it for this environment."""
-    return Commands(environment.name, is_rehearsal=environment.on_local_cloud and environment.name != "local").edge(verb)
-
-
 def _tag(described: Mapping[str, Any], key: str) -> str:
     return next((str(tag["Value"]) for tag in described.get("Tags", []) if tag["Key"] == key), "")
 
@@ -104,13 +98,13 @@ def find_host(environment: "Environment", zone: str, number: int = 1) -> Host:
     host = of_zone[number - 1]
     if host.address is None or host.state not in {"running", None}:
         what = f"is {host.state}" if host.state != "running" else "has no address"
-        raise NothingDeployedError(f"the host {host.key} {what}\n  -> {edge(environment, 'status')}")
+        raise NothingDeployedError(f"the host {host.key} {what}\n  -> edge status {environment.arguments}")
     return host
 
 
 @contextmanager
 def ssh(environment: "Environment", host: Host, config: StackConfig, *, options: Sequence[str] = ()) -> Generator[list[str]]:
-    """The `ssh` command line to a host, good within the context: the deployer's key, and no other host key than the derived one."""
+    """The `ssh` command line to a host, good within the context: the deployer's key, and no host key but the derived one."""
     port = environment.port_of(str(host.address), _SSH_PORT)
     private = _secret(config, "sshPrivateKey")
     public = derive_host_key(_secret(config, "hostKeySecret").strip(), host.key).public

@@ -18,7 +18,7 @@ from automation.environment import Environment, Say
 from automation.errors import UsageError
 from automation.keys import new_deployer_key, new_host_key_secret
 from automation.paths import stack_file
-from components.problems import ConfigurationError
+from components.problems import ConfigurationError, Problem
 from components.settings import PROJECT, ServerSettings, StackConfig, validate
 from components.zones import parse_zone
 from geography.places import REGION_NAMES, ZONE_GROUPS
@@ -62,11 +62,11 @@ def refuse_existing(name: str, folder: Path) -> None:
 
 
 def create(draft: Draft, folder: Path, say: Say = lambda _: None) -> Path:
-    """Writes the stack file and stores the secrets; its path. UsageError for what the program would refuse: nothing is written."""
+    """Writes the stack file and stores the secrets; its path. UsageError for what the program would refuse: then nothing is."""
     refuse_existing(draft.name, folder)
     secrets = _secrets(draft)
-    text = stack_file_text(draft)
     _judge(draft, secrets)
+    text = stack_file_text(draft)
     path = stack_file(draft.name, folder)
     with path.open("x", encoding="utf-8") as file:
         file.write(text)
@@ -108,17 +108,22 @@ def _judge(draft: Draft, secrets: Mapping[str, str]) -> None:
         "access": access,
         "routing": routing,
     }
-    values = {f"{PROJECT}:{key}": json.dumps(value) for key, value in sections.items()} | secrets
+    values = {**{f"{PROJECT}:{key}": json.dumps(value) for key, value in sections.items()}, **secrets}
     try:
         validate(StackConfig(draft.name, values, frozenset(secrets))).require(draft.name)
     except ConfigurationError as error:
-        problems = "\n".join(f"  {problem.path.removeprefix(f'{PROJECT}:')} {problem.value or ''}: {problem.reason}" for problem in error.problems)
+        problems = "\n".join(f"  {_words(problem)}" for problem in error.problems)
         raise UsageError(f"'{draft.name}' would not be accepted, and nothing was written:\n{problems}") from error
+
+
+def _words(problem: Problem) -> str:
+    return f"{problem.path.removeprefix(f'{PROJECT}:')} {problem.value or ''}: {problem.reason}"
 
 
 def _lines(draft: Draft) -> Iterator[str]:
     name = draft.name
-    yield f"# Environment '{name}', begun by `edge init` on {datetime.now(UTC):%Y-%m-%d}. README.md has all keys; `edge doctor {name}` looks it over."
+    yield f"# Environment '{name}', begun by `edge init` on {datetime.now(UTC):%Y-%m-%d}."
+    yield f"# README.md has all keys; `edge doctor {name}` looks it over."
     yield "config:"
     yield f"  aws:region: {draft.region}"
     yield f"  {PROJECT}:sites:"
@@ -132,7 +137,7 @@ def _lines(draft: Draft) -> Iterator[str]:
     yield from _access_lines(draft)
     yield from _routing_lines(draft)
     if draft.for_rehearsal:
-        yield f"  # Secrets: `edge keys {name}` makes and stores sshPrivateKey and hostKeySecret; the Hugging Face token is yours:"
+        yield f"  # Secrets: `edge keys {name}` makes sshPrivateKey and hostKeySecret; the Hugging Face token is yours:"
         yield f"  # pulumi config set --secret {PROJECT}:huggingFaceToken --stack {name}"
     else:
         yield "  # Secrets, encrypted by the stack's secrets provider; `pulumi config set --secret` changes them:"
@@ -167,7 +172,7 @@ def _routing_lines(draft: Draft) -> Iterator[str]:
         yield "  # The service's name, in a public hosted zone of the account:"
         yield f"  # {PROJECT}:routing:"
     else:
-        yield "  # No name: each site is called by its address. For a name that leads users to the best site, in place of the policy:"
+        yield "  # No name: sites are called by their addresses. In place of the policy, for a name that leads users to the best:"
         yield f"  {PROJECT}:routing:"
         yield "    policy: none"
     yield "  #   domain: llm.YOUR.DOMAIN"

@@ -17,12 +17,15 @@ import yaml
 from automation.errors import CloudNotRunningError, UsageError
 from automation.keys import new_certificate, new_deployer_key, new_host_key_secret
 from automation.paths import PROJECT_ROOT
+from geography.cities import CLIENT_NETWORK
 from localcloud import client
 from localcloud.plugins.install import install
 
 _PROJECT = "edge-inference"
+_DRAINED = f"{_PROJECT}:drained"
 _HOSTED_ZONE = "edge.internal"
 _LOOPBACK = "127.0.0.1/32"
+_ADMITTED = {"clientCidrs": (_LOOPBACK, str(CLIENT_NETWORK)), "sshCidrs": (_LOOPBACK,)}
 _STAND_IN_TOKEN = "hf_local_cloud_stand_in"  # noqa: S105 - opens nothing; the local cloud's Hub takes any
 
 
@@ -91,15 +94,17 @@ def prepare_stack(config_file: Path, directory: Path, cloud: client.CloudStatus)
     folder = directory / "world" / "projects" / name
     folder.mkdir(parents=True, exist_ok=True)
     _write_project(folder)
-    tracked = _tracked_config(config_file)
+    tracked = tracked_config(config_file)
     config = {key: value for key, value in tracked.items() if not _is_secret(value)}
     stand_ins = [*_access_stand_ins(config), *_routing_stand_ins(config, name)]
     routing = _map(config[f"{_PROJECT}:routing"]) or {}
-    if isinstance(hosted_zone := routing.get("hostedZone"), str):
+    if isinstance(hosted_zone := routing.get("hostedZone"), str) and routing.get("createHostedZone") is not True:
         cloud.request("PUT", "hosted-zones", {"name": hosted_zone})
     target = folder / f"Pulumi.{name}.yaml"
     previous = cast("dict[str, Any]", yaml.safe_load(target.read_text(encoding="utf-8")) if target.exists() else {})
-    kept = {key: value for key, value in cast("dict[str, Any]", previous.get("config") or {}).items() if _is_secret(value)}
+    before = cast("dict[str, Any]", previous.get("config") or {})
+    kept = {key: value for key, value in before.items() if _is_secret(value)}
+    config |= _kept_drained(before, config)
     content = {**{key: previous[key] for key in ("encryptionsalt",) if key in previous}, "config": {**config, **kept}}
     target.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     # A secret that stands in clear stays: the program refuses it.
@@ -129,7 +134,22 @@ def _endpoint_secrets(tracked: dict[str, Any], routing: dict[str, Any]) -> dict[
     return makers
 
 
-def _tracked_config(config_file: Path) -> dict[str, Any]:
+def lists_drained(config_file: Path) -> bool:
+    """Whether the tracked file says itself which sites are drained."""
+    return _DRAINED in tracked_config(config_file)
+
+
+def _kept_drained(before: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    """What `edge drain` stored in the stack's own copy, as far as those sites are still there and the tracked file is silent."""
+    sites: object = config.get(f"{_PROJECT}:sites")
+    listed = cast("list[object]", sites) if isinstance(sites, list) else []
+    zones = {site.get("zone") for each in listed if (site := _map(each))}
+    drained = [zone for zone in cast("list[object]", before.get(_DRAINED) or []) if zone in zones]
+    return {_DRAINED: drained} if drained and _DRAINED not in config else {}
+
+
+def tracked_config(config_file: Path) -> dict[str, Any]:
+    """The config in a stack file; UsageError where it is none."""
     try:
         content: object = yaml.safe_load(config_file.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
@@ -142,23 +162,30 @@ def _tracked_config(config_file: Path) -> dict[str, Any]:
 
 
 def _access_stand_ins(config: dict[str, Any]) -> Iterator[str]:
-    """Adds this machine's own address to the given ones, which cannot reach the local cloud; what is malformed stays as it is."""
+    """Adds what can reach the local cloud, this machine and the cities' clients; what is malformed stays as it is."""
     access = _map(config.setdefault(f"{_PROJECT}:access", {}))
     if access is None:
         return
-    for key in ("clientCidrs", "sshCidrs"):
+    for key, stand_ins in _ADMITTED.items():
         networks: object = access.setdefault(key, [])
         if isinstance(networks, list) and not any(str(each).startswith("127.") for each in cast("list[object]", networks)):
-            access[key] = [*cast("list[object]", networks), _LOOPBACK]
-            yield f"access.{key}: {_LOOPBACK}"
+            access[key] = [*cast("list[object]", networks), *stand_ins]
+            yield f"access.{key}: {', '.join(stand_ins)}"
 
 
 def _routing_stand_ins(config: dict[str, Any], name: str) -> Iterator[str]:
-    """A domain where the file leaves it to its owner."""
+    """A domain where the file leaves it to its owner; a hosted zone by name where the file has the id of a real one."""
     routing = _map(config.setdefault(f"{_PROJECT}:routing", {}))
-    if routing is not None and not {"domain", "hostedZone"} & routing.keys() and routing.get("policy") != "none":
-        routing |= {"domain": f"{name}.{_HOSTED_ZONE}", "hostedZone": _HOSTED_ZONE}
-        yield f"routing.domain: {name}.{_HOSTED_ZONE}"
+    if routing is None or routing.get("policy") == "none":
+        return
+    if not {"domain", "hostedZone", "hostedZoneId"} & routing.keys():
+        domain = f"{name}.{_HOSTED_ZONE}"
+        routing |= {"domain": domain, "hostedZone": domain if routing.get("createHostedZone") is True else _HOSTED_ZONE}
+        yield f"routing.domain: {domain}"
+    elif routing.keys() >= {"domain", "hostedZoneId"} and "hostedZone" not in routing:
+        del routing["hostedZoneId"]
+        routing["hostedZone"] = routing["domain"]
+        yield f"routing.hostedZone: {routing['domain']}, in place of routing.hostedZoneId"
 
 
 def _map(value: object) -> dict[str, Any] | None:

@@ -1,7 +1,7 @@
-"""How an environment is at this moment: per replica the machine, the server, what it serves in fact, its load, its users, its price.
+"""How an environment is at this moment: of each replica the machine, the server, what it serves in fact, load, users and price.
 
-Asks EC2, the endpoint, the host itself (over SSH) and Route 53, each on its own: one that does not answer leaves unknown what it alone
-could have said. Left out: history, and mending.
+Asks EC2, the endpoint, the host itself (over SSH) and Route 53, each on its own: one that does not answer leaves unknown what it
+alone could have said. Left out: history, and mending.
 """
 
 import json
@@ -117,11 +117,14 @@ def status(environment: "Environment") -> Status:
     with ThreadPoolExecutor(16) as pool:
         shares = pool.submit(_shares, environment, outputs)
         machines = hosts(environment, outputs)
-        urls = {f"{zone}-{n}": each["url"] for zone, site in outputs["sites"].items() for n, each in enumerate(site["replicas"], 1)}
+        urls = {
+            f"{zone}-{n}": each["url"] for zone, site in outputs["sites"].items() for n, each in enumerate(site["replicas"], 1)
+        }
         asked = {host.key: pool.submit(_replica, environment, config, host, urls[host.key]) for host in machines}
         replicas = {host.key: asked[host.key].result() for host in machines}
         share = shares.result()
-    drained = set((outputs.get("routing") or {}).get("drained", ()))
+    routing: Mapping[str, Any] = outputs.get("routing") or {}
+    drained: list[str] = routing.get("drained", [])
     return Status(
         environment.name,
         environment.on_local_cloud,

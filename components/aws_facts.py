@@ -9,9 +9,16 @@ from typing import TypeVar
 
 import pulumi_aws as aws
 
-from components.dns_plan import Replica
-from components.preflight import HEALTH_CHECKERS_WEIGHT, AwsFacts, InstanceTypeFacts, RegionFacts, ZoneFacts
-from components.settings import HostSettings, SiteSettings, Validated
+from components.dns_plan import Replica, service_targets
+from components.preflight import (
+    HEALTH_CHECKERS_WEIGHT,
+    AwsFacts,
+    HostedZoneFacts,
+    InstanceTypeFacts,
+    RegionFacts,
+    ZoneFacts,
+)
+from components.settings import HostSettings, RoutingSettings, SiteSettings, Validated
 from components.tags import REPLICA_TAG, STACK_TAG
 
 _AMI_PARAMETER = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-amazon-linux-2023/latest/ami-id"
@@ -37,10 +44,10 @@ def ask_aws(validated: Validated) -> AwsFacts:
     if routing is None or not routing.is_on:
         return AwsFacts(regions)
     try:
-        zone = aws.route53.get_zone(name=routing.hosted_zone, private_zone=False)
+        zone = _hosted_zone(routing)
     except Exception as error:
         return AwsFacts(regions, hosted_zone_trouble=str(error).splitlines()[-1])
-    return AwsFacts(regions, hosted_zone_id=zone.zone_id, live_policies=_live_policies(zone.zone_id, str(routing.domain)))
+    return AwsFacts(regions, zone, foreign_records=_foreign_records(zone.id, str(routing.domain)))
 
 
 def planned_replicas(sites: Sequence[SiteSettings]) -> list[Replica]:
@@ -138,23 +145,26 @@ def _quota(service: str, code: str, region: str) -> float | None:
     return answer.value if answer else None
 
 
-def _live_policies(zone_id: str, domain: str) -> frozenset[str]:
-    """The routing policies of the address records that a name has; empty also where AWS does not say."""
+def _hosted_zone(routing: RoutingSettings) -> HostedZoneFacts:
+    if routing.hosted_zone_id:
+        zone = aws.route53.get_zone(zone_id=routing.hosted_zone_id)
+    else:
+        zone = aws.route53.get_zone(name=routing.hosted_zone, private_zone=False)
+    return HostedZoneFacts(zone.zone_id, zone.name.removesuffix("."), bool(zone.private_zone), (zone.tags or {}).get(STACK_TAG))
+
+
+def _foreign_records(zone_id: str, domain: str) -> tuple[str, ...]:
+    """The address records of a name other than this program's one alias; none also where AWS does not say."""
     answer = _answer(lambda: aws.route53.get_records(zone_id=zone_id, name_regex=f"^{re.escape(domain)}\\.?$"))
     if answer is None:
-        return frozenset()
-    policies: set[str] = set()
+        return ()
+    found: set[str] = set()
     for record in answer.resource_record_sets:
-        if record.type not in {"A", "AAAA", "CNAME"}:
-            continue
-        geoproximity = record.geoproximity_location
-        if record.region:
-            policies.add("latency")
-        elif geoproximity and (geoproximity.aws_region or geoproximity.local_zone_group):
-            policies.add("geoproximity")
-        else:
-            policies.add("other")
-    return frozenset(policies)
+        target = (record.alias_target.dns_name if record.alias_target else None) or ""
+        is_ours = record.type == "A" and not record.set_identifier and target.removesuffix(".") in service_targets(domain)
+        if record.type in {"A", "AAAA", "CNAME"} and not is_ours:
+            found.add(f"{record.type}{' with a routing policy' if record.set_identifier else ''}")
+    return tuple(sorted(found))
 
 
 def _ami(region: str, host: HostSettings | None) -> str | None:

@@ -44,16 +44,15 @@ def sites(config: CheckedConfig, networks: dict[str, RegionNetwork]) -> dict[str
 def routing(config: CheckedConfig, sites: dict[str, EdgeInferenceSite]) -> ServiceRouting | None:
     """The service's name; None where users are not routed by one."""
     settings = config.settings
-    domain, zone_id, policy = settings.routing.domain, config.aws.hosted_zone_id, settings.routing.policy
-    if policy == "none" or domain is None or zone_id is None:
+    choices, zone = settings.routing.choices(settings.drained), config.aws.hosted_zone
+    if choices is None:
         return None
     return ServiceRouting(
         "routing",
         {
             "routing": settings.routing,
-            "policy": policy,
-            "domain": domain,
-            "hosted_zone_id": zone_id,
+            "choices": choices,
+            "hosted_zone_id": zone.id if zone and not settings.routing.create_hosted_zone else None,
             "endpoint": settings.endpoint,
             "health_path": server_process(settings.server).health_path,
             "replicas": [replica for site in sites.values() for replica in site.replicas],

@@ -10,7 +10,7 @@ from components.site import EdgeInferenceSite
 def stack_outputs(
     settings: Settings, sites: dict[str, EdgeInferenceSite], routing: ServiceRouting | None
 ) -> dict[str, pulumi.Input[object]]:
-    """`service_url`, `endpoint_urls` by zone and `sites` by zone; addresses are known when their host serves.
+    """`service_url`, `routing`, `endpoint_urls` by zone and `sites` by zone; addresses are known when their host serves.
 
     With TLS a URL has the site's own name, since no certificate fits an address.
     """
@@ -43,6 +43,15 @@ def stack_outputs(
         }
     return {
         "service_url": endpoint.url(settings.routing.domain) if routing and settings.routing.domain else None,
+        "routing": {
+            "policy": settings.routing.policy,
+            "domain": settings.routing.domain,
+            "hosted_zone_id": routing.hosted_zone_id,
+            "name_servers": routing.name_servers,
+            "drained": list(settings.drained),
+        }
+        if routing
+        else None,
         "endpoint_urls": endpoints,
         "sites": described,
     }

@@ -28,6 +28,8 @@ DEFAULT_RULES_PER_GROUP = 60
 HEALTH_CHECKERS_WEIGHT = 25
 """How many rules the health checkers' prefix list counts as (aws-facts 2.1); AWS shows no size of its own lists."""
 
+_SET_ROUTING = f"pulumi config set --path {PROJECT}:routing"
+
 
 @dataclass(frozen=True)
 class ZoneFacts:
@@ -78,15 +80,26 @@ class RegionFacts:
 
 
 @dataclass(frozen=True)
+class HostedZoneFacts:
+    """A hosted zone as AWS describes it."""
+
+    id: str
+    name: str
+    is_private: bool = False
+    stack: str | None = None
+    """The stack that created it."""
+
+
+@dataclass(frozen=True)
 class AwsFacts:
     """What AWS says."""
 
     regions: Mapping[str, RegionFacts]
-    hosted_zone_id: str | None = None
+    hosted_zone: HostedZoneFacts | None = None
     hosted_zone_trouble: str | None = None
     """Why the hosted zone could not be found."""
-    live_policies: frozenset[str] = frozenset()
-    """The routing policies of the records that the domain has now; `other` for what this program never makes."""
+    foreign_records: tuple[str, ...] = ()
+    """Address records of the service's name that this program does not make, such as `CNAME`."""
 
 
 def judge(validated: Validated, facts: AwsFacts, model: ModelFacts) -> list[Problem]:
@@ -245,30 +258,59 @@ def smallest_gpu_mib(settings: Settings, facts: AwsFacts) -> int | None:
 
 
 def _name_problems(routing: RoutingSettings, stack: str, facts: AwsFacts) -> Iterator[Problem]:
-    """The hosted zone is there; and a name keeps its routing policy while it has records (else InvalidChangeBatch)."""
-    if facts.hosted_zone_id is None:
+    """The hosted zone is there, or free to be created; and the name belongs to nobody else (else InvalidChangeBatch)."""
+    problem = (_new_zone_problem if routing.create_hosted_zone else _zone_problem)(routing, stack, facts)
+    if problem:
+        yield problem
+    if facts.foreign_records:
         yield Problem(
-            f"{PROJECT}:routing.hostedZone",
-            f'"{routing.hosted_zone}"',
-            f"no public hosted zone of this name in the account: {facts.hosted_zone_trouble}",
-            f"aws route53 create-hosted-zone --name {routing.hosted_zone} --caller-reference $(date +%s)",
+            f"{PROJECT}:routing.domain",
+            f'"{routing.domain}"',
+            f"has records that this program does not make: {', '.join(facts.foreign_records)}; Route 53 refuses one beside them",
+            f"{_SET_ROUTING}.domain A-NAME-OF-ITS-OWN\n"
+            f"{_SET_ROUTING}.policy none && pulumi up -s {stack}   # or, where an earlier version made them in this stack;\n"
+            f"{_SET_ROUTING}.policy {routing.policy} && pulumi up -s {stack}   # between the two the name does not answer",
         )
-    others = sorted(facts.live_policies - {routing.policy})
-    if not others:
-        return
-    if "other" in others:
-        reason = "has records that are not of this program; Route 53 refuses to mix them with its own"
-        fix = "pulumi config set --path edge-inference:routing.domain A-NAME-OF-ITS-OWN"
-    else:
-        reason = (
-            f"is routed by {others[0]} now, and Route 53 refuses {routing.policy} beside it; it goes in two steps, and between "
-            "them the name does not answer"
+
+
+def _zone_problem(routing: RoutingSettings, _stack: str, facts: AwsFacts) -> Problem | None:
+    key, value = ("hostedZone", routing.hosted_zone) if routing.hosted_zone else ("hostedZoneId", routing.hosted_zone_id)
+    path, found, zone = f"{PROJECT}:routing.{key}", f'"{value}"', facts.hosted_zone
+    if zone is None:
+        return Problem(
+            path,
+            found,
+            f"no public hosted zone {'of this name' if routing.hosted_zone else 'with this id'} in the account: "
+            f"{facts.hosted_zone_trouble}",
+            f"{_SET_ROUTING}.createHostedZone true\n"
+            f"aws route53 list-hosted-zones && {_SET_ROUTING}.hostedZoneId Z...   # or, where there are several of one name",
         )
-        fix = (
-            f"pulumi config set --path edge-inference:routing.policy none && pulumi up -s {stack}\n"
-            f"pulumi config set --path edge-inference:routing.policy {routing.policy} && pulumi up -s {stack}"
+    if zone.is_private:
+        return Problem(
+            path,
+            found,
+            f"{zone.name} is a private zone, which the internet does not see",
+            f"{_SET_ROUTING}.hostedZone YOUR.DOMAIN",
         )
-    yield Problem(f"{PROJECT}:routing.policy", f'"{routing.policy}"', f"{routing.domain} {reason}", fix)
+    if routing.domain != zone.name and not str(routing.domain).endswith(f".{zone.name}"):
+        return Problem(
+            path, found, f"is {zone.name}, in which the domain {routing.domain} does not lie",
+            f"{_SET_ROUTING}.domain llm.{zone.name}",
+        )  # fmt: skip
+    return None
+
+
+def _new_zone_problem(routing: RoutingSettings, stack: str, facts: AwsFacts) -> Problem | None:
+    """A second zone of one name would be created without a word, and nobody would ask it."""
+    if facts.hosted_zone is None or facts.hosted_zone.stack == stack:
+        return None
+    return Problem(
+        f"{PROJECT}:routing.createHostedZone",
+        "true",
+        f"the account has a public hosted zone {routing.hosted_zone} already ({facts.hosted_zone.id}), and resolvers ask only "
+        "the one that its parent domain delegates to",
+        f"{_SET_ROUTING}.createHostedZone false",
+    )
 
 
 def _rule_problems(access: AccessSettings, routing: RoutingSettings, region: str, facts: RegionFacts) -> Iterator[Problem]:

@@ -26,11 +26,12 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from components.certificates import certificate_faults
-from components.dns_plan import site_name
+from components.dns_plan import EVERYWHERE_ELSE, LARGEST_BIAS, Geolocation, RoutingChoices, site_name
 from components.host_identity import deployer_public_key
 from components.problems import ConfigurationError, Problem
 from components.subnets import SUBNET_PREFIX_LENGTH, planned_subnets
-from components.zones import Zone, parse_zone
+from components.zones import Zone, is_region, is_zone_group, parse_zone
+from geography.codes import CONTINENTS, COUNTRIES, US_STATES
 
 PROJECT = "edge-inference"
 _Value = TypeVar("_Value")
@@ -81,6 +82,30 @@ def _zone_name(value: str) -> str:
     return parse_zone(value).name
 
 
+def _group_name(value: str) -> str:
+    if not (is_region(value) or is_zone_group(value)):
+        raise ValueError("names no zone group (us-west-2-lax-1) and no Region (us-west-2)")
+    return value
+
+
+def _continent(code: str) -> str:
+    if code not in CONTINENTS:
+        raise ValueError(f"is no continent of Route 53: {', '.join(sorted(CONTINENTS))}")
+    return code
+
+
+def _country(code: str) -> str:
+    if code not in COUNTRIES:
+        raise ValueError("is no country: ISO 3166-1 has two capital letters for each, such as CA, and GB, not UK")
+    return code
+
+
+def _us_state(code: str) -> str:
+    if code not in US_STATES:
+        raise ValueError("is no US state: the postal code has two capital letters, such as HI")
+    return code
+
+
 def _domain(value: str) -> str:
     name = value.rstrip(".").lower()
     if not _HOST_NAME.fullmatch(name):
@@ -108,9 +133,9 @@ def _subnet(value: str) -> str:
     return str(network)
 
 
-def _without_repeats(networks: list[str]) -> list[str]:
-    """One rule for each network: AWS refuses the same twice."""
-    return list(dict.fromkeys(networks))
+def _without_repeats(values: list[str]) -> list[str]:
+    """Each once: AWS refuses two rules for one network."""
+    return list(dict.fromkeys(values))
 
 
 def _endpoint_port(value: int) -> int:
@@ -234,15 +259,51 @@ class AccessSettings(_Section):
     """Networks that may reach port 22: the machine that runs `pulumi up`."""
 
 
+_ZoneName = Annotated[str, AfterValidator(_zone_name)]
+
+
+class GeolocationSettings(_Section):
+    """Which site serves whom, for policy geolocation. The smallest place that a user is in decides."""
+
+    default: _ZoneName
+    """Zone for everyone else, also for addresses that Route 53 cannot place."""
+    continents: dict[Annotated[str, AfterValidator(_continent)], _ZoneName] = {}
+    """Zone by continent: AF, AN, AS, EU, NA, OC, SA."""
+    countries: dict[Annotated[str, AfterValidator(_country)], _ZoneName] = {}
+    """Zone by country, ISO 3166-1: CA. Norway must be quoted, `"NO"`: YAML reads it as false."""
+    us_states: dict[Annotated[str, AfterValidator(_us_state)], _ZoneName] = {}
+    """Zone by US state, postal code: HI."""
+
+    @property
+    def places(self) -> dict[Geolocation, Zone]:
+        """The zone that serves each place."""
+        zones = {
+            EVERYWHERE_ELSE: self.default,
+            **{Geolocation(continent=code): zone for code, zone in self.continents.items()},
+            **{Geolocation(country=code): zone for code, zone in self.countries.items()},
+            **{Geolocation(us_state=code): zone for code, zone in self.us_states.items()},
+        }
+        return {place: parse_zone(zone) for place, zone in zones.items()}
+
+
 class RoutingSettings(_Section):
     """How users reach the best site."""
 
-    policy: Literal["latency", "geoproximity", "none"] = "latency"
-    """latency: the tree over parent Regions, zone groups and replicas; geoproximity: one flat set; none: addresses only."""
+    policy: Literal["latency", "geoproximity", "geolocation", "none"] = "latency"
+    """latency: the tree over parent Regions, zone groups and replicas; geoproximity: one flat set; geolocation: by place;
+    none: addresses only."""
     domain: Annotated[str, AfterValidator(_domain)] | None = None
     """The service's name, one per environment, such as llm.YOUR.DOMAIN."""
     hosted_zone: Annotated[str, AfterValidator(_domain)] | None = None
-    """Name of the existing public hosted zone that the domain lies in."""
+    """Name of the public hosted zone that the domain lies in."""
+    hosted_zone_id: str | None = Field(default=None, pattern=r"^Z[0-9A-Z]{1,31}$")
+    """Id of the hosted zone in place of its name, where the account has several of one name."""
+    create_hosted_zone: bool = False
+    """Create the hosted zone, and delete it with the environment. Its name servers (see outputs) go into the parent domain."""
+    bias: dict[Annotated[str, AfterValidator(_group_name)], Annotated[int, Field(ge=-LARGEST_BIAS, le=LARGEST_BIAS)]] = {}
+    """By zone group or Region: 1 to 99 draws users from farther away than distance alone would, -1 to -99 fewer."""
+    geolocation: GeolocationSettings | None = None
+    """Which site serves whom, with policy geolocation."""
     health_interval_seconds: Literal[10, 30] = 30
     """How often each Route 53 checker asks /health; 10 costs more. Fixed once created."""
     health_failure_threshold: int = Field(default=3, ge=1, le=10)
@@ -253,17 +314,27 @@ class RoutingSettings(_Section):
         """Whether users find the sites by a DNS name."""
         return self.policy != "none"
 
+    def choices(self, drained: Iterable[str]) -> RoutingChoices | None:
+        """What the DNS plan is made from; None without routing."""
+        if self.policy == "none" or self.domain is None:
+            return None
+        places = self.geolocation.places if self.geolocation else {}
+        return RoutingChoices(self.policy, self.domain, self.bias, places, frozenset(drained))
+
     @model_validator(mode="after")
     def _named(self) -> "RoutingSettings":
         if self.policy == "none":
             return self
-        if not (self.domain and self.hosted_zone):
-            missing = " and ".join(
-                name for name, value in (("domain", self.domain), ("hostedZone", self.hosted_zone)) if not value
-            )
+        zone = self.hosted_zone
+        if not (self.domain and (zone or self.hosted_zone_id)):
+            given = (("domain", self.domain), ("hostedZone", zone or self.hosted_zone_id))
+            missing = " and ".join(name for name, value in given if not value)
             raise ValueError(f"missing {missing}: users are routed by a name (or set policy to none)")
-        if self.domain != self.hosted_zone and not self.domain.endswith(f".{self.hosted_zone}"):
-            raise ValueError(f"domain {self.domain} does not lie in the hosted zone {self.hosted_zone}")
+        if self.hosted_zone_id and (zone or self.create_hosted_zone):
+            other = "hostedZone" if zone else "createHostedZone"
+            raise ValueError(f"hostedZoneId: {self.hosted_zone_id} is given beside {other}; one of them says which zone it is")
+        if zone and self.domain != zone and not self.domain.endswith(f".{zone}"):
+            raise ValueError(f"domain {self.domain} does not lie in the hosted zone {zone}")
         return self
 
 
@@ -314,6 +385,10 @@ class Secrets(_Section):
 
 
 _PROTECT = TypeAdapter(bool)
+DRAINED = (
+    "Zones of `sites` that get no users by the service's name. Their hosts serve on, under their own names; not all at once."
+)
+_DRAINED = TypeAdapter(Annotated[list[_ZoneName], AfterValidator(_without_repeats)])
 _TAGS = TypeAdapter(dict[Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_tag_key)], str])
 
 
@@ -329,6 +404,8 @@ class Settings:
     routing: RoutingSettings
     network: NetworkSettings
     host: HostSettings
+    drained: tuple[str, ...]
+    """Zones of `sites` that get no users by the service's name."""
     tags: Mapping[str, str]
     protect: bool
     """Whether hosts and addresses are protected against deletion."""
@@ -397,7 +474,7 @@ SECTIONS: Mapping[str, type[_Section]] = {
     "network": NetworkSettings,
     "host": HostSettings,
 }
-"""The object-valued keys but `sites` and `tags`; `protect` is the only plain one."""
+"""The object-valued keys but `sites`, `drained` and `tags`; `protect` is the only plain one."""
 _SECRET_FIXES = {
     "sshPrivateKey": (
         "ssh-keygen -t ed25519 -N '' -f deployer && pulumi config set --secret edge-inference:sshPrivateKey < deployer"
@@ -414,18 +491,21 @@ _EXAMPLES = {
     "access.sshCidrs": "pulumi config set --path 'edge-inference:access.sshCidrs[0]' A.B.C.D/32   # this machine's address",
     "routing.domain": "pulumi config set --path edge-inference:routing.domain llm.YOUR.DOMAIN",
     "routing.hostedZone": "pulumi config set --path edge-inference:routing.hostedZone YOUR.DOMAIN",
+    "routing.geolocation.default": "pulumi config set --path edge-inference:routing.geolocation.default ZONE   # one of `sites`",
     "sites": "pulumi config set --path 'edge-inference:sites[0].zone' us-west-2-lax-1a",
     "protect": "pulumi config set edge-inference:protect true",
 }
 _SECTION_FIXES = {
     "domain": _EXAMPLES["routing.domain"],
     "hostedZone": _EXAMPLES["routing.hostedZone"],
+    "hostedZoneId": "pulumi config rm --path edge-inference:routing.hostedZoneId",
     "maxTotalTokens": (
         "pulumi config set --path edge-inference:server.maxInputTokens 3072 && "
         "pulumi config set --path edge-inference:server.maxTotalTokens 4096"
     ),
 }
 """Lines to paste for rules over a whole section, by the field that the rule's text begins with."""
+_NO_DEFAULT = "is missing: places without a zone of their own, and addresses that Route 53 cannot place, would get no answer"
 
 
 def validate(config: StackConfig) -> Validated:
@@ -433,6 +513,7 @@ def validate(config: StackConfig) -> Validated:
     reader = _Reader(config)
     sections = {key: reader.section(key, model) for key, model in SECTIONS.items()}
     sites = reader.sites()
+    drained = reader.typed("drained", _DRAINED, default=[])
     tags = reader.typed("tags", _TAGS, default={})
     protect = reader.typed("protect", _PROTECT, default=False)
     secrets = reader.secrets()
@@ -440,6 +521,7 @@ def validate(config: StackConfig) -> Validated:
     problems = [
         *reader.unknown_keys(),
         *reader.problems,
+        *(() if reader.is_wrong("sites") else _place_problems(sites.values(), routing, drained or [])),
         *_subnet_problems(sites, cast("NetworkSettings | None", sections["network"])),
         *(_tls_problems(reader, routing, sites.values()) if endpoint and endpoint.tls else ()),
     ]
@@ -448,6 +530,7 @@ def validate(config: StackConfig) -> Validated:
         settings = Settings(
             stack=config.stack,
             sites=tuple(sites.values()),
+            drained=tuple(drained or ()),
             tags=tags or {},
             protect=protect or False,
             secrets=cast("Secrets", secrets),
@@ -476,7 +559,7 @@ class _Reader:
         """Secrets that are refused for it."""
 
     def unknown_keys(self) -> Iterator[Problem]:
-        known = [*SECTIONS, "sites", "tags", "protect", *_SECRET_FIXES]
+        known = [*SECTIONS, "sites", "drained", "tags", "protect", *_SECRET_FIXES]
         for key in self._config.values:
             namespace, _, name = key.partition(":")
             if namespace == PROJECT and name not in known:
@@ -543,6 +626,10 @@ class _Reader:
             reason = f"is no key of at least {_SHORTEST_API_KEY} letters, digits and . _ ~ + / - (RFC 6750), without blanks"
             self._add("apiKey", None, reason, _SECRET_FIXES["apiKey"])
 
+    def is_wrong(self, key: str) -> bool:
+        """Whether something under a key has a problem."""
+        return any(problem.path.startswith(f"{PROJECT}:{key}") for problem in self.problems)
+
     def typed(self, key: str, adapter: TypeAdapter[_Value], default: object) -> _Value | None:
         return self._validated(key, adapter, self._json(key, default))
 
@@ -589,6 +676,32 @@ def _subnet_problems(sites: Mapping[int, SiteSettings], network: NetworkSettings
             yield Problem(path, site.subnet_cidr, str(error), f"pulumi config set --path '{path}' A.B.C.0/24   # a free one")
 
 
+def _place_problems(sites: Iterable[SiteSettings], routing: RoutingSettings | None, drained: list[str]) -> Iterator[Problem]:
+    """Names of zones, groups and Regions that no site is in; and a service without a site to go to."""
+    zones, groups = [site.zone for site in sites], {site.parsed_zone.group for site in sites}
+    named = {f"drained[{index}]": zone for index, zone in enumerate(drained)}
+    if routing and routing.geolocation:
+        given = routing.geolocation.model_dump(by_alias=True)
+        named["routing.geolocation.default"] = given.pop("default")
+        named |= {f"routing.geolocation.{kind}.{code}": zone for kind, of in given.items() for code, zone in of.items()}
+    elif routing and routing.policy == "geolocation":
+        path = f"{PROJECT}:routing.geolocation.default"
+        yield Problem(path, None, _NO_DEFAULT, f"pulumi config set --path {path} {zones[0]}")
+    for key, zone in named.items():
+        if zone not in zones:
+            fix = "rm" if key.startswith("drained") else "set"
+            line = f"pulumi config {fix} --path '{PROJECT}:{key}'" + (f" {zones[0]}" if fix == "set" else "")
+            yield Problem(f"{PROJECT}:{key}", json.dumps(zone), f"is none of `sites`, which has {', '.join(zones)}", line)
+    for group in sorted((routing.bias if routing else {}).keys() - groups):
+        path = f"{PROJECT}:routing.bias.{group}"
+        reason = f"no site is there; there are sites in {', '.join(sorted(groups))}"
+        yield Problem(path, None, reason, f"pulumi config rm --path '{path}'")
+    if set(zones) <= set(drained):
+        path = f"{PROJECT}:drained"
+        reason = "every site is drained, and the service's name would not answer"
+        yield Problem(path, json.dumps(drained), reason, f"pulumi config rm --path '{path}[0]'")
+
+
 def _tls_problems(reader: _Reader, routing: RoutingSettings | None, sites: Iterable[SiteSettings]) -> Iterator[Problem]:
     if routing and not routing.is_on:
         yield Problem(
@@ -619,9 +732,12 @@ def _problem_of(key: str, detail: dict[str, Any], raw: object) -> Problem:
     kind, value = detail["type"], detail["input"]
     if kind == "extra_forbidden":
         model = SiteSettings if key.startswith("sites") else SECTIONS[key]
+        if len(detail["loc"]) > 1:  # the only section within a section
+            model = GeolocationSettings
         return _unknown_key(where, str(detail["loc"][-1]), [to_camel(name) for name in model.model_fields])
     if kind == "missing":
-        return Problem(where, None, "is missing", _fix(path))
+        reason = _NO_DEFAULT if path == "routing.geolocation.default" else "is missing"
+        return Problem(where, None, reason, _fix(path))
     reason = str(detail["ctx"]["error"]) if kind == "value_error" else _lower_first(str(detail["msg"]))
     if is_key:
         return Problem(where, None, f"the key {reason}", f"pulumi config rm --path '{where}'")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 _REGION = r"(?P<region>[a-z]{2}(?:-[a-z]+)+-\d)"
 _REGION_ZONE = re.compile(rf"{_REGION}(?P<letter>[a-z])")
+_ZONE_GROUP = re.compile(rf"{_REGION}-[a-z]{{3}}-\d+")
 _LOCAL_ZONE = re.compile(rf"{_REGION}-(?P<city>[a-z]{{3}}-\d+)(?P<letter>[a-z])")
 
 
@@ -44,3 +45,13 @@ def parse_zone(name: str) -> Zone:
     raise ValueError(
         "not the name of a zone: a Local Zone is written like us-west-2-lax-1a, a zone of the parent Region like us-west-2a"
     )
+
+
+def is_region(name: str) -> bool:
+    """Whether a Region is named like this."""
+    return re.fullmatch(_REGION, name) is not None
+
+
+def is_zone_group(name: str) -> bool:
+    """Whether a group of Local Zones is named like this."""
+    return _ZONE_GROUP.fullmatch(name) is not None

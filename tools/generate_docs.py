@@ -1,6 +1,7 @@
-"""Writes what is documented about the stack config from the pydantic models: the editors' JSON Schema and README's table.
+"""Writes what is documented from the pydantic models: JSON Schemas of stack config and ttft's summary, and README's table.
 
-Run it after a change to components/settings.py; `--check` (CI) writes nothing and ends with 1 where something is stale.
+Run it after a change to components/settings.py or ttft/summary.py; `--check` (CI) writes nothing and ends with 1 where something
+is stale.
 """
 
 import json
@@ -13,10 +14,12 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from components.settings import PROJECT, SECTIONS, Secrets, SiteSettings
+from components.settings import DRAINED, PROJECT, SECTIONS, Secrets, SiteSettings
+from ttft.summary import summary_schema
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA_FILE = ROOT / "docs" / "stack-config.schema.json"
+SUMMARY_SCHEMA_FILE = ROOT / "docs" / "ttft-summary.schema.json"
 README_FILE = ROOT / "README.md"
 _MARKED = re.compile(r"(<!-- config table -->\n).*?(<!-- /config table -->)", re.DOTALL)
 _COMMAND = ".venv/bin/python tools/generate_docs.py"
@@ -27,14 +30,14 @@ JsonObject = dict[str, Any]
 
 def main(arguments: list[str]) -> int:
     """Writes the files, or with `--check` tells which are stale; the exit status."""
-    wanted = {SCHEMA_FILE: schema_text()}
+    wanted = {SCHEMA_FILE: schema_text(), SUMMARY_SCHEMA_FILE: json.dumps(summary_schema(), indent=2) + "\n"}
     if README_FILE.exists():
         wanted[README_FILE] = with_table(README_FILE.read_text(encoding="utf-8"))
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     for path in stale:
         name = path.relative_to(ROOT)
         if "--check" in arguments:
-            sys.stderr.write(f"{name} is not what components/settings.py says\n  -> {_COMMAND}\n")
+            sys.stderr.write(f"{name} is not what the code says\n  -> {_COMMAND}\n")
         else:
             path.write_text(wanted[path], encoding="utf-8")
             sys.stdout.write(f"wrote {name}\n")
@@ -65,6 +68,11 @@ def schema_text() -> str:
                         "items": {"$ref": "#/$defs/SiteSettings"},
                     },
                     **section,
+                    f"{PROJECT}:drained": {
+                        "description": DRAINED,
+                        "type": "array",
+                        "items": {"type": "string"},
+                    },
                     f"{PROJECT}:tags": {
                         "description": "Additional tags of every resource.",
                         "type": "object",
@@ -106,18 +114,25 @@ def _rows() -> Iterator[tuple[str, str, str]]:
     """Key, type with default, and meaning of every field."""
     definitions = _definitions()
     for key, model in {"sites[]": SiteSettings, **SECTIONS}.items():
-        for name, described in definitions[model.__name__]["properties"].items():
-            is_required = name in definitions[model.__name__].get("required", [])
-            yield (
-                f"{key}.{name}",
-                _in_table(f"{_kind(described)}, {_default(described, is_required=is_required)}"),
-                _meaning(described),
-            )
+        yield from _section_rows(key, definitions[model.__name__], definitions)
+    yield "drained", "list of texts, none", DRAINED
     yield "tags", "map of texts, none", "Additional tags of every resource."
     yield "protect", "true or false, `false`", _PROTECT_MEANING
     for field in Secrets.model_fields.values():
         need = "required" if field.is_required() else "unset"
         yield str(field.alias), f"secret, {need}", _in_table(str(field.description))
+
+
+def _section_rows(key: str, section: Mapping[str, Any], definitions: Mapping[str, JsonObject]) -> Iterator[tuple[str, str, str]]:
+    """The rows of a section's fields; a section within it is its fields."""
+    for name, described in section["properties"].items():
+        inner = next((each["$ref"] for each in described.get("anyOf", []) if "$ref" in each), None)
+        if inner:
+            yield from _section_rows(f"{key}.{name}", definitions[inner.rpartition("/")[2]], definitions)
+            continue
+        is_required = name in section.get("required", [])
+        kind = _in_table(f"{_kind(described)}, {_default(described, is_required=is_required)}")
+        yield f"{key}.{name}", kind, _meaning(described)
 
 
 def _definitions() -> dict[str, JsonObject]:
@@ -140,11 +155,14 @@ def _kind(described: Mapping[str, Any]) -> str:
     if "enum" in described:
         return " | ".join(f"`{value}`" for value in described["enum"])
     kind = described["type"]
+    if kind == "object":
+        values = described.get("additionalProperties") or next(iter(described["patternProperties"].values()))
+        return f"map of {_kind(values)}" + ("" if values["type"] == "integer" else "s")
     if kind == "array":
         return f"list of {_kind(described['items'])}s"
     if kind == "integer" and "minimum" in described and "maximum" in described:
         return f"{described['minimum']} to {described['maximum']}"
-    return {"string": "text", "boolean": "true or false", "integer": "number", "object": "map of texts"}[kind]
+    return {"string": "text", "boolean": "true or false", "integer": "number"}[kind]
 
 
 def _default(described: Mapping[str, Any], *, is_required: bool) -> str:

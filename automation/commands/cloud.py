@@ -65,6 +65,7 @@ def status(as_json: JsonFlag = False) -> None:  # noqa: FBT002
         show_json(described)
         return
     show(f"local cloud at {status.url}, process {status.pid}, since {status.started}")
+    show(f"DNS at 127.0.0.1, port {described['dns_port']}")
     hosts: list[dict[str, Any]] = list(described["hosts"])
     for host in hosts:
         containers = ", ".join(f"{each['name']} {each['status']}" for each in host["containers"]) or "no container"

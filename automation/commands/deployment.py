@@ -39,7 +39,7 @@ def plan(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = Fal
             {"changes": dict(planned.counts), "seconds": round(planned.seconds, 1), "resources": _described(planned.resources)}
         )
         return
-    with _told("Plan", environment, is_plan=True) as on_event:
+    with told("Plan", environment, is_plan=True) as on_event:
         planned = environment.plan(on_event)
     say(_summary(planned, would=True))
 
@@ -53,11 +53,11 @@ def up(env: EnvironmentName, local: LocalFlag = False, as_json: EventsFlag = Fal
     """
     environment = open_environment(env, local=local)
     if not environment.on_local_cloud and not yes:
-        with _told("Plan", environment, is_plan=True) as on_event:
+        with told("Plan", environment, is_plan=True) as on_event:
             environment.plan(on_event)
         confirm(f"Deploy '{env}' to AWS?")
     try:
-        with _told("Deploying", environment, as_json=as_json, has_table=True) as on_event:
+        with told("Deploying", environment, as_json=as_json, has_table=True) as on_event:
             changes = environment.up(on_event)
     except DeploymentFailedError as error:
         error.summary = tuple(_sites_after(environment, error)) if error.sites else ()
@@ -74,7 +74,7 @@ def refresh(env: EnvironmentName, local: LocalFlag = False, as_json: EventsFlag 
     Example: edge refresh prod
     """
     environment = open_environment(env, local=local)
-    with _told("Refreshing", environment, as_json=as_json) as on_event:
+    with told("Refreshing", environment, as_json=as_json) as on_event:
         changes = environment.refresh(on_event)
     if as_json:
         show_json_line(_result("refresh", changes))
@@ -93,7 +93,7 @@ def drift(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = Fa
         found = environment.drift()
         show_json({"drift": _described(found.resources), "seconds": round(found.seconds, 1)})
     else:
-        with _told("Drift", environment, is_plan=True) as on_event:
+        with told("Drift", environment, is_plan=True) as on_event:
             found = environment.drift(on_event)
         for each in found.resources:
             words = "is gone" if each.operation == "delete" else f"differs: {', '.join(each.differs) or 'unknown where'}"
@@ -122,7 +122,7 @@ def destroy(env: EnvironmentName, local: LocalFlag = False, as_json: EventsFlag 
     say_price("  stops: ", environment, goes.price)
     if not environment.on_local_cloud and not yes:
         confirm(f"Destroy '{env}' on AWS? Its sites stop serving.")
-    with _told("Destroying", environment, as_json=as_json) as on_event:
+    with told("Destroying", environment, as_json=as_json) as on_event:
         changes = environment.destroy(on_event)
     if as_json:
         show_json_line(_result("destroy", changes))
@@ -173,7 +173,7 @@ def outputs(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = 
 
 
 @contextmanager
-def _told(
+def told(
     title: str, environment: "Environment", *, as_json: bool = False, is_plan: bool = False, has_table: bool = False
 ) -> Generator["OnEvent"]:
     """How a run's events are told: as JSON lines, as a table on a terminal, else as plain lines."""
@@ -253,8 +253,9 @@ def _show_endpoints(values: Any) -> None:
     if values.get("service_url"):
         show(f"service   {values['service_url']}")
     endpoints: dict[str, str | None] = values.get("endpoint_urls", {})
+    routing: dict[str, Any] = values.get("routing") or {}
     for zone, url in endpoints.items():
-        show(f"endpoint  {zone:<18} {url or 'does not serve'}")
+        show(f"endpoint  {zone:<18} {url or 'does not serve'}{'  (drained)' if zone in routing.get('drained', []) else ''}")
     if url := next(filter(None, endpoints.values()), None):
         show("\nTry one:")
         show(

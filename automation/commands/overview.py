@@ -9,7 +9,7 @@ import typer
 
 from automation.commands.options import EnvironmentName, JsonFlag, LocalFlag, ZoneName, open_environment
 from automation.errors import EdgeError
-from automation.terminal import say, show, show_json
+from automation.terminal import show, show_json
 
 if TYPE_CHECKING:
     from automation.costs import Cost
@@ -57,7 +57,7 @@ def cost(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = Fal
         show(line)
 
 
-def logs(  # noqa: PLR0913 - each has its default
+def logs(  # noqa: PLR0913, PLR0917 - each has its default
     env: EnvironmentName,
     zone: ZoneName,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,  # noqa: FBT002
@@ -92,7 +92,7 @@ def ssh(
 
 def _over_ssh(env: str, zone: str, replica: int, command: str | None, *, local: bool) -> None:
     """Hands the terminal to `ssh`, and its exit status on."""
-    from automation.hosts import edge, find_host
+    from automation.hosts import find_host
     from automation.hosts import ssh as connected
 
     environment = open_environment(env, local=local)
@@ -104,7 +104,7 @@ def _over_ssh(env: str, zone: str, replica: int, command: str | None, *, local: 
     if status == _SSH_FAILED:
         raise EdgeError(
             f"no SSH connection to {host.key} ({host.address}), or it broke\n"
-            f"  -> {edge(environment, 'doctor')}   # is this machine's address in access.sshCidrs?"
+            f"  -> edge doctor {environment.arguments}   # is this machine's address in access.sshCidrs?"
         )
     if status:
         raise typer.Exit(status)
@@ -149,7 +149,9 @@ def _cost(found: "Cost", *, simulated: bool) -> Iterator[str]:
     for site in found.sites:
         price = site.dollars_per_hour
         hourly, monthly = ("unknown", "unknown") if price is None else _amounts(price * site.instances)
-        rows.append([site.zone, site.instance_type, str(site.instances), "unknown" if price is None else f"{price:.3f}", hourly, monthly])
+        rows.append(
+            [site.zone, site.instance_type, str(site.instances), "unknown" if price is None else f"{price:.3f}", hourly, monthly]
+        )
     total = found.total
     if not total.unknown:
         rows.append(["all", "", str(total.instances), "", *_amounts(total.dollars)])

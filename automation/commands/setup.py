@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from automation.doctor import Examination
     from automation.initial import Draft
 
-_SHOWN_CITIES = 3
-"""As many columns as fit a terminal of 80."""
+_SHOWN_CITIES = 2
+"""As many columns as fit a terminal of 80; --json has all."""
 _COLOURS = {"ok": "green", "warning": "yellow", "failed": "red", "unknown": "yellow"}
 
 Near = Annotated[list[str] | None, typer.Option("--near", metavar="CITY", help="Where users are; may be repeated.")]
@@ -45,7 +45,7 @@ def zones(
         say(line)
 
 
-def init(  # noqa: PLR0913 - an option for each question
+def init(  # noqa: PLR0913, PLR0917 - an option for each question
     env: Annotated[str, typer.Argument(metavar="ENV", help="The new environment's name, such as tokyo.")],
     zone: Annotated[list[str] | None, typer.Option("--zone", metavar="ZONE", help="A site's zone; may be repeated.")] = None,
     near: Near = None,
@@ -54,9 +54,7 @@ def init(  # noqa: PLR0913 - an option for each question
     client_cidr: Annotated[list[str] | None, typer.Option(metavar="CIDR", help="Callers; may be repeated.")] = None,
     ssh_cidr: Annotated[list[str] | None, typer.Option(metavar="CIDR", help="Who deploys; may be repeated.")] = None,
     model: Annotated[str | None, typer.Option(metavar="ID", help="Model on the Hugging Face Hub.")] = None,
-    hugging_face_token_env: Annotated[
-        str | None, typer.Option(metavar="VARIABLE", help="Variable that holds the token.")
-    ] = None,
+    hugging_face_token_env: Annotated[str | None, typer.Option(metavar="VARIABLE", help="Variable that holds the token.")] = None,
     local: Annotated[bool, typer.Option("--local", help="Only the file, to be rehearsed: no secrets.")] = False,  # noqa: FBT002
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")] = False,  # noqa: FBT002
 ) -> None:
@@ -86,7 +84,10 @@ def init(  # noqa: PLR0913 - an option for each question
     say(f"Wrote {path.name}" + ("" if local else ", and stored the new keys in its stack, encrypted") + ".")
     rehearsal = f"edge up {env} --local"
     say(f"  -> {rehearsal}   # rehearses it, on this machine")
-    say(f"     edge doctor {env}{' --local' if local else ''}   # looks it over" + ("" if local else " on AWS; then: edge up " + env))
+    say(
+        f"     edge doctor {env}{' --local' if local else ''}   # looks it over"
+        + ("" if local else " on AWS; then: edge up " + env)
+    )
 
 
 def doctor(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = False) -> None:  # noqa: FBT002
@@ -155,7 +156,9 @@ def _asked(draft: "Draft", near: Sequence[str], *, is_model_given: bool) -> "Dra
         draft = replace(draft, model=ask("Model on the Hugging Face Hub", draft.model))
     if draft.hugging_face_token is None and not draft.for_rehearsal:
         question = "Hugging Face read token, for a gated model (not shown; empty: none)"
-        draft = replace(draft, hugging_face_token=typer.prompt(question, "", hide_input=True, show_default=False, err=True) or None)
+        draft = replace(
+            draft, hugging_face_token=typer.prompt(question, "", hide_input=True, show_default=False, err=True) or None
+        )
     return draft
 
 
@@ -163,7 +166,9 @@ def _asked_zones(near: Sequence[str]) -> tuple[str, ...]:
     from automation.candidates import candidates, cities
     from automation.initial import chosen_zones
 
-    places = near or [name.strip() for name in _ask("Cities where users are, with commas (empty: the whole world)", "").split(",")]
+    places = near or [
+        name.strip() for name in _ask("Cities where users are, with commas (empty: the whole world)", "").split(",")
+    ]
     found = candidates(cities([name for name in places if name]))[:15]
     for line in _ranking(found, numbered=True):
         say(line)
@@ -201,7 +206,10 @@ def _completed(draft: "Draft") -> "Draft":
         "--client-cidr A.B.C.D/32   # who may call": not (draft.client_cidrs or draft.for_rehearsal),
     }
     if any(missing.values()):
-        raise UsageError("what the environment needs is not all said\n" + "\n".join(f"  -> {o}" for o, is_missing in missing.items() if is_missing))
+        raise UsageError(
+            "what the environment needs is not all said\n"
+            + "\n".join(f"  -> {o}" for o, is_missing in missing.items() if is_missing)
+        )
     return draft
 
 
@@ -209,12 +217,12 @@ def _ranking(found: "Sequence[Candidate]", *, numbered: bool = False) -> Iterato
     from automation.candidates import DEFAULT_TYPE
     from automation.tables import table
 
-    names = list(found[0].round_trips_ms)[:_SHOWN_CITIES] if found else []
-    header = ["zone", "in", *(f"~ms {name[:14]}" for name in names), "$/h", "GPU types"]
+    names = list(found[0].round_trips_ms)[: _SHOWN_CITIES - numbered] if found else []
+    header = ["zone", "in", *(f"~{name[:7]}" for name in names), "$/h", "GPU types"]
     rows = [
         [
             each.zone,
-            each.place[:14],
+            each.place[:12],
             *(f"{each.round_trips_ms[name]:.0f}" for name in names),
             f"{each.dollars_per_hour[DEFAULT_TYPE]:.3f}" if DEFAULT_TYPE in each.dollars_per_hour else "unknown",
             _families(list(each.dollars_per_hour)),
@@ -228,8 +236,8 @@ def _ranking(found: "Sequence[Candidate]", *, numbered: bool = False) -> Iterato
 
 
 def _families(types: list[str]) -> str:
-    """`g4dn, g5`: the families of the types with a known price."""
-    return ", ".join(dict.fromkeys(name.partition(".")[0] for name in types)) or "unknown"
+    """`g4dn g5`: the families of the types with a known price."""
+    return " ".join(dict.fromkeys(name.partition(".")[0] for name in types)) or "unknown"
 
 
 def _sources(more: int) -> Iterator[str]:
@@ -238,7 +246,7 @@ def _sources(more: int) -> Iterator[str]:
 
     if more > 0:
         yield f"{more} more: --top {more + 15}"
-    yield "~ms: round trip estimated from the distance (geography/latency.py), not measured."
+    yield "~: round trip in ms, estimated from the distance (geography/latency.py), not measured."
     yield f"$/h: on-demand {DEFAULT_TYPE}, list price of {AS_OF}; GPU types: those with a price then."
     yield "Whether a zone sells to your account, and which zones a Region has: edge doctor ENV"
 

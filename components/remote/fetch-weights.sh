@@ -8,10 +8,13 @@ image=$1 model=$2 revision=$3 budget=$4
 IFS= read -r token || true
 directory="$MODELS/${model//\//--}@${revision//\//--}"
 token_file="$EDGE_HOME/secrets/hugging-face-token"
-# Whatever ends this step: neither the token nor a container that has it stays behind.
+# Whatever ends this step: neither the token nor a container that has it stays behind. The file, emptied at once, goes last: where
+# there is none there is no container either, and Docker need not be asked.
 clean_up() {
-  rm -f "$token_file"
+  [ -e "$token_file" ] || return 0
+  : >"$token_file"
   docker rm -f edge-inference-weights >/dev/null 2>&1 || true
+  rm -f "$token_file"
 }
 trap clean_up EXIT
 clean_up

@@ -9,9 +9,16 @@ proxy=edge-inference-proxy
 files="$EDGE_HOME/proxy"
 fresh="$EDGE_HOME/proxy.new"
 
-if [ $# -eq 0 ]; then
+# remove: the container first, so that there is none without its files.
+remove() {
+  [ -e "$files" ] || return 0
   docker rm --force --volumes "$proxy" >/dev/null 2>&1 || true
-  rm -rf "$files" "$fresh"
+  rm -rf "$files"
+}
+
+if [ $# -eq 0 ]; then
+  remove
+  rm -rf "$fresh"
   say "no proxy is wanted"
   exit 0
 fi
@@ -71,9 +78,8 @@ else
     within "$budget" "pulling $image" docker pull -q "$image" >/dev/null ||
       fail "$image was not pulled" "check the name in edge-inference:endpoint.proxyImage and the host's way to the registry: sudo docker pull $image"
   fi
-  rm -rf "$files"
+  remove
   mv "$fresh" "$files"
-  docker rm --force --volumes "$proxy" >/dev/null 2>&1 || true
   docker run -d --name "$proxy" --restart unless-stopped --network host --cap-drop ALL --cap-add NET_BIND_SERVICE \
     --log-opt max-size=10m --log-opt max-file=3 -v "$files:/etc/edge-inference:ro" \
     "$image" caddy run --config /etc/edge-inference/caddy.json >/dev/null 3>&- ||

@@ -12,14 +12,15 @@ started=$SECONDS
 
 # Ends the wait early when the container dies: Docker's restart policy would start it again and again.
 healthy_or_dead() {
-  [ "$(container '{{.RestartCount}}')" = "$restarts" ] || { ended=yes && return 0; }
-  curl -fsS --max-time 5 "http://$address$health"
+  curl -fsS --max-time 5 "http://$address$health" && return 0
+  [ "$(container '{{.RestartCount}} {{.Id}}')" = "$restarts $id" ] && return 1
+  ended=yes
 }
 
-# serves: whether the server gets ready in what is left of the budget; else `reason` says why not.
+# serves: whether the server, of this `id`, gets ready in what is left of the budget; else `reason` says why not.
 serves() {
   local restarts address ended=
-  restarts=$(container '{{.RestartCount}}')
+  read -r restarts id < <(container '{{.RestartCount}} {{.Id}}') || true
   # Docker knows where it published the port.
   address=$(docker port "$CONTAINER" "$port/tcp" 2>/dev/null | head -n 1) || true
   reason="the server's container is not running"
@@ -59,7 +60,7 @@ if [ -z "$is_ready" ]; then
   fail "$reason; above are the last lines of the server's log; $(go_back)" "sudo docker logs --tail 200 $FAILED"
 fi
 docker rm -f "$PREVIOUS" "$FAILED" >/dev/null 2>&1 || true
-if ! grep -qs "\"$(container '{{.Id}}')\"" "$RECORD"; then
+if ! grep -qs "\"$id\"" "$RECORD"; then
   told=$(python3 "$EDGE_HOME/remote/record_serving.py" "$CONTAINER" "$WANTED" "$RECORD" "$facts") ||
     fail "the server is ready, but what runs could not be recorded in $RECORD" "sudo df $EDGE_HOME; python3 --version"
   say "$told"

@@ -14,8 +14,8 @@ class Faults(BaseModel):
         `quota_vcpus` is per Region and covers G and VT types; `quota_addresses` is per Region and
         shared with its Local Zones; AWS starts accounts at 0 and 5, this one was raised, so that local, dev
         and prod fit side by side. `throttle_next` counts down: that many changing EC2 and Route 53
-        calls are refused. The hosts read the others: they never boot, have a full disk, no memory on the GPU,
-    or a GPU on which TGI's usual attention does not run.
+        calls are refused. The hosts read the others: they never boot, show the key of their first boot for as long as it is
+    switched on, have no GPU driver, a full disk, no memory on the GPU, or a GPU on which TGI's usual attention does not run.
     """
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
@@ -25,6 +25,8 @@ class Faults(BaseModel):
     quota_vcpus: int = Field(default=64, ge=0)
     quota_addresses: int = Field(default=16, ge=0)
     never_boot_zones: list[str] = Field(default_factory=list[str])
+    first_boot_key_zones: list[str] = Field(default_factory=list[str])
+    no_driver_zones: list[str] = Field(default_factory=list[str])
     full_disk_zones: list[str] = Field(default_factory=list[str])
     out_of_memory_zones: list[str] = Field(default_factory=list[str])
     no_flashinfer_zones: list[str] = Field(default_factory=list[str])

@@ -12,6 +12,7 @@ policies, DNSSEC. Deleting a health check that records still use is allowed, as 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from ipaddress import ip_network
 from typing import Any, cast
 
 from moto.core.responses import ActionResult
@@ -24,19 +25,16 @@ from moto.route53.exceptions import (
 from moto.route53.models import FakeZone, HealthCheck, Route53Backend
 from moto.route53.responses import Route53
 
+from geography.cities import City
+from geography.places import REGIONS
+from localcloud.api import health
 from localcloud.api import route53_records as rules
 from localcloud.api.ec2_addresses import is_public
+from localcloud.dns.rules import answer, client_in
 
-CHECKER_REGIONS = {
-    "us-east-1",
-    "us-west-1",
-    "us-west-2",
-    "eu-west-1",
-    "ap-southeast-1",
-    "ap-southeast-2",
-    "ap-northeast-1",
-    "sa-east-1",
-}
+CHECKED_TYPES = ("HTTP", "HTTPS", "TCP")
+_DEFAULT_RESOLVER = City("a resolver in us-east-1", REGIONS["us-east-1"], "NA", "US", "VA", None)
+"""Whom TestDNSAnswer asks for when it is told no address."""
 
 
 def records(zone: FakeZone) -> list[rules.RecordSet]:
@@ -64,7 +62,7 @@ class LocalRoute53Backend(Route53Backend):
                 "HostedZoneAlreadyExists",
                 "A hosted zone has already been created with the specified caller reference.",
             )
-        zone = super().create_hosted_zone(name, **options)
+        zone = super().create_hosted_zone(rules.absolute(name), **options)
         servers = zone.delegation_set.name_servers if zone.delegation_set else []
         soa = f"{servers[0]}. awsdns-hostmaster.amazon.com. 1 7200 900 1209600 86400"
         apex = {
@@ -138,6 +136,10 @@ class LocalRoute53Backend(Route53Backend):
                 "A health check has already been created with the specified caller reference.",
             )
         _check_health_check(health_check_args)
+        if health_check_args.get("type") not in CHECKED_TYPES or not health_check_args.get("ip_address"):
+            raise InvalidInput(f"The local cloud checks {', '.join(CHECKED_TYPES)} at an IPAddress, nothing else.")
+        if health_check_args["type"] == "HTTPS":  # moto would take 80
+            health_check_args["port"] = health_check_args.get("port") or 443
         if health_check_args.get("request_interval") not in {None, 10, 30}:
             raise InvalidInput("RequestInterval must be 10 or 30 seconds.")
         return super().create_health_check(caller_reference, health_check_args)
@@ -148,12 +150,20 @@ class LocalRoute53Backend(Route53Backend):
         _check_health_check(given)
         health_check = super().update_health_check(health_check_id, given)
         health_check.health_check_version += 1
+        if health_check.disabled:
+            health.forget(health_check_id)
         return health_check
 
     def delete_health_check(self, health_check_id: str) -> None:
         """An unknown one is refused."""
         self.get_health_check(health_check_id)
         super().delete_health_check(health_check_id)
+        health.forget(health_check_id)
+
+    def is_healthy(self, health_check_id: str) -> bool:
+        """The verdict on an endpoint. One that was deleted under a record counts as healthy: AWS says it "can't be predicted"."""
+        check = self.health_checks.get(health_check_id)
+        return check is None or (check.disabled or health.is_healthy(check.id, check.regions)) != check.inverted
 
 
 def _within(name: str, zone_name: str) -> bool:
@@ -192,9 +202,9 @@ def _check_health_check(args: dict[str, Any]) -> None:
         raise InvalidInput("Port is required for a health check of type TCP.")
     if not 1 <= (args.get("failure_threshold") or 3) <= 10:  # noqa: PLR2004 (model)
         raise InvalidInput("FailureThreshold must be between 1 and 10.")
-    regions = set(args.get("regions") or CHECKER_REGIONS)
-    if len(regions) < 3 or regions - CHECKER_REGIONS:  # noqa: PLR2004 (model)
-        raise InvalidInput(f"Regions must name at least 3 of {', '.join(sorted(CHECKER_REGIONS))}.")
+    regions = set(args.get("regions") or health.CHECKER_REGIONS)
+    if len(regions) < 3 or not regions.issubset(health.CHECKER_REGIONS):  # noqa: PLR2004 (model)
+        raise InvalidInput(f"Regions must name at least 3 of {', '.join(health.CHECKER_REGIONS)}.")
 
 
 class Route53Responses(Route53):
@@ -222,6 +232,63 @@ class Route53Responses(Route53):
                 "NextRecordType": following.get("Type"),
                 "NextRecordIdentifier": following.get("SetIdentifier"),
                 "MaxItems": limit,
+            }
+        )
+
+    def test_dns_answer(self) -> ActionResult:
+        """What the DNS server would answer a resolver, or a client behind one, at some address."""
+        zone = self.backend.get_hosted_zone(self._get_param("HostedZoneId"))
+        if zone.private_zone or not zone.delegation_set:
+            raise InvalidInput("TestDNSAnswer only supports querying public hosted zones.")
+        kind = self._get_param("RecordType")
+        if kind not in rules.TYPES:
+            raise InvalidInput(f"RecordType '{kind}' is not one of {', '.join(rules.TYPES)}.")
+        name = rules.absolute(self._get_param("RecordName"))
+        client = self._simulated_client()
+        found = answer(records(zone), self.local_backend.is_healthy, client, name, kind)
+        return ActionResult(
+            {
+                "Nameserver": zone.delegation_set.name_servers[0],
+                "RecordName": self._get_param("RecordName"),
+                "RecordType": kind,
+                "RecordData": list(found.values),
+                "ResponseCode": found.code if _within(name, zone.name) else "REFUSED",
+                "Protocol": "UDP",
+            }
+        )
+
+    @property
+    def local_backend(self) -> LocalRoute53Backend:
+        """The backend, which is this module's."""
+        return cast("LocalRoute53Backend", self.backend)
+
+    def _simulated_client(self) -> City | None:
+        address = self._get_param("EDNS0ClientSubnetIP")
+        mask = self._get_param("EDNS0ClientSubnetMask")
+        resolver = self._get_param("ResolverIP")
+        if address is None and mask is not None:
+            raise InvalidInput("EDNS0ClientSubnetMask needs EDNS0ClientSubnetIP.")
+        try:
+            if address:
+                return client_in(ip_network(f"{address}/{mask or (64 if ':' in address else 24)}", strict=False))
+            return client_in(ip_network(resolver)) if resolver else _DEFAULT_RESOLVER
+        except ValueError as error:
+            raise InvalidInput(f"Invalid parameter: {error}") from error
+
+    def get_health_check_status(self) -> ActionResult:
+        """The last result of each health checker; none yet for a new check, none any more for a disabled one."""
+        check = self.backend.get_health_check(self._get_param("HealthCheckId"))
+        return ActionResult(
+            {
+                "HealthCheckObservations": [
+                    {
+                        "Region": region,
+                        "IPAddress": address,
+                        "StatusReport": {"Status": found.status, "CheckedTime": found.checked},
+                    }
+                    for address, region in health.CHECKERS.items()
+                    if (found := health.observations[check.id].get(address))
+                ]
             }
         )
 

@@ -1,7 +1,7 @@
 """What Route 53 demands of records: pure rules over the API's own dictionaries.
 
 Sources: botocore's route53 model, aws-facts 2.1, and error texts quoted in public issue trackers.
-Left out: values of other types than A, geolocation codes, CIDR routing. Whether AWS refuses a second
+Left out: values of other types than A; CIDR and multivalue answer routing are refused. Whether AWS refuses a second
 geoproximity record at one location is not documented; it is refused here as it is for geolocation.
 """
 
@@ -23,7 +23,18 @@ RecordSet = dict[str, Any]
 Key = tuple[str, str, str]
 
 _MODEL: Any = get_service_model("route53")
+TYPES: list[str] = _MODEL.shape_for("RRType").enum
 REGIONS: list[str] = _MODEL.shape_for("ResourceRecordSetRegion").enum
+_FAILOVERS: list[str] = _MODEL.shape_for("ResourceRecordSetFailover").enum
+# Route 53's own model names no countries. Route 53 Domains' has ISO 3166-1, and two codes that ISO has withdrawn.
+_DOMAINS_MODEL: Any = get_service_model("route53domains")
+_COUNTRIES: frozenset[str] = frozenset({*_DOMAINS_MODEL.shape_for("CountryCode").enum, "*"} - {"AN", "TP"})
+_CONTINENTS = frozenset({"AF", "AN", "AS", "EU", "OC", "NA", "SA"})
+_US_STATES = frozenset({
+    "AK", "AL", "AR", "AZ", "CA", "CO", "CT", "DC", "DE", "FL", "GA", "HI", "IA", "ID", "IL", "IN", "KS", "KY", "LA", "MA",
+    "MD", "ME", "MI", "MN", "MO", "MS", "MT", "NC", "ND", "NE", "NH", "NJ", "NM", "NV", "NY", "OH", "OK", "OR", "PA", "RI",
+    "SC", "SD", "TN", "TX", "UT", "VA", "VT", "WA", "WI", "WV", "WY",
+})  # fmt: skip
 _LATITUDE = re.compile(_MODEL.shape_for("Latitude").metadata["pattern"])
 _LONGITUDE = re.compile(_MODEL.shape_for("Longitude").metadata["pattern"])
 
@@ -105,8 +116,14 @@ def _check_policy(record: RecordSet) -> None:
         raise InvalidInput(f"Weight {record['Weight']} is not between 0 and 255.")
     if "Region" in record:
         _check_region(record["Region"])
+    if record.get("Failover", "PRIMARY") not in _FAILOVERS:
+        raise InvalidInput(f"Failover '{record['Failover']}' is not one of {', '.join(_FAILOVERS)}.")
+    if "MultiValueAnswer" in record:
+        raise InvalidInput("The local cloud has no multivalue answer routing.")
     if location := record.get("GeoProximityLocation"):
         _check_location(location)
+    if location := record.get("GeoLocation"):
+        _check_geolocation(location)
 
 
 def _check_region(region: str) -> None:
@@ -137,6 +154,18 @@ def _check_location(location: dict[str, Any]) -> None:
         _check_coordinates(location["Coordinates"])
 
 
+def _check_geolocation(location: dict[str, str]) -> None:
+    """A continent, a country (or `*`, the default), or a state of the US."""
+    known = {"ContinentCode": _CONTINENTS, "CountryCode": _COUNTRIES, "SubdivisionCode": _US_STATES}
+    for name, value in location.items():
+        if value not in known[name]:
+            raise InvalidInput(f"{name} '{value}' is not a location that Route 53 supports.")
+    if "ContinentCode" in location and len(location) > 1:
+        raise InvalidInput("ContinentCode cannot be given with CountryCode or SubdivisionCode.")
+    if "SubdivisionCode" in location and location.get("CountryCode") != "US":
+        raise InvalidInput("SubdivisionCode needs CountryCode US.")
+
+
 def _check_coordinates(coordinates: dict[str, str]) -> None:
     for name, pattern, limit in (("Latitude", _LATITUDE, 90), ("Longitude", _LONGITUDE, 180)):
         value = coordinates[name]
@@ -148,6 +177,8 @@ def conflicts(record: RecordSet, others: Iterable[RecordSet], zone_name: str) ->
     """Why Route 53 does not accept a record beside the zone's others (InvalidChangeBatch)."""
     same_name = [other for other in others if other["Name"] == record["Name"]]
     problems = _value_problems(record)
+    if record.get("Failover") == "PRIMARY" and not record.get("AliasTarget") and not record.get("HealthCheckId"):
+        problems.append("A non-alias primary ResourceRecordSet must have an associated health check.")
     if "CNAME" in {record["Type"]} and any(o["Type"] != "CNAME" for o in same_name):
         problems.append(
             f"RRSet of type CNAME with DNS name {record['Name']} is not permitted as it conflicts "

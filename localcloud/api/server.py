@@ -36,7 +36,7 @@ from moto.sts.responses import TokenResponse
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
-from localcloud.api import faults, world, zones
+from localcloud.api import faults, health, world, zones
 from localcloud.api.ec2 import Ec2Backend, Ec2Responses
 from localcloud.api.images import SsmBackend
 from localcloud.api.quotas import QuotasBackend
@@ -86,6 +86,7 @@ def reset_world() -> None:
             backends.clear()
         faults.reset()
         zones.reset()
+        health.reset()
 
 
 class _Handler(WSGIRequestHandler):
@@ -107,7 +108,7 @@ class ApiServer:
     ) -> None:
         """Bind the port (0: any free one); raises OSError where it is in use.
 
-        `on_change` is called after each request that may have changed EC2's state. `control`
+        `on_change` is called after each request that may have changed EC2's or Route 53's state. `control`
         answers what is below `/_localcloud/` and not the API's own: it gets method, path,
         JSON body and Authorization header, and returns status and JSON. Nothing is kept in `directory`: the world lives and
         dies with the process.
@@ -160,7 +161,7 @@ class ApiServer:
             reading = action.startswith(READING)
             status, headers, body = _call(service, handler, throttled=not reading)
         log.info("%s %s %s", service, action, status)
-        if service == "ec2" and not reading:
+        if service in {"ec2", "route53"} and not reading:
             self._on_change()
         return Response(body, int(status), headers)
 

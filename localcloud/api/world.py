@@ -14,6 +14,7 @@ import base64
 import ipaddress
 import threading
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from localcloud.api.ec2_addresses import backends
@@ -138,5 +139,6 @@ def _sources(backend: Any, rule: Any) -> Iterable[str]:
     return [rule.cidr_ipv4] if rule.cidr_ipv4 else []
 
 
+@cache
 def _network(cidr: str) -> ipaddress.IPv4Network:
     return ipaddress.IPv4Network(cidr, strict=False)

@@ -124,7 +124,7 @@ async def _status(host: Host, session: Session) -> int:
         "docker": host.docker_cli.run,
         "systemctl": host.systemctl,
         "cloud-init": _cloud_init(host),
-        "nvidia-smi": _nvidia_smi,
+        "nvidia-smi": _nvidia_smi(host),
         "df": _df(host),
     }
     try:
@@ -166,7 +166,16 @@ def _df(host: Host) -> Callable[[Session], Any]:
     return df
 
 
-async def _nvidia_smi(session: Session) -> int:
+def _nvidia_smi(host: Host) -> Callable[[Session], Any]:
+    async def nvidia_smi(session: Session) -> int:
+        if host.has_fault("no_driver"):
+            raise ExitError(9, "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.")
+        return _show_gpu(session)
+
+    return nvidia_smi
+
+
+def _show_gpu(session: Session) -> int:
     options = {name: value for name, _, value in (word.partition("=") for word in session.arguments[1:])}
     if "--query-gpu" not in options:
         session.out(

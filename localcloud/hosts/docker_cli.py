@@ -436,13 +436,21 @@ class DockerCli:
         spec = container.spec
         status = 137
         try:
-            status = await self._on_this_machine(session, spec, [spec.entrypoint or "true", *spec.arguments])
+            command = [spec.entrypoint or "true", *spec.arguments]
+            status = await self._on_this_machine(session, spec, command, container)
         finally:
             self.engine.finish(container, status)
         return status
 
-    async def _on_this_machine(self, session: Session, spec: docker_engine.Spec, arguments: list[str]) -> int:
-        """Run a container's command with this machine's programs; mounted paths are translated."""
+    async def _on_this_machine(
+        self, session: Session, spec: docker_engine.Spec, arguments: list[str], container: Container | None = None
+    ) -> int:
+        """Run a container's command with this machine's programs; mounted paths are translated. It ends with the container."""
+
+        def started(process: int) -> None:
+            if container:
+                container.process = process
+
         program, *rest = arguments
         program = {"python3": sys.executable, "python": sys.executable}.get(program, spec.translate(program))
         environment = {
@@ -453,7 +461,7 @@ class DockerCli:
             "HF_ENDPOINT": self.hub_endpoint,
             **{key: spec.translate(value) for key, value in spec.environment.items()},
         }
-        return await session.spawn([program, *map(spec.translate, rest)], environment, str(self.engine.root))
+        return await session.spawn([program, *map(spec.translate, rest)], environment, str(self.engine.root), started)
 
     async def _attached(self, session: Session, container: Container) -> int:
         """`docker run` without -d: the log until it ends; the container goes when its caller goes."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import re
+import signal
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -97,6 +99,8 @@ class Container:
         self.changed = asyncio.Event()
         """Set, and replaced, whenever the state or the log has changed."""
         self.task: asyncio.Task[None] | None = None
+        self.process = 0
+        """The process on this machine of a one-shot command."""
         self.stopped_by_user = False
         self.listeners: dict[int, socket.socket] = {}
         self.listening: set[int] = set()
@@ -284,6 +288,9 @@ class DockerEngine:
         container.notify()
 
     async def _end(self, container: Container, exit_code: int) -> None:
+        if container.process:
+            with suppress(ProcessLookupError):
+                os.kill(container.process, signal.SIGKILL)
         if container.task:
             container.task.cancel()
             with suppress(asyncio.CancelledError):
@@ -301,7 +308,8 @@ class DockerEngine:
         container.state.status = "exited"
         container.state.exit_code = exit_code
         container.state.finished = _now()
-        if container.spec.remove:
+        container.process = 0
+        if container.spec.remove and self.containers.get(container.spec.name) is container:
             self.containers.pop(container.spec.name, None)
         self._changed(container)
 
@@ -392,6 +400,7 @@ class DockerEngine:
         """The JSON of `docker inspect`, as far as it is of use here."""
         spec, state = container.spec, container.state
         policy, _, retries = spec.restart.partition(":")
+        words = [spec.entrypoint or "/tgi-entrypoint.sh", *spec.arguments]
         bindings = {f"{inside}/tcp": [{"HostIp": host, "HostPort": str(port)}] for host, port, inside in spec.ports}
         shown = {f"{inside}/tcp": [{"HostIp": host or "0.0.0.0", "HostPort": str(port)}]  # noqa: S104
                  for host, port, inside in container.published()}  # fmt: skip
@@ -400,6 +409,8 @@ class DockerEngine:
             "Created": container.created,
             "Name": f"/{spec.name}",
             "Image": spec.image.id,
+            "Path": words[0],
+            "Args": words[1:],
             "RestartCount": state.restarts,
             "State": {
                 "Status": state.status,
@@ -408,7 +419,7 @@ class DockerEngine:
                 "Restarting": state.status == "restarting",
                 "OOMKilled": False,
                 "Dead": False,
-                "Pid": 0,
+                "Pid": container.process,
                 "ExitCode": state.exit_code,
                 "Error": state.error,
                 "StartedAt": state.started,

@@ -1,7 +1,7 @@
 """Doorways: TCP listeners on the hosts' public addresses, spliced to the services behind them.
 
-Whether a connection is let through is asked when it arrives. Left out on purpose: delay and the
-client's city, which later attach to `_Inside` and `_Outside`; UDP.
+Whether a connection is let through, and how far its client is, is asked when it arrives. Left out on purpose: UDP, and a
+handshake that takes its time: the kernel answers it, so the first bytes are held one round trip longer instead.
 """
 
 from __future__ import annotations
@@ -11,7 +11,11 @@ import logging
 import socket
 import struct
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import cast
+
+from localcloud.hosts.distance import Line
 
 log = logging.getLogger("localcloud")
 
@@ -26,6 +30,9 @@ class _Side(asyncio.Protocol):
 
     transport: asyncio.Transport
     other: _Side | None = None
+    line: Line | None = None
+    """To the other half; None where the client is no distance away."""
+    has_ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport; both halves are stream transports."""
@@ -33,31 +40,60 @@ class _Side(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Forward what came."""
-        if self.other:
+        if self.line and self.other:
+            self.line.put(partial(self.other.transport.write, data), len(data))
+        elif self.other:
             self.other.transport.write(data)
 
     def eof_received(self) -> bool:
-        """Forward the half close and keep the other direction open."""
-        if self.other and not self.other.transport.is_closing():
-            self.other.transport.write_eof()
+        """Forward the half close; the other direction stays open until it ends too."""
+        self.has_ended = True
+        if self.other:
+            self._forward(self.other.end)
         return True
 
+    def end(self) -> None:
+        """The other half has sent all: half close towards here, or close where nothing more comes from here either."""
+        if self.has_ended:
+            self.transport.close()
+            return
+        with suppress(OSError):  # reset in this moment, of which connection_lost tells
+            self.transport.write_eof()
+
     def pause_writing(self) -> None:
-        """Stop reading from the other half while this one cannot be written."""
-        if self.other:
+        """Let nothing more come from the other half while this one cannot be written."""
+        if self.other and self.other.line:
+            self.other.line.hold()
+        elif self.other:
             self.other.transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """Read from the other half again."""
-        if self.other:
+        """Let it come from the other half again."""
+        if self.other and self.other.line:
+            self.other.line.release()
+        elif self.other:
             self.other.transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the other half as this one ended: in order, or with a reset."""
-        if self.other and exc:
-            reset(self.other.transport)
-        elif self.other:
-            self.other.transport.close()
+        if not self.other:
+            return
+        if self.other.line:
+            self.other.line.drop()
+        self._forward(partial(reset, self.other.transport) if exc else self.other.transport.close)
+
+    def _forward(self, action: Callable[[], None]) -> None:
+        if self.line:
+            self.line.put(action)
+        else:
+            action()
+
+    def set_full(self, full: bool) -> None:  # noqa: FBT001 - called with a state
+        """Read no more while the line to the other half is full."""
+        if full:
+            self.transport.pause_reading()
+        else:
+            self.transport.resume_reading()
 
 
 class _Outside(_Side):
@@ -70,6 +106,7 @@ class _Outside(_Side):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Let the connection through to the service, or reset it."""
         super().connection_made(transport)
+        self.arrived = asyncio.get_running_loop().time()
         self.transport.pause_reading()
         source: str = transport.get_extra_info("peername")[0]
         reason = self.doorway.refusal(self.doorway.address, self.doorway.port, source)
@@ -90,6 +127,10 @@ class _Outside(_Side):
             inside.transport.abort()
             return
         self.other, inside.other = inside, self
+        if round_trip := self.doorway.round_trip_seconds(source):
+            # the client's half of the handshake takes one round trip, its last packet half of one more to the service
+            self.line = Line(round_trip / 2, self.arrived + round_trip, loop, self.set_full)
+            inside.line = Line(round_trip / 2, self.arrived + round_trip * 1.5, loop, inside.set_full)
         self.transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -131,15 +172,21 @@ def bound_socket(address: str, port: int) -> socket.socket:
 
 
 class Doorway:
-    """A listener for connections meant for `address`:`port`, spliced to 127.0.0.1:`inside_port`."""
+    """A listener for connections meant for `address`:`port`, spliced to 127.0.0.1:`inside_port`.
 
-    def __init__(self, address: str, port: int, inside_port: int, refusal: Refusal) -> None:
-        self.address, self.port, self.inside_port, self.refusal = (
-            address,
-            port,
-            inside_port,
-            refusal,
-        )
+    `round_trip_seconds` says how far away a source is; 0 is here.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        port: int,
+        inside_port: int,
+        refusal: Refusal,
+        round_trip_seconds: Callable[[str], float] = lambda _source: 0.0,
+    ) -> None:
+        self.address, self.port, self.inside_port = address, port, inside_port
+        self.refusal, self.round_trip_seconds = refusal, round_trip_seconds
         self.outsides: set[_Outside] = set()
         self._listener = bound_socket(address, unprivileged(port))
         self._server: asyncio.Server | None = None

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("localcloud")
 
+_LOOK_AGAIN_SECONDS = 0.05
+
 
 class InstanceView(Protocol):
     """An instance as `localcloud.api.world` shows it."""
@@ -139,8 +141,11 @@ class Host:
         await asyncio.sleep(settings.boot_seconds)
         for directory in (f"home/{USER}", "opt", "run", "tmp", "var/log", "etc"):
             (self.root / directory).mkdir(parents=True, exist_ok=True)
+        first_boot = self._host_key is None
         host_key = self._host_key or self._first_boot()
-        self._ssh = SshHost(self.root, host_key, self._authorized_keys, self.environment)
+        # A distribution's sshd may be up, with a key that it made itself, before cloud-init gets to the host's own.
+        shown = _new_host_key() if first_boot and self.has_fault("first_boot_key") else host_key
+        self._ssh = SshHost(self.root, shown, self._authorized_keys, self.environment)
         self.ssh_port = await self._ssh.open()
         if self.docker_enabled:
             self.docker.start()
@@ -148,6 +153,9 @@ class Host:
         log.info("%s in %s has booted", self.instance_id, self.view.zone)
         self.surroundings.on_change()
         await asyncio.sleep(settings.cloud_init_seconds)
+        while shown is not host_key and self.has_fault("first_boot_key"):
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+        self._ssh.show(host_key)
         self.cloud_init_done.set()
 
     def _first_boot(self) -> asyncssh.SSHKey:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from localcloud.hosts import commands
+from localcloud.hosts import commands, distance
 from localcloud.hosts.doorway import Doorway, unprivileged
 from localcloud.hosts.host import Host, InstanceView, Settings, Surroundings
 from localcloud.model_server.simulation import Timing
@@ -124,22 +125,22 @@ class Hosts:
     async def _follow_doorways(self) -> None:
         """Open and close listeners so that each address leads to what its host listens on."""
         wanted = {
-            (address, port): service
+            (address, port): (service, host.view.zone)
             for host in self.hosts.values()
             for address in host.view.addresses
             for port, service in host.listening().items()
         }
         for key, doorway in list(self.doorways.items()):
-            if wanted.get(key) != doorway.inside_port:
+            if key not in wanted or wanted[key][0] != doorway.inside_port:
                 self.doorways.pop(key).close()
         self.problems = {key: text for key, text in self.problems.items() if key in wanted}
-        for (address, port), service in wanted.items():
+        for (address, port), (service, zone) in wanted.items():
             if (address, port) not in self.doorways:
-                await self._open_doorway(address, port, service)
+                await self._open_doorway(address, port, service, zone)
 
-    async def _open_doorway(self, address: str, port: int, service: int) -> None:
+    async def _open_doorway(self, address: str, port: int, service: int, zone: str) -> None:
         try:
-            doorway = Doorway(address, port, service, self.world.refusal)
+            doorway = Doorway(address, port, service, self.world.refusal, partial(distance.round_trip_seconds, zone=zone))
             await doorway.open()
         except OSError as error:
             text = f"{address}:{unprivileged(port)} cannot be opened on this machine: {os.strerror(error.errno or 0)}"
@@ -181,6 +182,10 @@ class Hosts:
             }
             for host in self.hosts.values()
         ]
+
+    def network(self) -> dict[str, Any]:
+        """What GET network tells: cities, their addresses, and how far they are from the zones that have hosts."""
+        return distance.described(host.view.zone for host in self.hosts.values())
 
     def set_timing(self, changes: dict[str, object]) -> None:
         """Change the model servers' timing; raises ValueError and changes nothing where it is wrong."""

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class ExitError(Exception):
@@ -46,9 +49,15 @@ class Session:
         """Print a line on standard error."""
         self._send({"err": text + "\n"})
 
-    async def spawn(self, arguments: list[str], environment: dict[str, str], directory: str) -> int:
-        """Have the caller run a command in its place, with its own standard streams; its status."""
+    async def spawn(
+        self, arguments: list[str], environment: dict[str, str], directory: str, started: Callable[[int], None]
+    ) -> int:
+        """Have the caller run a command in its place, with its own standard streams; its status.
+
+        `started` is told its process id.
+        """
         self._send({"run": arguments, "environment": environment, "directory": directory})
+        started(int(json.loads(await self._answers.get())["process"]))
         return int(json.loads(await self._answers.get())["status"])
 
     async def exit(self, status: int) -> None:

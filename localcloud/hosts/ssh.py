@@ -1,6 +1,6 @@
 """A host's SSH server: public keys only, an ed25519 host key only, exec by the real bash, sftp.
 
-Left out on purpose: terminals, forwarding, other users; as the AMI's sshd, it takes no environment.
+Left out on purpose: terminals, forwarding, other users. Of a client's environment it takes what the AMI's sshd does.
 """
 
 from __future__ import annotations
@@ -122,6 +122,11 @@ class SshHost:
         )
         return self._acceptor.get_port()
 
+    def show(self, host_key: asyncssh.SSHKey) -> None:
+        """Have another host key for connections from now on."""
+        if self._acceptor:
+            self._acceptor.update(server_host_keys=[host_key])
+
     async def close(self) -> None:
         """Cut every connection and end every command."""
         if self._acceptor:
@@ -155,7 +160,7 @@ class SshHost:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
                 cwd=self.root / "home" / USER,
-                env=dict(self.environment()),
+                env={**self.environment(), **_accepted(process.env)},
                 start_new_session=True,
                 pass_fds=(lifeline,),
             )
@@ -186,6 +191,11 @@ class SshHost:
         finally:
             for task in (feeding, done, closed):
                 task.cancel()
+
+
+def _accepted(environment: Mapping[str, str]) -> dict[str, str]:
+    """As AcceptEnv of Amazon Linux and Debian says."""
+    return {name: value for name, value in environment.items() if name == "LANG" or name.startswith("LC_")}
 
 
 async def _feed(process: asyncssh.SSHServerProcess[bytes], stdin: asyncio.StreamWriter) -> None:

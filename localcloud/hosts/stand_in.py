@@ -43,8 +43,10 @@ def main() -> int:
         elif "err" in message:
             sys.stderr.write(message["err"])
         elif "run" in message:
-            status = run(message)
-            stream.write(json.dumps({"status": status}).encode() + b"\n")
+            child = start(message)
+            stream.write(json.dumps({"process": child}).encode() + b"\n")
+            stream.flush()
+            stream.write(json.dumps({"status": status(child)}).encode() + b"\n")
             stream.flush()
         else:
             return message["exit"]
@@ -52,8 +54,8 @@ def main() -> int:
     return 255
 
 
-def run(message: dict[str, Any]) -> int:
-    """Run a container's one-shot command on this machine, in this process group; its status."""
+def start(message: dict[str, Any]) -> int:
+    """Start a container's one-shot command on this machine, in this process group; its process id."""
     child = os.fork()
     if child == 0:
         try:
@@ -62,7 +64,13 @@ def run(message: dict[str, Any]) -> int:
         except OSError as error:
             print(f'exec: "{message["run"][0]}": {error.strerror}', file=sys.stderr)
             os._exit(127)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) & 0xFF
+    return child
+
+
+def status(child: int) -> int:
+    """Wait for a process; its exit status as a shell tells it."""
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return code if code >= 0 else 128 - code
 
 
 if __name__ == "__main__":

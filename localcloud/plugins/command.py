@@ -1,8 +1,8 @@
 """The `command` plugin: `remote.Command` and `remote.CopyToRemote` over real SSH.
 
-Follows pulumi-command 1.2.1 (defaults, retries, logging, messages), with two differences. The address to dial is asked
-from the local cloud, whose hosts cannot listen on ports below 1024. And a wrong host key fails at once: the official
-plugin dials again until its limit. Left out, and refused: proxies, SSH agents, sources fetched from URLs.
+Follows pulumi-command 1.2.1 (defaults, retries, logging), with two differences. The address to dial is asked from the
+local cloud, whose hosts cannot listen on ports below 1024. And a host key that stays wrong is explained: the official plugin
+says `host key mismatch`. Left out, and refused: proxies, SSH agents, sources fetched from URLs.
 """
 
 from __future__ import annotations
@@ -43,6 +43,13 @@ _CONNECTION: Mapping[str, object] = {
 _FIRST_DELAY_SECONDS, _BACKOFF, _LAST_DELAY_SECONDS = 0.1, 1.5, 5.0
 _CHUNK_BYTES = 16384
 _CANCEL_POLL_SECONDS = 0.2
+_OTHER_KEY = (
+    "; nothing was sent to it.\n"
+    "  The host shows another SSH key than connection.hostKey, which this project derives from edge-inference:hostKeySecret.\n"
+    "  -> hostKeySecret was changed: put the old one back, or replace the hosts: "
+    "pulumi up --replace '**$aws:ec2/instance:Instance::*'\n"
+    "  -> nobody changed it: something else answers at this address; edge-inference:sshPrivateKey opens nothing there"
+)
 _ACCEPT_ENV = (
     "This only works if your SSH server is configured to accept these variables via AcceptEnv. Alternatively, if a "
     "Bash-like shell runs the command on the remote host, you could prefix the command itself with the variables in "
@@ -54,7 +61,15 @@ _Result = TypeVar("_Result")
 
 
 class _DialError(Exception):
-    """One failed attempt to connect; another may succeed."""
+    """One failed attempt to connect; another may succeed. `advice` is told when none did."""
+
+    advice = ""
+
+
+class _OtherKeyError(_DialError):
+    """The host shows another key than `hostKey`: as sshd may before cloud-init has given it its own."""
+
+    advice = _OTHER_KEY
 
 
 def _route(host: str, port: int) -> int:
@@ -114,8 +129,8 @@ async def _dial(connection: Properties) -> asyncssh.SSHClientConnection:
                 keepalive_interval=15,
             )
     except asyncssh.HostKeyNotVerifiable as error:
-        message = f"dial {host}:{port}: Host key is not trusted for host {host}"
-        raise ProviderError(message) from error
+        message = f"Host key is not trusted for host {host}"
+        raise _OtherKeyError(message) from error
     except TimeoutError as error:
         message = f"no answer within {limit} s"
         raise _DialError(message) from error
@@ -150,7 +165,7 @@ async def _connected(call: Call, inputs: Properties) -> AsyncGenerator[asyncssh.
         except _DialError as error:
             attempt += 1
             if -1 < limit < attempt:
-                message = f"dial {where}: after {attempt - 1} failed attempts: {error}"
+                message = f"dial {where}: after {attempt - 1} failed attempts: {error}{error.advice}"
                 raise ProviderError(message) from error
             shown = "inf" if limit == -1 else limit
             call.status(f"Dial {attempt}/{shown} failed: retrying ({error})")

@@ -343,12 +343,15 @@ class Lookups:
             "comment": zone.get("Config", {}).get("Comment", ""),
             "nameServers": servers,
             "primaryNameServer": servers[0] if servers else "",
-            "privateZone": private,
+            "privateZone": bool(zone.get("Config", {}).get("PrivateZone")),
+            **tag_properties(
+                client.list_tags_for_resource(ResourceType="hostedzone", ResourceId=zone_id)["ResourceTagSet"].get("Tags")
+            ),
             "resourceRecordSetCount": zone.get("ResourceRecordSetCount", 0),
         }
 
     def get_records(self, arguments: Properties) -> Properties:
-        """Return a hosted zone's records, those whose name matches `nameRegex` if given; the routing fields that are used."""
+        """Return a hosted zone's records, those whose name matches `nameRegex` if given; the fields that are used."""
         zone_id, pattern = bare_zone_id(arguments["zoneId"]), re.compile(str(arguments.get("nameRegex") or ""))
         pages = self.client(arguments, "route53").get_paginator("list_resource_record_sets").paginate(HostedZoneId=zone_id)
         found = [each for page in pages for each in page["ResourceRecordSets"] if pattern.search(each["Name"].removesuffix("."))]
@@ -359,13 +362,12 @@ class Lookups:
                     "name": each["Name"].removesuffix("."),
                     "type": each["Type"],
                     "setIdentifier": each.get("SetIdentifier", ""),
-                    "region": each.get("Region", ""),
-                    "weight": each.get("Weight", 0),
-                    "geoproximityLocation": {
-                        "awsRegion": each["GeoProximityLocation"].get("AWSRegion", ""),
-                        "localZoneGroup": each["GeoProximityLocation"].get("LocalZoneGroup", ""),
+                    "aliasTarget": {
+                        "dnsName": each["AliasTarget"]["DNSName"],
+                        "hostedZoneId": each["AliasTarget"]["HostedZoneId"],
+                        "evaluateTargetHealth": each["AliasTarget"]["EvaluateTargetHealth"],
                     }
-                    if "GeoProximityLocation" in each
+                    if "AliasTarget" in each
                     else None,
                 }
                 for each in found

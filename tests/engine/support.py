@@ -270,6 +270,10 @@ class BackgroundUp:
         except EdgeError as error:
             self.error = error
 
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
     def end(self) -> EdgeError | None:
         """How it ended, once it has."""
         self._thread.join(READY_SECONDS)
@@ -282,7 +286,7 @@ def tokens(url: str, *, source: str | None = None) -> list[str]:
     body = {"inputs": "What is the edge?", "parameters": {"max_new_tokens": 5}}
     with requests.Session() as session:
         if source:
-            session.mount("http://", _From(source))
+            session.mount("http://", From(source))
         with session.post(f"{url}/generate_stream", json=body, stream=True, timeout=30) as answer:
             answer.raise_for_status()
             assert answer.headers["Content-Type"].startswith("text/event-stream")
@@ -290,7 +294,7 @@ def tokens(url: str, *, source: str | None = None) -> list[str]:
     return [json.loads(line.removeprefix(b"data:"))["token"]["text"] for line in lines]
 
 
-class _From(HTTPAdapter):
+class From(HTTPAdapter):
     """Connects from a given address of this machine."""
 
     def __init__(self, source: str) -> None:

@@ -5,13 +5,16 @@ The tests run in this order: each finds what the one before has left.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-from support import LOS_ANGELES, OREGON, Deployment, Recording, World, assert_contract, tokens
+from support import LOS_ANGELES, OREGON, BackgroundUp, Deployment, Recording, World, assert_contract, tokens
+
+from geography.cities import CITIES, local_network
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 pytestmark = pytest.mark.engine
@@ -25,16 +28,36 @@ REPLICA = f"{LOS_ANGELES}-2"
 OTHER_CLIENT = "127.0.0.9"
 ACCESS = {"clientCidrs": ["127.0.0.1/32"], "sshCidrs": ["127.0.0.1/32"]}
 WIDER = {**ACCESS, "clientCidrs": ["127.0.0.1/32", f"{OTHER_CLIENT}/32"]}
+SERVER = {"model": "Qwen/Qwen2.5-0.5B-Instruct", "maxTotalTokens": 3500}
+NAME = {"domain": "llm.changing.internal", "hostedZone": "changing.internal", "createHostedZone": True}
 
 
 class Changing(Deployment):
-    """Deployed in Oregon and Los Angeles."""
+    """Deployed in Oregon and Los Angeles, in a hosted zone of its own."""
 
     def __init__(self, world: World, stack_files: Path) -> None:
         super().__init__("changing", world, stack_files)
         self.world_before = world.inventory()
         self.configure([OREGON, LOS_ANGELES], access=ACCESS)
-        self.urls: dict[str, str] = self.up().outputs["endpoint_urls"]
+        outputs = self.up().outputs
+        self.urls: dict[str, str] = outputs["endpoint_urls"]
+        self.routing: dict[str, Any] = outputs["routing"]
+
+    def configure(self, sites: Iterable[str | Mapping[str, object]], **sections: object) -> None:
+        super().configure(sites, **{"routing": NAME, **sections})
+
+    def hosted_zones(self) -> dict[str, str]:
+        """Ids by name."""
+        zones = self.world.aws("route53").list_hosted_zones()["HostedZones"]
+        return {zone["Name"].rstrip("."): zone["Id"].removeprefix("/hostedzone/") for zone in zones}
+
+    def answer(self, name: object = NAME["domain"]) -> str:
+        """Where a client in Los Angeles is sent, as a URL."""
+        client = str(local_network(CITIES["Los Angeles"]).network_address + 1)
+        answer = self.world.aws("route53").test_dns_answer(
+            HostedZoneId=self.routing["hosted_zone_id"], RecordName=name, RecordType="A", ResolverIP=client
+        )
+        return f"http://{answer['RecordData'][0]}:8080"
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +65,16 @@ def changing(world: World, stack_files: Path) -> Changing:
     return Changing(world, stack_files)
 
 
-def _assert_only(run: Recording, operation: str, *owners: str) -> None:
+def test_the_hosted_zone_is_there_and_its_name_servers_are_told(changing: Changing) -> None:
+    assert changing.hosted_zones()["changing.internal"] == changing.routing["hosted_zone_id"]
+    assert len(changing.routing["name_servers"]) == 4
+    assert changing.answer() == changing.urls[LOS_ANGELES]
+
+
+def _assert_only(run: Recording, operation: str, *owners: str, besides: str = "") -> None:
     """That a run does one thing only, and only to resources that belong to the owners; to an instance of each."""
     assert {each for operations in run.touched.values() for each in operations} == {operation}
-    assert [name for name in run.touched if not any(owner in name for owner in owners)] == []
+    assert [name for name in run.touched if name != besides and not any(owner in name for owner in owners)] == []
     for owner in owners:
         assert [name for name in run.touched if name.startswith("Instance ") and owner in name]
 
@@ -53,7 +82,7 @@ def _assert_only(run: Recording, operation: str, *owners: str) -> None:
 def test_a_tag_is_changed_in_place_and_no_command_runs(changing: Changing) -> None:
     changing.configure([OREGON, LOS_ANGELES], access=ACCESS, tags={"team": "edge"})
     run = changing.preview()
-    _assert_only(run, "update", OREGON, LOS_ANGELES, "us-west-2")
+    _assert_only(run, "update", OREGON, LOS_ANGELES, "us-west-2", besides="Zone routing-zone")
     assert not any(name.startswith(("Command ", "Record ")) for name in run.touched)
 
 
@@ -94,19 +123,55 @@ def test_a_zone_and_a_region_are_removed_beside_what_serves(changing: Changing) 
 
 
 def test_another_model_and_flag_are_converged_in_place(changing: Changing) -> None:
-    model = "Qwen/Qwen2.5-0.5B-Instruct"
-    changing.configure([SISTER, OREGON], access=WIDER, server={"model": model, "maxTotalTokens": 3500})
+    changing.configure([SISTER, OREGON], access=WIDER, server=SERVER)
     converged = changing.up()
     steps = [f"Command {zone}-1-{step}" for zone in (SISTER, OREGON) for step in ("weights", "server", "ready")]
     assert converged.touched == {step: {"update"} for step in steps}
     assert converged.outputs["endpoint_urls"] == changing.urls
     for zone, url in changing.urls.items():
-        assert converged.outputs["sites"][zone]["model"] == model
+        assert converged.outputs["sites"][zone]["model"] == SERVER["model"]
         assert requests.get(f"{url}/info", timeout=30).json()["max_total_tokens"] == 3500
         assert tokens(url)
 
 
+def test_another_policy_is_one_run_in_which_the_name_always_answers(changing: Changing) -> None:
+    mapping = {"default": OREGON, "usStates": {"CA": SISTER}}
+    changing.configure(
+        [SISTER, OREGON], access=WIDER, server=SERVER, routing={**NAME, "policy": "geolocation", "geolocation": mapping}
+    )
+    answers: list[str] = []
+    running = BackgroundUp(changing)
+    while running.is_alive:
+        answers.append(changing.answer())
+    assert running.end() is None
+    assert set(answers) <= set(changing.urls.values()), "for a moment the farther one, whose new record was first"
+    assert changing.answer() == changing.urls[SISTER]
+    touched = running.recording.touched
+    assert touched.pop("Record routing-service") == {"update"}
+    assert {name.removeprefix("Record routing-"): operations for name, operations in touched.items()} == {
+        **{key: {"delete"} for key in ("region-us-west-2", "group-us-west-2", "group-us-west-2-lax-1")},
+        **{key: {"create"} for key in ("flat-us-west-2", "flat-us-west-2-lax-1", "place-default", "place-us-state-CA")},
+        **{f"mapped-{zone}{which}": {"create"} for zone in (SISTER, OREGON) for which in ("", "-nearest")},
+    }
+
+
+def test_a_drained_site_serves_on_without_its_records_also_while_the_policy_changes(changing: Changing) -> None:
+    changing.configure(
+        [SISTER, OREGON], access=WIDER, server=SERVER, drained=[SISTER], routing={**NAME, "policy": "geoproximity"}
+    )
+    run = changing.up()
+    assert_contract(run.outputs)
+    assert run.outputs["routing"]["drained"] == [SISTER]
+    deleted = {name for name, operations in run.touched.items() if operations == {"delete"}}
+    assert {f"Record routing-leaf-{SISTER}-1", "Record routing-flat-us-west-2-lax-1"} <= deleted
+    assert run.touched.keys() - deleted == {"Record routing-service"}
+    assert changing.answer() == changing.urls[OREGON]
+    assert changing.answer(f"{SISTER}.sites.{NAME['domain']}") == changing.urls[SISTER]
+    assert tokens(changing.urls[SISTER])
+
+
 def test_destroy_leaves_nothing(changing: Changing) -> None:
     changing.destroy()
+    assert "changing.internal" not in changing.hosted_zones()
     assert changing.world.inventory() == changing.world_before
     assert changing.world.host_processes() == []

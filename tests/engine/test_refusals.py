@@ -107,7 +107,8 @@ def test_an_unknown_hosted_zone_is_told_by_plain_pulumi_too(refused: Deployment)
 
 def test_a_zone_without_capacity_is_named_and_the_other_site_serves(refused: Deployment) -> None:
     # By default the official plugin tries again for up to 50 minutes, ours for 12 seconds.
-    refused.configure([OREGON, LOS_ANGELES], **{"aws:maxRetries": "1"})
+    # And a host with another key, below, costs the whole budget.
+    refused.configure([OREGON, LOS_ANGELES], host={"connectBudgetSeconds": 10}, **{"aws:maxRetries": "1"})
     refused.world.set_faults(no_capacity_zones=[LOS_ANGELES])
     told = _refusal(refused.up)
     assert told.count("InsufficientInstanceCapacity") == 1

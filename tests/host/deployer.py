@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 from components.host_steps import ServingSpec, dial_attempts, install_scripts, serving_steps
 from components.models import ModelFacts
@@ -21,11 +23,12 @@ if TYPE_CHECKING:
 
     from localcloud.plugins.values import Properties
     from tests.host.machine import Machine
+    from tests.host.stand_in import StandIn
 
 COMMAND = "command:remote:Command"
 CONTAINER = "edge-inference-server"
-HOME = "/opt/edge-inference"
 PORT = 8080
+REVISION = "0123456789abcdef0123456789abcdef01234567"
 STEPS = ("scripts", "prepare", "image", "weights", "server", "ready")
 BUDGETS = ("boot_budget_seconds", "image_budget_seconds", "weights_budget_seconds", "ready_budget_seconds")
 
@@ -34,14 +37,14 @@ def serving_spec(image: str, model: str, budget_seconds: int = 60, port: int = P
     """What to serve; the budgets may be shorter than a stack's config may make them."""
     settings = ServerSettings.model_validate({"image": image, "model": model, **server})
     budgets = HostSettings().model_copy(update=dict.fromkeys(BUDGETS, budget_seconds))
-    return ServingSpec(settings, budgets, ModelFacts(None, None, "abc123", "the test"), port)
+    return ServingSpec(settings, budgets, ModelFacts(None, None, REVISION, "the test"), port)
 
 
 @dataclass
 class Deployer:
     """Someone with the deployer's key who knows the host key that the machine must show."""
 
-    machine: Machine
+    machine: Machine | StandIn
     private_key: str = field(repr=False)
     host_key: str
     driver: Driver = field(default_factory=lambda: Driver(CommandPlugin("127.0.0.1:1")))
@@ -50,7 +53,8 @@ class Deployer:
         """State of a `remote.Command` that was created; AbortedError with its message where it failed."""
         given: Properties = {
             "connection": {
-                "host": "127.0.0.1",
+                "host": self.machine.address,
+                "port": self.machine.ssh_port,
                 "user": LOGIN,
                 "privateKey": self.private_key,
                 "hostKey": self.host_key,
@@ -73,6 +77,7 @@ class Deployer:
 
     def step(self, spec: ServingSpec, name: str, token: str = TOKEN) -> str:
         """Output of one step."""
+        self.machine.expects(spec)
         if name == "scripts":
             step, stdin = install_scripts()
         else:
@@ -95,7 +100,11 @@ class Deployer:
 
     def generate(self) -> str:
         """An answer of the server, streamed, as a user gets it."""
-        with self.machine.network():
-            answer = requests.post(f"http://127.0.0.1:{PORT}/generate_stream", json={"inputs": "What is the edge?"}, timeout=10)
+        session = requests.Session()
+        # A doorway of the local cloud opens a moment later than the server is ready.
+        session.mount("http://", HTTPAdapter(max_retries=Retry(connect=8, backoff_factor=0.05)))
+        url = f"http://{self.machine.reach(PORT)}/generate_stream"
+        with self.machine.network(), session:
+            answer = session.post(url, json={"inputs": "What is the edge?"}, timeout=10)
         answer.raise_for_status()
         return answer.text

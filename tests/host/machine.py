@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from components.host_steps import ServingSpec
+
 _SCRIPTS = Path(__file__).parent / "machine"
 _PROGRAMS = {
     "init.sh": "usr/local/sbin/edge-init",
@@ -41,6 +43,13 @@ class MachineError(Exception):
 
 class Machine:
     """Hardware that is switched on, and can be booted and cut off the power as often as one likes."""
+
+    address, ssh_port = "127.0.0.1", 22
+    """Where its sshd is, in its own network."""
+    home = "/opt/edge-inference"
+    """Where the steps keep what they write."""
+    owner = "root"
+    """Who owns that."""
 
     def __init__(self, user_data: str, public_key: str) -> None:
         # Not pytest's own folder: its path is too long for sockets.
@@ -110,7 +119,19 @@ class Machine:
             group.rmdir()
         shutil.rmtree(self._directory)
 
-    def console(self, command: str, *, check: bool = True) -> str:
+    def expects(self, spec: ServingSpec) -> None:
+        """Nothing to do: the registry behaves as the image is named."""
+
+    def reach(self, port: int) -> str:
+        """Address and port that lead to a port of the machine, in its own network."""
+        return f"{self.address}:{port}"
+
+    @property
+    def commands(self) -> str:
+        """Command lines of all its processes."""
+        return self.console("ps -eo args")
+
+    def console(self, command: str, *, check: bool = True, stdin: bytes = b"") -> str:
         """Output of a shell command that root runs at the machine's own console, whatever sshd says."""
         ran = subprocess.run(
             [
@@ -127,14 +148,15 @@ class Machine:
                 "-c",
                 command,
             ],
+            input=stdin,
             capture_output=True,
-            text=True,
             check=False,
             env=_ENVIRONMENT,
         )
+        said = (ran.stdout + ran.stderr).decode()
         if check and ran.returncode:
-            raise MachineError(f"{command}: status {ran.returncode}\n{ran.stdout}{ran.stderr}")
-        return ran.stdout + ran.stderr
+            raise MachineError(f"{command}: status {ran.returncode}\n{said}")
+        return said
 
     def wait_until_booted(self) -> None:
         """Returns when cloud-init is through; MachineError with the console's last lines where it never is."""

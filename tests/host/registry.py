@@ -117,6 +117,11 @@ class Registry:
         return f"127.0.0.1:{self.server.server_address[1]}/{NAME}:{TAG}"
 
     @property
+    def missing_image(self) -> str:
+        """A tag that nobody has pushed."""
+        return self.image.replace(TAG, "2.4.99")
+
+    @property
     def image_that_never_arrives(self) -> str:
         """An image whose registry does not answer."""
         return self.image.replace(NAME, _NEVER)

@@ -1,10 +1,13 @@
 """Places, distances and the delay model, against figures that were looked up elsewhere."""
 
 from ipaddress import IPv4Address
+from typing import Any, cast
 
 import pytest
+from moto.core.utils import get_service_model
 
 from geography.cities import CITIES, city_of, find_city, local_network
+from geography.codes import CONTINENTS, COUNTRIES, US_STATES
 from geography.latency import round_trip_ms
 from geography.places import REGIONS, ZONE_GROUPS, distance_km
 
@@ -46,3 +49,16 @@ def test_a_city_is_found_without_regard_to_case_and_accents(name: str) -> None:
 
 def test_every_us_city_has_a_state_and_no_other_has() -> None:
     assert all((city.country == "US") == (city.us_state is not None) for city in CITIES.values())
+
+
+def test_countries_are_those_of_another_list_of_aws() -> None:
+    """Route 53 Domains' model: with two codes that ISO has withdrawn and Ascension's, and without islands where nobody lives."""
+    model = cast("Any", get_service_model("route53domains"))
+    assert (set(model.shape_for("CountryCode").enum) - {"AN", "TP", "AC"}) | {"UM"} == COUNTRIES
+
+
+def test_every_city_can_be_mapped_by_its_codes() -> None:
+    for city in CITIES.values():
+        assert city.continent in CONTINENTS
+        assert city.country in COUNTRIES
+        assert city.us_state is None or (city.country == "US" and city.us_state in US_STATES)

@@ -23,8 +23,9 @@ server = InferenceServer(
         "host_key": given["host_key"],
         "spec": ServingSpec(
             ServerSettings.model_validate(given["server"]),
-            HostSettings(),
-            ModelFacts(None, None, "abc123", "the test"),
+            # Shorter than a stack's config may make it: a host with another key costs all of it.
+            HostSettings().model_copy(update={"connect_budget_seconds": 1}),
+            ModelFacts(None, None, given["revision"], "the test"),
         ),
         "hugging_face_token": pulumi.Output.secret(given["token"]),
         "proxy_secrets": None,

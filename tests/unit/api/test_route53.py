@@ -325,3 +325,49 @@ def test_throttling_refuses_changes_only(zone: Zone, site: Site) -> None:
     with refused("RequestLimitExceeded"):
         site.ec2.allocate_address()
     zone.create(a())
+
+
+@pytest.mark.parametrize(
+    ("location", "match"),
+    [
+        ({"ContinentCode": "XX"}, "ContinentCode 'XX'"),
+        ({"CountryCode": "UK"}, "CountryCode 'UK'"),
+        ({"CountryCode": "US", "SubdivisionCode": "ZZ"}, "SubdivisionCode 'ZZ'"),
+        ({"CountryCode": "CA", "SubdivisionCode": "CA"}, "needs CountryCode US"),
+        ({"SubdivisionCode": "HI"}, "needs CountryCode US"),
+        ({"ContinentCode": "NA", "CountryCode": "US"}, "cannot be given with"),
+    ],
+)
+def test_geolocations_that_route_53_does_not_know(zone: Zone, location: dict[str, str], match: str) -> None:
+    with refused("InvalidInput", match):
+        zone.create(a(GeoLocation=location, SetIdentifier="0"))
+
+
+def test_geolocations_that_it_knows(zone: Zone) -> None:
+    locations = [
+        {"ContinentCode": "EU"},
+        {"CountryCode": "GB"},
+        {"CountryCode": "US", "SubdivisionCode": "HI"},
+        {"CountryCode": "*"},
+    ]
+    zone.create(*(a(GeoLocation=location, SetIdentifier=str(number)) for number, location in enumerate(locations)))
+    assert [record["GeoLocation"] for record in zone.records()] == locations
+    with refused("InvalidChangeBatch", "same name, type and location"):
+        zone.create(a(GeoLocation={"CountryCode": "*"}, SetIdentifier="9"))
+
+
+def test_failover_needs_a_check_or_an_alias_for_its_primary(zone: Zone) -> None:
+    with refused("InvalidChangeBatch", "A non-alias primary ResourceRecordSet must have an associated health check"):
+        zone.create(a(Failover="PRIMARY", SetIdentifier="0"))
+    target = a("target.edge.internal.")
+    zone.create(target, a(Failover="SECONDARY", SetIdentifier="1"))
+    zone.create(zone.alias(target["Name"], Failover="PRIMARY", SetIdentifier="0"))
+    with refused("InvalidChangeBatch", "same name, type and location"):
+        zone.create(a(Failover="SECONDARY", SetIdentifier="2"))
+    with refused("InvalidInput", "PRIMARY, SECONDARY"):
+        zone.create(a(Failover="TERTIARY", SetIdentifier="3"))
+
+
+def test_what_the_dns_server_cannot_answer_is_refused(zone: Zone) -> None:
+    with refused("InvalidInput", "no multivalue answer routing"):
+        zone.create(a(MultiValueAnswer=True, SetIdentifier="0"))

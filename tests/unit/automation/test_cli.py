@@ -346,7 +346,7 @@ def test_help_fits_a_screen(shell: Shell, monkeypatch: pytest.MonkeyPatch, name:
         ("edge plan p", ["prod"]),
         ("edge unprotect prod us-west-2-", ["us-west-2-lax-1a", "us-west-2-hnl-1a"]),
         ("edge unprotect nowhere ", []),
-        ("edge dr", ["drift"]),
+        ("edge dr", ["drift", "drain"]),
     ],
 )
 def test_completion(words: str, completed: list[str]) -> None:
@@ -461,7 +461,12 @@ def test_cloud_status(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
         "state": "running",
         "containers": [],
     }
-    described: dict[str, Any] = {"world": "w", "hosts": [host], "problems": ["port 8080 of 127.1.2.3 is taken"]}
+    described: dict[str, Any] = {
+        "world": "w",
+        "dns_port": 4553,
+        "hosts": [host],
+        "problems": ["port 8080 of 127.1.2.3 is taken"],
+    }
 
     class Running(client.CloudStatus):
         def request(self, method: str, path: str, body: dict[str, object] | None = None) -> dict[str, Any]:
@@ -473,6 +478,7 @@ def test_cloud_status(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(client, "status", running)
     _, out, _ = shell.edge("cloud status")
+    assert "DNS at 127.0.0.1, port 4553" in out
     assert "i-1  us-west-2a  127.1.2.3  running  no container" in out
     assert "problem: port 8080 of 127.1.2.3 is taken" in out
     assert json.loads(shell.edge("cloud status --json")[1]) == described

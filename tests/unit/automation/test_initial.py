@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from automation import initial
 from automation.cli import app
@@ -18,7 +17,8 @@ from automation.local import prepare_stack
 from localcloud.client import CloudStatus
 
 OWN = "93.184.216.34/32"
-DRAFT = Draft("tokyo", ("us-west-2a", "us-west-2-hnl-1a"), (OWN,), (OWN,), "llm.acme.dev", "acme.dev", hugging_face_token="hf_given")
+TOKEN = "hf_given"  # noqa: S105 - made up
+DRAFT = Draft("tokyo", ("us-west-2a", "us-west-2-hnl-1a"), (OWN,), (OWN,), "llm.acme.dev", "acme.dev", hugging_face_token=TOKEN)
 
 
 class FakeEnvironment:

@@ -47,7 +47,10 @@ def stack(tmp_path: Path, cloud: FakeCloud, config: object, name: str = "prod") 
 
 def test_owners_values_get_stand_ins_and_it_says_which(tmp_path: Path, cloud: FakeCloud) -> None:
     prepared, written = stack(tmp_path, cloud, {"aws:region": "us-west-2", "edge-inference:sites": SITES})
-    assert written["config"]["edge-inference:access"] == {"clientCidrs": ["127.0.0.1/32"], "sshCidrs": ["127.0.0.1/32"]}
+    assert written["config"]["edge-inference:access"] == {
+        "clientCidrs": ["127.0.0.1/32", "127.200.0.0/16"],
+        "sshCidrs": ["127.0.0.1/32"],
+    }
     assert written["config"]["edge-inference:routing"] == {"domain": "prod.edge.internal", "hostedZone": "edge.internal"}
     assert written["config"]["edge-inference:sites"] == SITES
     said = " ".join(prepared.stand_ins)
@@ -56,11 +59,11 @@ def test_owners_values_get_stand_ins_and_it_says_which(tmp_path: Path, cloud: Fa
     assert ("PUT", "hosted-zones", {"name": "edge.internal"}) in cloud.asked
 
 
-def test_this_machine_is_let_in_beside_the_real_addresses(tmp_path: Path, cloud: FakeCloud) -> None:
+def test_this_machine_and_the_cities_clients_are_let_in_beside_the_real_addresses(tmp_path: Path, cloud: FakeCloud) -> None:
     access = {"clientCidrs": ["93.184.216.34/32"], "sshCidrs": ["127.0.0.1/32"]}
     prepared, written = stack(tmp_path, cloud, {"edge-inference:access": access})
     assert written["config"]["edge-inference:access"] == {
-        "clientCidrs": ["93.184.216.34/32", "127.0.0.1/32"],
+        "clientCidrs": ["93.184.216.34/32", "127.0.0.1/32", "127.200.0.0/16"],
         "sshCidrs": ["127.0.0.1/32"],
     }
     assert [text for text in prepared.stand_ins if "clientCidrs" in text]
@@ -74,6 +77,24 @@ def test_what_the_owner_gave_is_kept(tmp_path: Path, cloud: FakeCloud) -> None:
     assert written["config"]["edge-inference:routing"] == routing
     assert written["config"]["edge-inference:server"] == server
     assert ("PUT", "hosted-zones", {"name": "acme.dev"}) in cloud.asked
+
+
+def test_hosted_zone_that_the_program_creates_is_left_to_it(tmp_path: Path, cloud: FakeCloud) -> None:
+    given = {"domain": "llm.acme.dev", "hostedZone": "acme.dev", "createHostedZone": True}
+    _, written = stack(tmp_path, cloud, {"edge-inference:routing": given})
+    assert written["config"]["edge-inference:routing"] == given
+    _, written = stack(tmp_path, cloud, {"edge-inference:routing": {"createHostedZone": True}}, "dev")
+    zone = {"domain": "dev.edge.internal", "hostedZone": "dev.edge.internal"}
+    assert written["config"]["edge-inference:routing"] == {"createHostedZone": True, **zone}
+    assert cloud.asked == []
+
+
+def test_id_of_a_real_hosted_zone_gets_a_stand_in(tmp_path: Path, cloud: FakeCloud) -> None:
+    routing = {"domain": "llm.acme.dev", "hostedZoneId": "Z0123"}
+    prepared, written = stack(tmp_path, cloud, {"edge-inference:routing": routing})
+    assert written["config"]["edge-inference:routing"] == {"domain": "llm.acme.dev", "hostedZone": "llm.acme.dev"}
+    assert "routing.hostedZone: llm.acme.dev, in place of routing.hostedZoneId" in prepared.stand_ins
+    assert ("PUT", "hosted-zones", {"name": "llm.acme.dev"}) in cloud.asked
 
 
 def test_no_routing_needs_no_name(tmp_path: Path, cloud: FakeCloud) -> None:
@@ -214,3 +235,20 @@ def test_new_keys_are_what_the_settings_ask_for() -> None:
     assert deployer_public_key(key).startswith("ssh-ed25519 ")
     assert derive_host_key(secret, "host").public.startswith("ssh-ed25519 ")
     assert (key, secret) != (new_deployer_key(), new_host_key_secret())
+
+
+def test_drained_sites_outlive_the_next_run_as_long_as_they_are_there(tmp_path: Path, cloud: FakeCloud) -> None:
+    sites = [{"zone": "us-west-2a"}, {"zone": "us-west-2-lax-1a"}]
+    stack(tmp_path, cloud, {"edge-inference:sites": sites})
+    copy = tmp_path / "world" / "projects" / "prod" / "Pulumi.prod.yaml"
+    content = yaml.safe_load(copy.read_text())
+    content["config"]["edge-inference:drained"] = ["us-west-2-lax-1a"]
+    copy.write_text(yaml.safe_dump(content))
+    _, written = stack(tmp_path, cloud, {"edge-inference:sites": sites})
+    assert written["config"]["edge-inference:drained"] == ["us-west-2-lax-1a"]
+    _, written = stack(tmp_path, cloud, {"edge-inference:sites": sites, "edge-inference:drained": ["us-west-2a"]})
+    assert written["config"]["edge-inference:drained"] == ["us-west-2a"], "the tracked file's own"
+    assert local.lists_drained(tmp_path / "Pulumi.prod.yaml")
+    _, written = stack(tmp_path, cloud, {"edge-inference:sites": sites[1:]})
+    assert "edge-inference:drained" not in written["config"]
+    assert not local.lists_drained(tmp_path / "Pulumi.prod.yaml")

@@ -8,7 +8,7 @@ from typing import Any
 from automation.keys import new_deployer_key
 from components.host_steps import ServingSpec
 from components.models import ModelFacts
-from components.preflight import AwsFacts, InstanceTypeFacts, RegionFacts, ZoneFacts
+from components.preflight import AwsFacts, HostedZoneFacts, InstanceTypeFacts, RegionFacts, ZoneFacts
 from components.problems import Problem
 from components.proxy import site_proxy
 from components.settings import PROJECT, Settings, StackConfig, validate
@@ -22,6 +22,7 @@ SECRET_KEYS = frozenset(
     for key in ("sshPrivateKey", "hostKeySecret", "huggingFaceToken", "tlsCertificate", "tlsPrivateKey", "apiKey")
 )
 G4DN = InstanceTypeFacts(vcpus=8, gpus=1, gpu_mib=16384)
+ZONE = HostedZoneFacts("Z0HOSTED", "acme.dev")
 MODEL = ModelFacts(3_212_749_824, gated=True, revision="0cb88a4f", source="the test")
 
 
@@ -101,7 +102,7 @@ def zone_facts(zone: str, *, opted_in: bool = True) -> ZoneFacts:
 
 def aws_facts(config: Settings, **changed: Any) -> AwsFacts:
     """What AWS says where nothing is wrong; `changed` goes to every Region."""
-    return AwsFacts({region: region_facts(config, region, **changed) for region in config.regions}, hosted_zone_id="Z0HOSTED")
+    return AwsFacts({region: region_facts(config, region, **changed) for region in config.regions}, ZONE)
 
 
 def checked_config(stack: str = "dev", facts: Mapping[str, Any] | None = None, **sections: Any) -> CheckedConfig:

@@ -100,6 +100,8 @@ class Answers(mocks.Mocks):
             outputs["publicIp"] = address_of(args.name)
         elif args.typ == "aws:ec2/keyPair:KeyPair":
             outputs["keyName"] = f"key-name-of-{args.name}"
+        elif args.typ == "aws:route53/zone:Zone":
+            outputs |= {"zoneId": f"zone-id-of-{args.name}", "nameServers": [f"ns-1.{args.inputs['name']}"]}
         elif args.typ == "command:remote:Command":
             outputs["stdout"] = f"{args.name}: done"
         return f"id-of-{args.name}", outputs

@@ -9,7 +9,7 @@ from component_helpers import problems, sites, stack_config
 from recorded_program import Answers, run_mocked
 
 from components.aws_facts import AwsSilentError, ask_aws
-from components.preflight import AwsFacts, ZoneFacts
+from components.preflight import AwsFacts, HostedZoneFacts, ZoneFacts
 from components.settings import validate
 
 LAX, HNL = "us-west-2-lax-1a", "us-west-2-hnl-1a"
@@ -31,6 +31,7 @@ class Aws:
         self.images = {"ami-0123456789abcdef0"}
         self.records: list[dict[str, Any]] = []
         """As Route 53 lists them."""
+        self.zone_tags: dict[str, str] = {}
         self.asked: list[tuple[str, dict[str, Any]]] = []
 
     def call(self, token: str, args: dict[str, Any]) -> dict[str, Any]:
@@ -52,7 +53,12 @@ class Aws:
             },
             "getManagedPrefixList": lambda args: {"id": f"pl-of-{args['name']}", "maxEntries": 25, "entries": []},
             "getParameter": lambda _: {"value": "secret", "insecureValue": "ami-newest"},
-            "getZone": lambda args: {"zoneId": f"Z-{args['name']}"},
+            "getZone": lambda args: {
+                "zoneId": args.get("zoneId") or f"Z-{args['name']}",
+                "name": args.get("name") or "acme.dev",
+                "privateZone": False,
+                "tags": self.zone_tags,
+            },
             "getRecords": lambda _: {"resourceRecordSets": self.records},
             "getAmi": self._ami,
         }
@@ -123,7 +129,7 @@ def test_all_answers_are_read(aws: Aws) -> None:
     assert region.health_checkers == "pl-of-com.amazonaws.us-west-2.route53-healthchecks"
     assert region.health_checkers_weight == 25
     assert region.ami == "ami-newest"
-    assert facts.hosted_zone_id == "Z-acme.dev"
+    assert facts.hosted_zone == HostedZoneFacts("Z-acme.dev", "acme.dev")
 
 
 def test_zone_that_is_not_opted_in_is_seen(aws: Aws) -> None:
@@ -208,7 +214,7 @@ def test_denied_offerings_are_unknown(aws: Aws) -> None:
 def test_hosted_zone_that_is_not_found_says_why(aws: Aws) -> None:
     aws.denied = {"getZone"}
     facts = ask(aws)
-    assert facts.hosted_zone_id is None
+    assert facts.hosted_zone is None
     assert "AccessDenied" in (facts.hosted_zone_trouble or "")
 
 
@@ -229,21 +235,43 @@ def test_pinned_ami_that_does_not_exist(aws: Aws) -> None:
     assert ask(aws, host={"amis": {"us-west-2": "ami-00000000000000000"}}).regions["us-west-2"].ami is None
 
 
+OWN = {"type": "A", "aliasTarget": {"dnsName": "geoproximity.llm.edge.acme.dev."}}
+ELSEWHERE = {"type": "A", "aliasTarget": {"dnsName": "geoproximity.llm-dev.edge.acme.dev."}}
+
+
 @pytest.mark.parametrize(
-    ("records", "policies"),
+    ("records", "foreign"),
     [
-        ([], set[str]()),
-        ([{"type": "TXT"}, {"type": "NS"}], set[str]()),
-        ([{"type": "A", "region": "us-west-2"}, {"type": "TXT"}], {"latency"}),
-        ([{"type": "A", "geoproximityLocation": {"localZoneGroup": "us-west-2-lax-1"}}], {"geoproximity"}),
-        ([{"type": "A", "geoproximityLocation": {"awsRegion": "us-west-2"}}], {"geoproximity"}),
-        ([{"type": "A"}], {"other"}),
-        ([{"type": "CNAME"}], {"other"}),
+        ([], ()),
+        ([{"type": "TXT"}, {"type": "NS"}, OWN], ()),
+        ([{"type": "A"}], ("A",)),
+        ([ELSEWHERE], ("A",)),
+        ([{"type": "CNAME"}, {"type": "CAA"}], ("CNAME",)),
+        ([OWN, {"type": "AAAA"}], ("AAAA",)),
+        ([{"type": "A", "setIdentifier": name} for name in ("us-west-2", "us-east-1")], ("A with a routing policy",)),
+        ([{**OWN, "setIdentifier": "us-west-2"}], ("A with a routing policy",)),
     ],
 )
-def test_policies_that_the_domain_has_now(aws: Aws, records: list[dict[str, Any]], policies: set[str]) -> None:
-    aws.records = [{"name": "llm.edge.acme.dev.", "region": "", "geoproximityLocation": None, **record} for record in records]
-    assert ask(aws).live_policies == policies
+def test_address_records_of_the_domain_that_are_not_the_programs(
+    aws: Aws, records: list[dict[str, Any]], foreign: tuple[str, ...]
+) -> None:
+    aws.records = [{"name": "llm.edge.acme.dev.", "setIdentifier": "", "aliasTarget": None, **record} for record in records]
+    assert ask(aws).foreign_records == foreign
+
+
+def test_hosted_zone_by_id(aws: Aws) -> None:
+    zone = ask(aws, routing={"domain": "llm.acme.dev", "hostedZoneId": "Z0GIVEN"}).hosted_zone
+    (asked,) = (args for name, args in aws.asked if name == "getZone")
+    assert asked == {"zoneId": "Z0GIVEN"}
+    assert zone
+    assert zone.id == "Z0GIVEN"
+
+
+def test_who_created_the_hosted_zone(aws: Aws) -> None:
+    aws.zone_tags = {"edge-inference:stack": "prod"}
+    zone = ask(aws).hosted_zone
+    assert zone
+    assert zone.stack == "prod"
 
 
 def test_only_the_domains_own_records_are_asked_for(aws: Aws) -> None:
@@ -261,7 +289,7 @@ def test_only_the_domains_own_records_are_asked_for(aws: Aws) -> None:
 
 def test_denied_records_are_no_obstacle(aws: Aws) -> None:
     aws.denied = {"getRecords"}
-    assert ask(aws).live_policies == frozenset()
+    assert ask(aws).foreign_records == ()
 
 
 def test_pinned_ami_is_not_looked_up(aws: Aws) -> None:

@@ -7,7 +7,7 @@ Every program runs to its end before anything is asserted, and all is asserted o
 import inspect
 from collections import Counter
 from functools import cache
-from itertools import pairwise
+from itertools import pairwise, permutations
 from typing import Any
 
 import pulumi
@@ -154,7 +154,7 @@ TYPE_CHAINS = {
     f"{SERVER}$command:remote:Command": 21,
     ROUTING: 1,
     f"{ROUTING}$aws:route53/healthCheck:HealthCheck": 3,
-    f"{ROUTING}$aws:route53/record:Record": 10,
+    f"{ROUTING}$aws:route53/record:Record": 11,
 }
 """How a deployed stack's URNs are built: another chain deletes and makes anew what is running (or needs aliases)."""
 
@@ -571,7 +571,7 @@ def records(deployed: Deployed) -> dict[str, Registered]:
 
 
 def test_tree_of_records() -> None:
-    found = {key: (each.inputs["name"], each.inputs["setIdentifier"]) for key, each in records(two_regions()).items()}
+    found = {key: (each.inputs["name"], each.inputs.get("setIdentifier")) for key, each in records(two_regions()).items()}
     domain = "llm.edge.acme.dev"
     assert {key: name for key, name in found.items() if not key.startswith("site-")} == {
         f"leaf-{REGION_ZONE}-1": (f"region.us-west-2.{domain}", f"{REGION_ZONE}-1"),
@@ -583,8 +583,9 @@ def test_tree_of_records() -> None:
         "group-us-west-2": (f"us-west-2.{domain}", "us-west-2"),
         "group-us-west-2-lax-1": (f"us-west-2.{domain}", "us-west-2-lax-1"),
         "group-us-east-1-bos-1": (f"us-east-1.{domain}", "us-east-1-bos-1"),
-        "region-us-west-2": (domain, "us-west-2"),
-        "region-us-east-1": (domain, "us-east-1"),
+        "region-us-west-2": (f"latency.{domain}", "us-west-2"),
+        "region-us-east-1": (f"latency.{domain}", "us-east-1"),
+        "service": (domain, None),
     }
 
 
@@ -627,19 +628,100 @@ def test_policies_of_the_levels() -> None:
     assert every["region-us-east-1"].inputs["latencyRoutingPolicies"] == [{"region": "us-east-1"}]
     assert every["group-us-west-2"].inputs["geoproximityRoutingPolicy"] == {"awsRegion": "us-west-2"}
     assert every["group-us-west-2-lax-1"].inputs["geoproximityRoutingPolicy"] == {"localZoneGroup": "us-west-2-lax-1"}
-    policies = ("weightedRoutingPolicies", "latencyRoutingPolicies", "geoproximityRoutingPolicy")
-    for each in every.values():
+    assert_one_policy_each(every)
+
+
+def assert_one_policy_each(every: dict[str, Registered]) -> None:
+    """But the domain's own record, which has none."""
+    policies = [key for key in every["service"].inputs if "Routing" in key]
+    assert not policies
+    for key, each in every.items():
         assert each.inputs["type"] == "A"
-        assert len([key for key in policies if each.inputs.get(key)]) == 1
+        assert len([name for name in each.inputs if "RoutingPolic" in name and each.inputs[name]]) == (key != "service")
 
 
-def test_flat_geoproximity() -> None:
-    routing = {"policy": "geoproximity", "domain": "llm.acme.dev", "hostedZone": "acme.dev"}
-    every = records(deploy(checked_config(sites=sites(REGION_ZONE, LAX, BOSTON), routing=routing)))
-    flat = {key: each.inputs for key, each in every.items() if each.inputs["name"] == "llm.acme.dev"}
-    assert set(flat) == {"flat-us-west-2", "flat-us-west-2-lax-1", "flat-us-east-1-bos-1"}
-    assert all(inputs["geoproximityRoutingPolicy"] for inputs in flat.values())
+def routed(policy: str, zones: list[dict[str, Any]], drained: tuple[str, ...] = (), **more: Any) -> Deployed:
+    routing = {"policy": policy, "domain": "llm.acme.dev", "hostedZone": "acme.dev", **more}
+    return deploy(checked_config(sites=zones, drained=list(drained), routing=routing))
+
+
+def test_flat_geoproximity_with_bias() -> None:
+    every = records(routed("geoproximity", sites(REGION_ZONE, LAX, BOSTON), bias={"us-west-2-lax-1": 20, "us-west-2": -5}))
+    assert {key: each.inputs["geoproximityRoutingPolicy"] for key, each in every.items() if key.startswith("flat-")} == {
+        "flat-us-west-2": {"awsRegion": "us-west-2", "bias": -5},
+        "flat-us-west-2-lax-1": {"localZoneGroup": "us-west-2-lax-1", "bias": 20},
+        "flat-us-east-1-bos-1": {"localZoneGroup": "us-east-1-bos-1"},
+    }
+    assert {each.inputs["name"] for key, each in every.items() if key.startswith("flat-")} == {"geoproximity.llm.acme.dev"}
     assert not [each for each in every.values() if each.inputs.get("latencyRoutingPolicies")]
+    assert_one_policy_each(every)
+
+
+MAPPING = {"default": REGION_ZONE, "continents": {"EU": LAX}, "countries": {"NA": LAX}, "usStates": {"HI": HNL}}
+
+
+def test_geolocation() -> None:
+    every = records(routed("geolocation", sites(REGION_ZONE, LAX, HNL), geolocation=MAPPING))
+    places = {key: each.inputs for key, each in every.items() if key.startswith("place-")}
+    assert {key: (each["geolocationRoutingPolicies"], each["aliases"][0]["name"]) for key, each in places.items()} == {
+        "place-default": ([{"country": "*"}], f"{REGION_ZONE}.geolocation.llm.acme.dev"),
+        "place-continent-EU": ([{"continent": "EU"}], f"{LAX}.geolocation.llm.acme.dev"),
+        "place-country-NA": ([{"country": "NA"}], f"{LAX}.geolocation.llm.acme.dev"),
+        "place-us-state-HI": ([{"country": "US", "subdivision": "HI"}], f"{HNL}.geolocation.llm.acme.dev"),
+    }
+    hawaii = {
+        each.inputs["aliases"][0]["name"]: each.inputs["weightedRoutingPolicies"]
+        for each in every.values()
+        if each.inputs["name"] == f"{HNL}.geolocation.llm.acme.dev"
+    }
+    assert hawaii == {f"{HNL}.sites.llm.acme.dev": [{"weight": 100}], "geoproximity.llm.acme.dev": [{"weight": 0}]}
+    assert_one_policy_each(every)
+
+
+@pytest.mark.parametrize(
+    ("policy", "own"),
+    [
+        ("latency", {f"leaf-{HNL}-1", f"leaf-{HNL}-2", "group-us-west-2-hnl-1"}),
+        ("geoproximity", {f"leaf-{HNL}-1", f"leaf-{HNL}-2", "flat-us-west-2-hnl-1"}),
+        ("geolocation", {f"leaf-{HNL}-1", f"leaf-{HNL}-2", "flat-us-west-2-hnl-1", f"mapped-{HNL}"}),
+    ],
+)
+def test_draining_takes_the_sites_own_records_and_nothing_else(policy: str, own: set[str]) -> None:
+    """Host, server, health checks and the site's plain name stay as they are."""
+    zones = [{"zone": REGION_ZONE}, {"zone": HNL, "replicas": 2}]
+    mapping = {"default": REGION_ZONE, "usStates": {"HI": HNL}}
+    before, drained = (routed(policy, zones, each, geolocation=mapping) for each in ((), (HNL,)))
+    remaining = by_urn(drained)
+    gone = by_urn(before).keys() - remaining.keys()
+    assert {urn.rpartition("::")[2] for urn in gone} == {f"routing-{key}" for key in own}
+    assert remaining == {urn: inputs for urn, inputs in by_urn(before).items() if urn not in gone}
+    assert drained.outputs["routing"]["drained"] == [HNL]
+
+
+def test_another_policy_changes_the_domains_own_record_in_place() -> None:
+    """A new target of an alias is an UPSERT. All else of the new policy is new, beside the old."""
+    plans = [
+        by_urn(routed(policy, sites(REGION_ZONE, HNL), geolocation={"default": HNL}))
+        for policy in ("latency", "geoproximity", "geolocation")
+    ]
+    for old, new in permutations(plans, 2):
+        changed = [urn for urn in old.keys() & new.keys() if old[urn] != new[urn]]
+        assert [urn.rpartition("::")[2] for urn in changed] == ["routing-service"]
+        (one, other) = (plan[changed[0]] for plan in (old, new))
+        assert one | {"aliases": other["aliases"]} == other
+
+
+def test_hosted_zone_that_is_created() -> None:
+    routing = {"domain": "llm.acme.dev", "hostedZone": "acme.dev", "createHostedZone": True}
+    deployed = deploy(checked_config(routing=routing))
+    zone = deployed.one("Zone", "routing-zone")
+    assert (zone.inputs["name"], zone.inputs["forceDestroy"]) == ("acme.dev", False)
+    assert zone.inputs["tags"]["edge-inference:stack"] == "dev"
+    for record in deployed.of_kind("Record"):
+        assert record.inputs["zoneId"] == "zone-id-of-routing-zone"
+        assert "Zone routing-zone" in record.depends_on
+    assert deployed.outputs["routing"]["hosted_zone_id"] == "zone-id-of-routing-zone"
+    assert deployed.outputs["routing"]["name_servers"] == ["ns-1.acme.dev"]
 
 
 def test_no_routing_makes_no_record_and_no_check() -> None:

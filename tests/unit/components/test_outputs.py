@@ -44,6 +44,13 @@ def test_outputs_keep_the_contract(routed: bool) -> None:
 def test_outputs_say_what_was_deployed() -> None:
     found = outputs()
     assert found["service_url"] == "http://llm.edge.acme.dev:8080"
+    assert found["routing"] == {
+        "policy": "latency",
+        "domain": "llm.edge.acme.dev",
+        "hosted_zone_id": "Z0HOSTED",
+        "name_servers": None,
+        "drained": [],
+    }
     assert list(found["endpoint_urls"]) == list(found["sites"]) == ["us-west-2a", LAX, "us-east-1-bos-1a"]
     first, second = (address_of(f"{LAX}-{number}-address") for number in (1, 2))
     assert found["endpoint_urls"][LAX] == f"http://{first}:8080"
@@ -65,6 +72,7 @@ def test_outputs_say_what_was_deployed() -> None:
 def test_without_routing_there_is_no_name() -> None:
     found = outputs(routed=False)
     assert found["service_url"] is None
+    assert found["routing"] is None
     assert {site["name"] for site in found["sites"].values()} == {None}
     assert found["endpoint_urls"] == outputs()["endpoint_urls"]
 
@@ -97,7 +105,7 @@ def test_every_value_is_described() -> None:
 
 def test_failed_replica_is_null_and_nothing_else_is() -> None:
     """What `edge outputs` prints after a deployment that failed in part."""
-    may_be_null = {"service_url", "name", "address", "url", "instance_id"}
+    may_be_null = {"service_url", "routing", "hosted_zone_id", "name_servers", "name", "address", "url", "instance_id"}
     for path in paths(outputs()):
         value = copy.deepcopy(outputs())
         holder(value, path)[path[-1]] = None

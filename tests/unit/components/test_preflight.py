@@ -1,13 +1,14 @@
 """What AWS would refuse: each problem, its absence, and what becomes of questions that AWS leaves open."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from component_helpers import G4DN, MODEL, aws_facts, settings, sites, stack_config, zone_facts
+from component_helpers import G4DN, MODEL, ZONE, aws_facts, settings, sites, stack_config, zone_facts
 
 from components.models import ModelFacts
-from components.preflight import AwsFacts, InstanceTypeFacts, judge, warnings
+from components.preflight import AwsFacts, HostedZoneFacts, InstanceTypeFacts, judge, warnings
 from components.problems import Problem
 from components.settings import PROJECT, validate
 
@@ -261,7 +262,8 @@ def test_hosted_zone_that_is_not_there() -> None:
     problem = only(judge(config, AwsFacts(regions, hosted_zone_trouble="no matching zone"), MODEL))
     assert (problem.path, problem.value) == (f"{PROJECT}:routing.hostedZone", '"acme.dev"')
     assert "no matching zone" in problem.reason
-    assert "create-hosted-zone --name acme.dev" in problem.fix
+    assert "routing.createHostedZone true" in problem.fix
+    assert "routing.hostedZoneId" in problem.fix
 
 
 def test_no_routing_needs_no_hosted_zone() -> None:
@@ -282,37 +284,47 @@ def test_pinned_ami_that_aws_does_not_know() -> None:
     assert "no such AMI in this Region" in problem.reason
 
 
-def policy_problems(policy: str, *live: str) -> list[Problem]:
-    """What is wrong with a policy where the domain has records of others."""
-    routing = {"policy": policy, "domain": "llm.acme.dev", "hostedZone": "acme.dev"}
-    config = validate(stack_config(routing=routing))
+def name_problems(zone: HostedZoneFacts | None, foreign: tuple[str, ...] = (), **routing: Any) -> list[Problem]:
+    """What is wrong with a service's name, where AWS has this zone and these records of others under the domain."""
+    config = validate(stack_config(routing={"domain": "llm.acme.dev", **routing}))
     regions = aws_facts(config.require("dev")).regions
-    return judge(config, AwsFacts(regions, hosted_zone_id="Z1", live_policies=frozenset(live)), MODEL)
+    return judge(config, AwsFacts(regions, zone, "no matching zone" if zone is None else None, foreign), MODEL)
 
 
-@pytest.mark.parametrize("policy", ["latency", "geoproximity", "none"])
-def test_policy_of_a_new_name_or_the_same_one_passes(policy: str) -> None:
-    assert policy_problems(policy) == []
-    assert policy_problems(policy, policy) == []
+@pytest.mark.parametrize("policy", ["latency", "geoproximity", "geolocation"])
+def test_strange_records_under_the_domain_are_refused_with_the_steps(policy: str) -> None:
+    """Route 53 refuses a simple record beside others."""
+    mapping = {"default": "us-west-2a"}
+    problem = only(name_problems(ZONE, ("CNAME",), policy=policy, hostedZone="acme.dev", geolocation=mapping))
+    assert (problem.path, problem.value) == (f"{PROJECT}:routing.domain", '"llm.acme.dev"')
+    assert "does not make: CNAME" in problem.reason
+    own_name, first, second = problem.fix.splitlines()
+    assert "routing.domain" in own_name
+    assert "routing.policy none && pulumi up -s dev" in first
+    assert f"routing.policy {policy} && pulumi up -s dev" in second
+    assert name_problems(ZONE, ("CNAME",), policy="none") == [], "the first of the steps"
 
 
-@pytest.mark.parametrize(("live", "policy"), [("latency", "geoproximity"), ("geoproximity", "latency")])
-def test_changed_policy_of_a_live_name_is_refused_with_the_steps(live: str, policy: str) -> None:
-    """Route 53 refuses another policy under a name that has records."""
-    problem = only(policy_problems(policy, live))
-    assert (problem.path, problem.value) == (f"{PROJECT}:routing.policy", f'"{policy}"')
-    assert f"llm.acme.dev is routed by {live} now" in problem.reason
-    first, second = problem.fix.splitlines()
-    assert "routing.policy none" in first
-    assert f"routing.policy {policy}" in second
-    assert "pulumi up -s dev" in first
-    assert policy_problems("none", live) == [], "the first of the steps"
-
-
-def test_strange_records_under_the_domain() -> None:
-    problem = only(policy_problems("latency", "latency", "other"))
-    assert "not of this program" in problem.reason
-    assert "routing.domain" in problem.fix
+@pytest.mark.parametrize(
+    ("zone", "routing", "reason"),
+    [
+        (ZONE, {"hostedZone": "acme.dev"}, None),
+        (ZONE, {"hostedZoneId": "Z0HOSTED"}, None),
+        (None, {"hostedZone": "acme.dev", "createHostedZone": True}, None),
+        (replace(ZONE, stack="dev"), {"hostedZone": "acme.dev", "createHostedZone": True}, None),
+        (ZONE, {"hostedZone": "acme.dev", "createHostedZone": True}, "has a public hosted zone acme.dev already (Z0HOSTED)"),
+        (replace(ZONE, stack="prod"), {"hostedZone": "acme.dev", "createHostedZone": True}, "already (Z0HOSTED)"),
+        (None, {"hostedZoneId": "Z0GONE"}, "no public hosted zone with this id in the account: no matching zone"),
+        (replace(ZONE, is_private=True), {"hostedZoneId": "Z0HOSTED"}, "is a private zone"),
+        (replace(ZONE, name="other.dev"), {"hostedZoneId": "Z0HOSTED"}, "in which the domain llm.acme.dev does not lie"),
+        (replace(ZONE, name="me.dev"), {"hostedZoneId": "Z0HOSTED"}, "in which the domain llm.acme.dev does not lie"),
+    ],
+)
+def test_hosted_zone_by_name_by_id_and_created(zone: HostedZoneFacts | None, routing: dict[str, Any], reason: str | None) -> None:
+    found = name_problems(zone, **routing)
+    assert [reason in problem.reason for problem in found if reason] == ([True] if reason else [])
+    assert bool(found) == bool(reason)
+    assert all("pulumi config set --path edge-inference:routing." in problem.fix for problem in found)
 
 
 def test_model_that_does_not_fit_is_said_once_for_each_type() -> None:

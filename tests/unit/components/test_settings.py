@@ -9,8 +9,10 @@ from component_helpers import HOST_KEY_SECRET, SECRET_KEYS, TOKEN, deployer_key,
 from hypothesis import given
 from hypothesis import strategies as st
 
+from components.dns_plan import EVERYWHERE_ELSE, Geolocation, RoutingChoices
 from components.problems import ConfigurationError
 from components.settings import PROJECT, SECTIONS, SiteSettings, StackConfig, validate
+from components.zones import parse_zone
 
 
 def access(*clients: object, ssh: tuple[str, ...] = ("93.184.216.35/32",)) -> dict[str, Any]:
@@ -21,8 +23,23 @@ def test_good_config_has_no_problem() -> None:
     assert problems(stack_config()) == {}
 
 
-def routed(domain: str) -> dict[str, Any]:
-    return {"routing": {"domain": domain, "hostedZone": "acme.dev"}}
+LAX, HNL = "us-west-2-lax-1a", "us-west-2-hnl-1a"
+
+
+def routed(domain: str, **more: Any) -> dict[str, Any]:
+    return {"routing": {"domain": domain, "hostedZone": "acme.dev", **more}}
+
+
+def by_id(zone_id: str, **more: Any) -> dict[str, Any]:
+    return {"routing": {"domain": "llm.acme.dev", "hostedZoneId": zone_id, **more}}
+
+
+def mapped(geolocation: dict[str, Any] | None) -> dict[str, Any]:
+    return routed("llm.acme.dev", policy="geolocation", **({} if geolocation is None else {"geolocation": geolocation}))
+
+
+def everyone(**places: Any) -> dict[str, Any]:
+    return mapped({"default": "us-west-2a", **places})
 
 
 def clients(*given: object) -> dict[str, Any]:
@@ -80,7 +97,28 @@ REFUSALS: list[tuple[str, dict[str, Any], str, str | None, str]] = [
     ("no hosted zone", {"routing": {"domain": "llm.acme.dev"}}, "routing", None, "missing hostedZone"),
     ("outside", routed("llm.acme.io"), "routing", None, "llm.acme.io does not lie"),
     ("suffix only", routed("llmacme.dev"), "routing", None, "llmacme.dev does not lie"),
-    ("policy", {"routing": {"policy": "nearest"}}, "routing.policy", '"nearest"', "'latency', 'geoproximity' or 'none'"),
+    ("name and id", routed("llm.acme.dev", hostedZoneId="Z0123"), "routing", None, "Z0123 is given beside hostedZone"),
+    ("new by id", by_id("Z0123", createHostedZone=True), "routing", None, "is given beside createHostedZone"),
+    ("new by domain", {"routing": {"domain": "llm.acme.dev", "createHostedZone": True}}, "routing", None, "missing hostedZone"),
+    ("zone id", by_id("/hostedzone/Z0123"), "routing.hostedZoneId", '"/hostedzone/Z0123"', "pattern"),
+    ("bias too large", routed("llm.acme.dev", bias={"us-west-2": 100}), "routing.bias.us-west-2", "100", "equal to 99"),
+    ("bias of a zone", routed("llm.acme.dev", bias={"us-west-2a": 5}), "routing.bias.us-west-2a", None, "names no zone group"),
+    ("bias of nobody", routed("llm.acme.dev", bias={"us-west-2-hnl-1": 5}), "routing.bias.us-west-2-hnl-1", None, "no site"),
+    ("no mapping", mapped(None), "routing.geolocation.default", None, "addresses that Route 53 cannot place"),
+    ("no default", mapped({"countries": {"CA": "us-west-2a"}}), "routing.geolocation.default", None, "would get no answer"),
+    ("no site", mapped({"default": HNL}), "routing.geolocation.default", f'"{HNL}"', "has us-west-2a, us-west-2-lax-1a"),
+    ("place no site", everyone(usStates={"HI": HNL}), "routing.geolocation.usStates.HI", f'"{HNL}"', "is none of `sites`"),
+    ("place no zone", everyone(continents={"EU": "x"}), "routing.geolocation.continents.EU", '"x"', "not the name of a zone"),
+    ("continent", everyone(continents={"XX": "us-west-2a"}), "routing.geolocation.continents.XX", None, "AF, AN, AS"),
+    ("country", everyone(countries={"UK": "us-west-2a"}), "routing.geolocation.countries.UK", None, "GB, not UK"),
+    ("Norway", everyone(countries={"false": "us-west-2a"}), "routing.geolocation.countries.false", None, "no country"),
+    ("state", everyone(usStates={"Hawaii": "us-west-2a"}), "routing.geolocation.usStates.Hawaii", None, "postal code"),
+    ("kind of place", everyone(state={}), "routing.geolocation.state", None, "did you mean usStates?"),
+    ("drained no site", {"drained": ["us-west-2a", HNL]}, "drained[1]", f'"{HNL}"', "is none of `sites`"),
+    ("drained no zone", {"drained": ["x"]}, "drained[0]", '"x"', "not the name of a zone"),
+    ("drained no list", {"drained": "us-west-2a"}, "drained", '"us-west-2a"', "should be a valid list"),
+    ("all drained", {"drained": ["us-west-2a", LAX]}, "drained", f'["us-west-2a", "{LAX}"]', "every site is drained"),
+    ("policy", {"routing": {"policy": "nearest"}}, "routing.policy", '"nearest"', "'geolocation' or 'none'"),
     ("interval", {"routing": {"policy": "none", "healthIntervalSeconds": 20}}, "routing.healthIntervalSeconds", "20", "10 or 30"),
     ("no room", {"server": {"maxInputTokens": 4096}}, "server", None, "leaves no room for an answer"),
     ("engine", {"server": {"engine": "ollama"}}, "server.engine", '"ollama"', "'tgi' or 'vllm'"),
@@ -367,6 +405,40 @@ def test_defaults() -> None:
     assert config.tags == {}
     assert config.is_routed
     assert list(config.regions) == ["us-west-2"]
+
+
+def test_routing_choices() -> None:
+    """What the DNS plan is made from."""
+    places = {"default": "us-west-2a", "continents": {"EU": LAX}, "countries": {"NO": LAX}, "usStates": {"HI": "us-west-2a"}}
+    config = settings(
+        drained=[LAX, LAX], **routed("llm.acme.dev", policy="geolocation", bias={"us-west-2": 5}, geolocation=places)
+    )
+    assert config.drained == (LAX,)
+    assert config.routing.choices(config.drained) == RoutingChoices(
+        "geolocation",
+        "llm.acme.dev",
+        {"us-west-2": 5},
+        {
+            EVERYWHERE_ELSE: parse_zone("us-west-2a"),
+            Geolocation(continent="EU"): parse_zone(LAX),
+            Geolocation(country="NO"): parse_zone(LAX),
+            Geolocation(us_state="HI"): parse_zone("us-west-2a"),
+        },
+        frozenset({LAX}),
+    )
+    assert settings(routing={"policy": "none"}).routing.choices(()) is None
+
+
+def test_what_another_policy_needs_may_stay() -> None:
+    """On the way from one policy to another, or to none."""
+    mapping = {"default": LAX}
+    for policy in ("latency", "geoproximity", "none"):
+        assert settings(drained=[LAX], **routed("llm.acme.dev", policy=policy, geolocation=mapping, bias={"us-west-2": 5}))
+
+
+def test_places_are_not_judged_where_the_sites_are_malformed() -> None:
+    found = problems(stack_config(sites=[{"zone": "us-west-2a"}, {"zone": "nowhere"}], drained=[LAX], **mapped({"default": HNL})))
+    assert set(found) == {"sites[1].zone"}
 
 
 def test_volume_type_of_config_wins() -> None:

@@ -99,9 +99,9 @@ class Rig:
         options = {"username": "ec2-user", "client_keys": [LOGIN], "known_hosts": known, **options}
         return asyncssh.connect(instance.addresses[0], 20022, config=None, **options)
 
-    async def run(self, instance: Instance, command: str, stdin: str = "") -> tuple[int | None, str, str]:
+    async def run(self, instance: Instance, command: str, stdin: str = "", **options: Any) -> tuple[int | None, str, str]:
         """Run a command; its status, output and error output."""
-        async with self.connect(instance) as connection:
+        async with self.connect(instance, **options) as connection:
             done = await connection.run(command, input=stdin)
             return done.exit_status, str(done.stdout), str(done.stderr)
 
@@ -129,13 +129,13 @@ def write_model(directory: Path, name: str = "meta-llama/Llama-3.2-3B-Instruct")
 
 
 @asynccontextmanager
-async def rig(directory: Path, **options: Any) -> AsyncGenerator[Rig]:
-    """Hosts below a directory; boots and loads take no time."""
+async def rig(directory: Path, hub_endpoint: str = "http://127.0.0.1:9/hub", **options: Any) -> AsyncGenerator[Rig]:
+    """Hosts below a directory; boots and loads take no time. Without a Hub unless one is named."""
     world = MadeUpWorld()
     hosts = Hosts(directory / "world", world, settings=Settings(0, 0, 0, 0), **options)
     hosts.directory.mkdir()
     hosts.timing.first_token_ms = hosts.timing.token_ms = hosts.timing.prompt_token_ms = 0
-    await hosts.open("http://127.0.0.1:9/hub")
+    await hosts.open(hub_endpoint)
     try:
         yield Rig(hosts, world)
     finally:

@@ -205,6 +205,25 @@ def test_a_host_may_never_boot(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+def test_a_host_may_show_the_key_of_its_first_boot_at_first(tmp_path: Path) -> None:
+    faults = {"first_boot_key"}
+
+    def has_fault(fault: str, _zone: str) -> bool:
+        return fault in faults
+
+    async def run() -> None:
+        async with rig(tmp_path, has_fault=has_fault) as r:
+            instance = await r.boot()
+            with pytest.raises(asyncssh.HostKeyNotVerifiable):
+                await r.good(instance, "true")
+            assert await r.run(instance, "cloud-init status", known_hosts=None) == (0, "status: running\n", "")
+            faults.clear()
+            await r.hosts.hosts["i-1"].cloud_init_done.wait()
+            assert await r.good(instance, "cloud-init status") == "status: done"
+
+    asyncio.run(run())
+
+
 def test_a_port_that_is_taken_on_this_machine_is_told(tmp_path: Path) -> None:
     async def run() -> None:
         async with rig(tmp_path) as r:

@@ -64,10 +64,12 @@ def _launch(cloud: client.CloudStatus) -> str:
 
 
 def test_control_interface(cloud: client.CloudStatus) -> None:
-    assert cloud.request("GET", "status") == {"world": cloud.world, "hosts": [], "problems": []}
+    dns_port = cloud.request("GET", "dns")["port"]
+    assert cloud.request("GET", "status") == {"world": cloud.world, "hosts": [], "problems": [], "dns_port": dns_port}
     assert cloud.request("GET", "ports/127.1.2.3/22") == {"port": 20022}
     assert cloud.request("GET", "ports/127.1.2.3/8080") == {"port": 8080}
     assert cloud.request("PUT", "model", {"token_ms": 1})["token_ms"] == 1
+    assert cloud.request("GET", "network")["cities"]["Honolulu"]["address"] == "127.200.2.1"
     with pytest.raises(client.CloudError, match="unknown timing 'speed'"):
         cloud.request("PUT", "model", {"speed": 1})
     with pytest.raises(client.CloudError, match="no control GET nothing"):

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import boto3
 import pytest
@@ -384,6 +385,53 @@ def test_an_alias_and_a_changed_set_identifier(aws: Driver) -> None:
     assert gone(aws, RECORD, record, after, news)
 
 
+POLICIES: list[Properties] = [
+    {"weightedRoutingPolicies": [{"weight": 0}]},
+    {"failoverRoutingPolicies": [{"type": "SECONDARY"}]},
+    {"geolocationRoutingPolicies": [{"country": "*"}]},
+    {"geolocationRoutingPolicies": [{"continent": "NA"}]},
+    {"geolocationRoutingPolicies": [{"country": "US", "subdivision": "HI"}]},
+]
+"""But geoproximity, which stock moto forgets."""
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=str)
+def test_a_policy_is_kept_and_another_target_is_a_change_in_place(aws: Driver, policy: Properties) -> None:
+    zone, _, _ = aws.made(ZONE, {"name": "policy.example"})
+    for name in ("one", "two"):
+        aws.made(RECORD, PLAIN | {"zoneId": zone, "name": f"{name}.policy.example"})
+
+    def alias(target: str) -> Properties:
+        return {"aliases": [{"name": f"{target}.policy.example", "zoneId": zone, "evaluateTargetHealth": True}]}
+
+    given = RECORD_INPUTS | policy | alias("one") | {"zoneId": zone, "name": "llm.policy.example", "setIdentifier": "s"}
+    record, inputs, state = aws.made(RECORD, given)
+    assert stays(aws, RECORD, record, state, inputs)
+    assert policy.items() <= aws.read(RECORD, record, {}, {})[1].items(), "AWS has it"
+    news = inputs | alias("two")
+    assert not aws.diff(RECORD, inputs, news).replaces
+    after = aws.update(RECORD, record, state, inputs, news)
+    assert stays(aws, RECORD, record, after, news)
+    assert after["aliases"] == alias("two")["aliases"]
+
+
+def test_a_zone_tells_its_name_servers_and_who_made_it(aws: Driver) -> None:
+    zone, _, state = aws.made(ZONE, {"name": "served.example", "tags": TAGS})
+    aws.made(RECORD, PLAIN | {"zoneId": zone, "name": "a.served.example"})
+    target = {"name": "a.served.example", "zoneId": zone, "evaluateTargetHealth": True}
+    aws.made(RECORD, RECORD_INPUTS | {"zoneId": zone, "name": "served.example", "aliases": [target]})
+    assert len(state["nameServers"]) == 4  # type: ignore[arg-type]
+    lookups: list[Properties] = [{"name": "served.example"}, {"zoneId": zone}]
+    for by in lookups:
+        found, _ = aws.invoke("aws:route53/getZone:getZone", by)
+        assert (found["zoneId"], found["name"], found["tags"]) == (zone, "served.example", TAGS)
+        assert found["nameServers"] == state["nameServers"]
+    found, _ = aws.invoke("aws:route53/getRecords:getRecords", {"zoneId": zone, "nameRegex": "^served"})
+    records = {each["type"]: each for each in cast("list[dict[str, Any]]", found["resourceRecordSets"])}
+    assert set(records) == {"A", "NS", "SOA"}
+    assert records["A"]["aliasTarget"]["dnsName"].removesuffix(".") == "a.served.example"
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [("llm", "llm.x.example"), ("LLM.x.example.", "llm.x.example"), ("x.example", "x.example"), ("", "x.example")],
@@ -397,6 +445,32 @@ def test_a_health_check_changes_in_place(aws: Driver) -> None:
     after = aws.update(CHECK, check, state, inputs, inputs | {"failureThreshold": 5, "tags": TAGS})
     assert after["failureThreshold"] == 5
     assert after["tags"] == TAGS
+
+
+def test_a_zone_says_its_name_servers(aws: Driver) -> None:
+    zone, inputs, state = aws.made(ZONE, {"name": "Servers.example"})
+    servers = cast("list[str]", state["nameServers"])
+    assert len(servers) == 4
+    assert (state["primaryNameServer"], state["zoneId"]) == (servers[0], zone)
+    assert stays(aws, ZONE, zone, state, inputs)
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        {"geolocationRoutingPolicies": [{"country": "*"}]},
+        {"geolocationRoutingPolicies": [{"continent": "EU"}]},
+        {"geolocationRoutingPolicies": [{"country": "US", "subdivision": "HI"}]},
+        {"failoverRoutingPolicies": [{"type": "SECONDARY"}]},
+        {"weightedRoutingPolicies": [{"weight": 0}]},
+    ],
+)
+def test_policies_read_back_as_written(aws: Driver, policy: Properties) -> None:
+    zone, _, _ = aws.made(ZONE, {"name": "policy.example"})
+    given = PLAIN | {"zoneId": zone, "name": "a.policy.example", "setIdentifier": "one", **policy}
+    record, inputs, state = aws.made(RECORD, given)
+    assert stays(aws, RECORD, record, state, inputs)
+    aws.delete(RECORD, record, state)
 
 
 def test_a_zone_with_records_goes_only_with_force(aws: Driver) -> None:

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -34,6 +34,8 @@ class Server:
     host_key: asyncssh.SSHKey
     client_key: asyncssh.SSHKey
     port: int = 0
+    show: Callable[[asyncssh.SSHKey], None] = lambda _: None
+    """Has another host key from now on."""
     started: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -90,6 +92,7 @@ def server() -> Iterator[Server]:
 
     acceptor = asyncio.run_coroutine_threadsafe(listen(), loop).result()
     made.port = acceptor.get_port()
+    made.show = lambda key: acceptor.update(server_host_keys=[key])
     yield made
 
     async def close() -> None:
@@ -195,12 +198,39 @@ def test_triggers_replace_and_other_changes_do_not(driver: Driver) -> None:
     assert not driver.diff(COMMAND, olds, olds | {"create": "b", "connection": {"host": "b"}}).replaces
 
 
-def test_a_wrong_host_key_fails_at_once(driver: Driver, server: Server) -> None:
+def test_a_host_key_that_stays_wrong_ends_at_the_limit_and_says_what_to_do(
+    driver: Driver, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "_FIRST_DELAY_SECONDS", 0.0)
     other = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
-    given: Properties = {"connection": server.connection | {"hostKey": other, "dialErrorLimit": -1}, "create": "true"}
-    with pytest.raises(AbortedError, match=rf"^dial 127.0.0.1:{server.port}: Host key is not trusted for host 127.0.0.1$"):
-        driver.made(COMMAND, given)
-    assert not driver.engine.texts
+    wrong = server.connection | {"hostKey": other, "dialErrorLimit": 3}
+    with pytest.raises(AbortedError) as raised:
+        driver.made(COMMAND, {"connection": wrong, "create": f"touch {tmp_path}/ran", "stdin": Secret(PLANTED)})
+    first, *advice = str(raised.value).splitlines()
+    refused = "Host key is not trusted for host 127.0.0.1"
+    assert first == f"dial 127.0.0.1:{server.port}: after 3 failed attempts: {refused}; nothing was sent to it."
+    assert "edge-inference:hostKeySecret" in advice[0]
+    assert "pulumi up --replace" in advice[1]
+    assert driver.engine.texts == [f"Dial {attempt}/3 failed: retrying ({refused})" for attempt in (1, 2, 3)]
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_key_of_the_first_boot_costs_dials_until_the_host_has_its_own(
+    driver: Driver, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "_FIRST_DELAY_SECONDS", 0.0)
+    server.show(asyncssh.generate_private_key("ssh-ed25519"))
+    log = driver.engine.Log
+
+    def cloud_init(request: Any, timeout: float) -> None:
+        log(request, timeout)
+        if request.message.startswith("Dial 2/"):
+            server.show(server.host_key)
+
+    monkeypatch.setattr(driver.engine, "Log", cloud_init)
+    assert driver.made(COMMAND, inputs(server, create="echo in"))[2]["stdout"] == "in"
+    refused = "Host key is not trusted for host 127.0.0.1"
+    assert driver.engine.texts == [*(f"Dial {attempt}/2 failed: retrying ({refused})" for attempt in (1, 2)), "in"]
 
 
 def test_without_a_host_key_any_is_taken(driver: Driver, server: Server) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
-from components.settings import SECTIONS, Secrets, SiteSettings
+from components.settings import SECTIONS, GeolocationSettings, Secrets, SiteSettings
 from tools import generate_docs
 
 ROOT = Path(__file__).parents[3]
@@ -40,7 +41,13 @@ def test_every_key_passes() -> None:
         "edge-inference:sites": [{"zone": "us-west-2a", "replicas": 2, "volumeType": None, "optIn": True}],
         "edge-inference:server": {"engine": "vllm", "extraArguments": ["--x"]},
         "edge-inference:access": {"clientCidrs": ["8.8.8.8/32"], "sshCidrs": ["8.8.8.8/32"]},
-        "edge-inference:routing": {"policy": "none"},
+        "edge-inference:routing": {
+            "policy": "geolocation",
+            "hostedZoneId": "Z0123",
+            "bias": {"us-west-2": -5},
+            "geolocation": {"default": "us-west-2a", "usStates": {"HI": "us-west-2a"}},
+        },
+        "edge-inference:drained": ["us-west-2a"],
         "edge-inference:network": {},
         "edge-inference:host": {"amis": {"us-west-2": "ami-01234567"}},
         "edge-inference:tags": {"team": "edge"},
@@ -64,6 +71,9 @@ def test_every_key_passes() -> None:
         {"edge-inference:access": {"clientCidrs": ["8.8.8.8/32"]}},
         {"edge-inference:huggingFaceToken": "hf_in_clear"},
         {"edge-inference:tags": {"team": 1}},
+        {"edge-inference:routing": {"bias": {"us-west-2": 100}}},
+        {"edge-inference:routing": {"geolocation": {"usStates": {}}}},
+        {"edge-inference:drained": "us-west-2a"},
     ],
     ids=str,
 )  # fmt: skip
@@ -80,10 +90,11 @@ def test_table_has_a_row_for_every_field() -> None:
     keys = re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
     fields = [
         f"{section}.{field.alias}"
-        for section, model in {"sites[]": SiteSettings, **SECTIONS}.items()
+        for section, model in {"sites[]": SiteSettings, **SECTIONS, "routing.geolocation": GeolocationSettings}.items()
         for field in model.model_fields.values()
     ]
-    assert keys == [*fields, "tags", "protect", *(field.alias for field in Secrets.model_fields.values())]
+    of_all = {*fields, "drained", "tags", "protect", *(str(field.alias) for field in Secrets.model_fields.values())}
+    assert Counter(keys) == Counter(of_all - {"routing.geolocation"}), "a section within a section is its fields"
 
 
 def test_every_row_has_three_cells_and_a_meaning() -> None:
@@ -101,6 +112,10 @@ def test_every_row_has_three_cells_and_a_meaning() -> None:
         "| `sites[].volumeType` | `gp2` \\| `gp3`, unset |",
         "| `sites[].optIn` | true or false, `false` |",
         "| `access.clientCidrs` | list of texts, required |",
+        "| `routing.bias` | map of -99 to 99, none |",
+        "| `routing.geolocation.default` | text, required |",
+        "| `routing.geolocation.countries` | map of texts, none |",
+        "| `host.amis` | map of texts, none |",
         "| `sshPrivateKey` | secret, required |",
         "| `huggingFaceToken` | secret, unset |",
     ],
@@ -123,6 +138,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     schema, readme = tmp_path / "schema.json", tmp_path / "README.md"
     monkeypatch.setattr(generate_docs, "ROOT", tmp_path)
     monkeypatch.setattr(generate_docs, "SCHEMA_FILE", schema)
+    monkeypatch.setattr(generate_docs, "SUMMARY_SCHEMA_FILE", tmp_path / "summary.schema.json")
     monkeypatch.setattr(generate_docs, "README_FILE", readme)
     return schema, readme
 
@@ -131,7 +147,7 @@ def test_missing_files(files: tuple[Path, Path], capsys: pytest.CaptureFixture[s
     schema, readme = files
     assert generate_docs.main(["--check"]) == 1
     assert not schema.exists()
-    assert "schema.json is not what components/settings.py says\n  -> " in capsys.readouterr().err
+    assert "schema.json is not what the code says\n  -> " in capsys.readouterr().err
     assert generate_docs.main([]) == 0
     assert schema.read_text(encoding="utf-8") == generate_docs.schema_text()
     assert not readme.exists(), "README is somebody's own work"

@@ -1,0 +1,31 @@
+"""The codes of Route 53's geolocation: continents, countries, US states. Data only.
+
+Route 53 lists what it accepts by ListGeoLocations, which was not reachable here: its documents name ISO 3166-1 and the US Postal
+Service's lists, and those stand below. Names are left out.
+"""
+
+
+def _codes(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+CONTINENTS = _codes("AF AN AS EU NA OC SA")
+"""Africa, Antarctica, Asia, Europe, North America, Oceania, South America (botocore, GeoLocation.ContinentCode)."""
+
+COUNTRIES = _codes("""
+    AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV BW BY BZ
+    CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH ER ES ET FI FJ FK FM FO
+    FR GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM HN HR HT HU ID IE IL IM IN IO IQ IR IS IT JE
+    JM JO JP KE KG KH KI KM KN KP KR KW KY KZ LA LB LC LI LK LR LS LT LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO
+    MP MQ MR MS MT MU MV MW MX MY MZ NA NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW
+    PY QA RE RO RS RU RW SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM
+    TN TO TR TT TV TW TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW
+""")
+"""ISO 3166-1 alpha-2, as in the tz database's iso3166.tab."""
+
+US_STATES = _codes("""
+    AK AL AR AZ CA CO CT DC DE FL GA HI IA ID IL IN KS KY LA MA MD ME MI MN MO MS MT NC ND NE NH NJ NM NV NY OH OK
+    OR PA RI SC SD TN TX UT VA VT WA WI WV WY
+    AS FM GU MH MP PR PW VI AA AE AP
+""")
+"""US Postal Service, Publication 28, appendix B: states and DC; then possessions and armed forces."""
