@@ -258,9 +258,9 @@ class Environment:
     def bench(
         self, plan: "BenchPlan | None" = None, clients: "Clients | None" = None, on_progress: "Progress | None" = None
     ) -> "Run":
-        """Measures the time to first token of every site that serves, side by side; `ttft.summary.summarize` judges the samples.
+        """Measures the time to first token of every site that serves, side by side; `ttft.summary.summarize` judges.
 
-        `plan` says how (its targets are filled in), `clients` from where; by default over warm connections, as bench.Clients says.
+        `plan` says how (its targets are filled in), `clients` from where; by default over warm connections.
         """
         from automation.bench import Clients, bench, bench_plan
         from ttft.schedule import Plan
