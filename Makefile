@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .PHONY: help demo test check clean
 
 help:
-	@echo "make demo    deploy three simulated edge sites on this machine and stream from each"
+	@echo "make demo    deploy three simulated edge sites on this machine, stream from each, measure them"
 	@echo "make test    all checks and tests that this machine can run"
 	@echo "make clean   stop the local cloud; remove .localcloud and .venv"
 

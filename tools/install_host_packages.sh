@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# install_host_packages.sh: installs what tests/host needs, by apt-get and as root; does nothing where all is there.
+# install_host_packages.sh: installs what the tests need of the system (sshd, Docker, Caddy, dig, Chromium), by apt-get and as root.
 # No service is started, now or at the next boot: the tests start their own, in namespaces.
 set -euo pipefail
 
 packages=()
-for wanted in caddy:caddy cloud-init:cloud-init curl:curl docker.io:dockerd iproute2:ip iptables:iptables openssh-client:ssh-keyscan \
+for wanted in bind9-dnsutils:dig caddy:caddy chromium:chromium cloud-init:cloud-init curl:curl docker.io:dockerd iproute2:ip iptables:iptables openssh-client:ssh-keyscan \
   openssh-server:sshd sudo:sudo util-linux:nsenter; do
   if ! PATH="$PATH:/usr/sbin:/sbin" command -v "${wanted#*:}" >/dev/null; then
     packages+=("${wanted%:*}")
@@ -13,8 +13,11 @@ done
 if [ "${#packages[@]}" -eq 0 ]; then
   exit 0
 fi
+if [[ " ${packages[*]} " == *" chromium "* ]]; then
+  packages+=(fonts-dejavu-core) # it only recommends fonts, and needs one
+fi
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
-  echo "tests/host needs ${packages[*]}, which only root can install, on Debian or Ubuntu; it will be skipped." >&2
+  echo "The tests need ${packages[*]}, which only root can install, on Debian or Ubuntu; what needs them is skipped." >&2
   exit 0
 fi
 
@@ -31,12 +34,12 @@ if [ ! -d /etc/cloud ]; then
   touch /etc/cloud/cloud-init.disabled
 fi
 
-echo "Installing ${packages[*]} for tests/host"
+echo "Installing ${packages[*]} for the tests"
 export DEBIAN_FRONTEND=noninteractive
 log=$(mktemp)
 if ! { apt-get update -q && apt-get install -q -y --no-install-recommends "${packages[@]}"; } >"$log" 2>&1; then
   tail -n 8 "$log" >&2
-  echo "They could not be installed; tests/host will be skipped." >&2
+  echo "They could not be installed; the tests that need them are skipped." >&2
 fi
 rm -f "$log"
 for package in "${packages[@]}"; do
