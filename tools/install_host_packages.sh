@@ -4,8 +4,8 @@
 set -euo pipefail
 
 packages=()
-for wanted in bind9-dnsutils:dig caddy:caddy chromium:chromium cloud-init:cloud-init curl:curl docker.io:dockerd iproute2:ip iptables:iptables openssh-client:ssh-keyscan \
-  openssh-server:sshd sudo:sudo util-linux:nsenter; do
+for wanted in bind9-dnsutils:dig caddy:caddy chromium:chromium cloud-init:cloud-init curl:curl docker.io:dockerd iproute2:ip \
+  iptables:iptables openssh-client:ssh-keyscan openssh-server:sshd sudo:sudo util-linux:nsenter; do
   if ! PATH="$PATH:/usr/sbin:/sbin" command -v "${wanted#*:}" >/dev/null; then
     packages+=("${wanted%:*}")
   fi
