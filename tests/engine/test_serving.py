@@ -118,6 +118,7 @@ def test_what_was_lost_or_changed_outside_is_told_and_mended(prod: Prod) -> None
 
 def test_an_instance_replaced_by_hand_is_converged_again(prod: Prod) -> None:
     """Plain `pulumi up --replace`, with what `edge env local` prints."""
+    prod.environment.unprotect(HONOLULU)
     instance = prod.urns()[f"Instance {HONOLULU}-1-host"]
     prod.pulumi("up", "--yes", "--skip-preview", "--replace", instance)
     _assert_replaced(prod, HONOLULU, prod.environment.outputs())
@@ -150,6 +151,7 @@ def test_dev_beside_it_comes_and_goes_without_a_trace(prod: Prod) -> None:
 
 
 def test_destroy_leaves_nothing_and_no_process(prod: Prod) -> None:
+    prod.environment.unprotect()
     prod.destroy()
     assert prod.world.inventory() == prod.world_before
     assert prod.world.status.request("GET", "status")["hosts"] == []
