@@ -5,12 +5,12 @@ Leaves out guesses: a price that is not known is unknown, and the sum says so.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 from pydantic import ValidationError
 
-from automation.errors import CloudNotRunningError, NothingDeployedError, UsageError
+from automation.errors import EdgeError, UsageError
 from automation.prices import AS_OF, NOT_INCLUDED, SOURCE, HourlyPrice, hourly_price, instance_price
 from automation.results import DeployedSite
 from components.settings import PROJECT, SiteSettings
@@ -38,8 +38,8 @@ class Cost:
     """What an environment's instances cost."""
 
     environment: str
-    deployed: bool
-    """Whether they run; else it is what the stack file asks for."""
+    basis: Literal["deployed", "stack file"]
+    """What was reckoned: what runs, or what the stack file asks for."""
     sites: tuple[SiteCost, ...]
 
     @property
@@ -52,7 +52,7 @@ class Cost:
         total = self.total
         return {
             "environment": self.environment,
-            "deployed": self.deployed,
+            "basis": self.basis,
             "sites": [asdict(site) for site in self.sites],
             "dollars_per_hour": round(total.dollars, 3),
             "dollars_per_month": round(total.dollars * HOURS_PER_MONTH, 2),
@@ -65,16 +65,16 @@ class Cost:
 
 
 def cost(environment: "Environment") -> Cost:
-    """What is deployed costs; where nothing is, what the stack file asks for would. UsageError where its sites are malformed."""
+    """What is deployed costs; where nobody can tell, what the stack file asks for: UsageError where that is malformed."""
     try:
         deployed = environment.inventory().sites
-    except (NothingDeployedError, CloudNotRunningError):
+    except EdgeError:
         deployed: Mapping[str, DeployedSite] = {}
     if deployed:
         running = tuple(_site(zone, site.instance_type, site.instances) for zone, site in deployed.items())
-        return Cost(environment.name, deployed=True, sites=running)
+        return Cost(environment.name, "deployed", sites=running)
     planned = tuple(_site(site.zone, site.instance_type, site.replicas) for site in _planned(environment))
-    return Cost(environment.name, deployed=False, sites=planned)
+    return Cost(environment.name, "stack file", sites=planned)
 
 
 def _site(zone: str, instance_type: str, instances: int) -> SiteCost:

@@ -19,12 +19,12 @@ import requests
 from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs]
 
 from automation.account import Image, ask_account, caller, image, instances
-from automation.errors import EdgeError, NothingDeployedError
+from automation.errors import CloudNotRunningError, EdgeError, NothingDeployedError
 from automation.paths import PROJECT_ROOT
 from components.models import HubAnswer, ModelFacts, ask_hub, known_facts, model_problems, token_problem
 from components.preflight import AwsFacts, RegionFacts, ZoneFacts, judge
 from components.problems import Problem
-from components.settings import PROJECT, SiteSettings, Validated, validate
+from components.settings import PROJECT, SiteSettings, validate
 from components.tags import STACK_TAG
 
 if TYPE_CHECKING:
@@ -73,8 +73,7 @@ def examine(environment: "Environment") -> Examination:
     """Looks at everything that can be looked at; what cannot is unknown, never an error. CloudNotRunningError where the local
     cloud is needed and does not run.
     """
-    config = environment.stack_config()
-    return Examination(environment.name, tuple(_Doctor(environment, validate(config)).checks()))
+    return Examination(environment.name, tuple(_Doctor(environment).checks()))
 
 
 def own_address() -> IPv4Address | None:
@@ -89,15 +88,35 @@ def own_address() -> IPv4Address | None:
 class _Doctor:
     """One examination."""
 
-    def __init__(self, environment: "Environment", validated: Validated) -> None:
-        self._environment, self._validated = environment, validated
-        self._client = environment.aws_client
-        self._problems: list[Problem] = list(validated.problems)
-        self._outputs = _deployed(environment)
+    def __init__(self, environment: "Environment") -> None:
+        self._environment, self._client = environment, environment.aws_client
+        self._outputs: Mapping[str, Any] = {}
+        self._deployed_in: str | None = None
+        self._state = self._read_state()
+        config = environment.file_config() if self._state.state == "failed" else environment.stack_config()
+        self._validated = validate(config)
+        # What the stack file holds encrypted is not missing; nobody could look at it.
+        unread = config.secret_keys - config.values.keys()
+        self._problems: list[Problem] = [each for each in self._validated.problems if each.path not in unread]
+
+    def _read_state(self) -> Check:
+        """What is deployed, by the state; the environment's own config is in the state's hands too."""
+        try:
+            self._deployed_in = self._environment.inventory().account
+            self._outputs = self._environment.outputs()
+        except NothingDeployedError:
+            return Check("state", "ok", "nothing is deployed yet")
+        except CloudNotRunningError:
+            raise
+        except EdgeError as error:
+            text, _, fix = str(error).partition("\n  -> ")
+            return Check("state", "failed", text, fix or "pulumi whoami")
+        return Check("state", "ok", f"{len(self._outputs['sites'])} sites are deployed")
 
     def checks(self) -> Iterator[Check]:
         """Everything, in the order in which to mend it."""
         yield from _tools(self._environment)
+        yield self._state
         account = self._account()
         yield account
         token = self._validated.hugging_face_token
@@ -124,12 +143,8 @@ class _Doctor:
         except EdgeError as error:
             text, _, fix = str(error).partition("\n  -> ")
             return Check("account", "failed", text, fix)
-        try:
-            deployed_in = self._environment.inventory().account
-        except NothingDeployedError:
-            deployed_in = None
-        if deployed_in and deployed_in != account and not self._environment.on_local_cloud:
-            reason = f"{account}, and '{self._environment.name}' is deployed in {deployed_in}"
+        if self._deployed_in not in {None, account} and not self._environment.on_local_cloud:
+            reason = f"{account}, and '{self._environment.name}' is deployed in {self._deployed_in}"
             return Check("account", "failed", reason, "export AWS_PROFILE=...   # then: aws sts get-caller-identity")
         return Check("account", "ok", f"{account} as {arn}{', simulated' if self._environment.on_local_cloud else ''}")
 
@@ -324,14 +339,6 @@ class _Doctor:
             return set()
         except dns.exception.DNSException:
             return None
-
-
-def _deployed(environment: "Environment") -> Mapping[str, Any]:
-    """The outputs; empty where nothing is deployed."""
-    try:
-        return environment.outputs()
-    except NothingDeployedError:
-        return {}
 
 
 def _tools(environment: "Environment") -> Iterator[Check]:

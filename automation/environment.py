@@ -311,11 +311,21 @@ class Environment:
         try:
             stack = self._open(may_start=False, may_create=self.on_local_cloud)
         except NothingDeployedError:
-            return _file_config(self.name, self.stack_file)
+            return self.file_config()
         with self._engine_trouble("reading the config"):
             config = stack.config()
         secret = frozenset(key for key, entry in config.items() if entry.get("secret"))
         return StackConfig(self.name, {key: str(entry.get("value") or "") for key, entry in config.items()}, secret)
+
+    def file_config(self) -> "StackConfig":
+        """What the stack file says; of its secrets the names alone. UsageError where it is no stack file."""
+        from components.settings import StackConfig
+
+        config = local.tracked_config(self.stack_file)
+        secret = frozenset(key for key, value in config.items() if isinstance(value, dict) and "secure" in value)
+        plain = {key: value for key, value in config.items() if key not in secret}
+        texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in plain.items()}
+        return StackConfig(self.name, texts, secret)
 
     def status(self) -> "Status":
         """How every site is at this moment; a dead one is part of the answer. NothingDeployedError where there are none."""
@@ -597,16 +607,6 @@ def _set_secrets(stack: Stack, values: Mapping[str, str]) -> None:
         )
         if stored.returncode:
             raise EdgeError(f"storing {key} failed: {stored.stderr.strip()}")
-
-
-def _file_config(name: str, path: Path) -> "StackConfig":
-    """A stack file's config where no stack is that could decrypt it; UsageError where it is no stack file."""
-    from components.settings import StackConfig
-
-    config = local.tracked_config(path)
-    secret = frozenset(key for key, value in config.items() if isinstance(value, dict) and "secure" in value)
-    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items() if key not in secret}
-    return StackConfig(name, texts, secret)
 
 
 def _known(value: Any) -> Any:

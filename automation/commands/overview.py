@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from automation.costs import Cost
     from automation.status import ReplicaStatus, SiteStatus, Status
 
+_COLUMNS = 80
 _SSH_FAILED = 255
 """What `ssh` itself exits with."""
 _STATES = {"healthy": "green", "unhealthy": "red", "unreachable": "red"}
@@ -53,7 +55,7 @@ def cost(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = Fal
     if as_json:
         show_json(found.described())
         return
-    for line in _cost(found, simulated=environment.on_local_cloud and found.deployed):
+    for line in _cost(found, simulated=environment.on_local_cloud and found.basis == "deployed"):
         show(line)
 
 
@@ -99,7 +101,9 @@ def _over_ssh(env: str, zone: str, replica: int, command: str | None, *, local: 
     host = find_host(environment, zone, replica)
     # Before anything is said on a terminal that is not ours any more.
     sys.stdout.flush()
-    with connected(environment, host, environment.stack_config()) as words:
+    # The local cloud's hosts have no terminals: a shell there reads commands, without a prompt.
+    options = ["-T"] if environment.on_local_cloud else []
+    with connected(environment, host, environment.stack_config(), options=options) as words:
         status = subprocess.run([*words, *([command] if command else [])], check=False).returncode  # noqa: S603
     if status == _SSH_FAILED:
         raise EdgeError(
@@ -117,7 +121,7 @@ def _status(found: "Status") -> Iterator[str]:
         for replica in site.replicas:
             yield from _replica_lines(site, replica)
     total = f"${found.dollars_per_hour:.3f} per hour by list price"
-    yield f"{total}{'; nothing here: AWS, network and model server are simulated' if found.simulated else ''}"
+    yield f"{total}{'; nothing here: AWS and model server are simulated' if found.simulated else ''}"
 
 
 def _replica_lines(site: "SiteStatus", replica: "ReplicaStatus") -> Iterator[str]:
@@ -143,8 +147,8 @@ def _cost(found: "Cost", *, simulated: bool) -> Iterator[str]:
     from automation.prices import AS_OF, NOT_INCLUDED, SOURCE
     from automation.tables import table
 
-    what = "runs" if found.deployed else "would run (nothing is deployed)"
-    yield f"What '{found.environment}' {what}{', simulated here; on AWS it would cost' if simulated else ''}:"
+    what = f"What '{found.environment}' runs" if found.basis == "deployed" else f"What Pulumi.{found.environment}.yaml asks for"
+    yield f"{what}{' (simulated here; on AWS it would cost)' if simulated else ''}:"
     rows: list[list[str]] = []
     for site in found.sites:
         price = site.dollars_per_hour
@@ -158,9 +162,8 @@ def _cost(found: "Cost", *, simulated: bool) -> Iterator[str]:
     else:
         rows.append(["known", "", "", "", *_amounts(total.dollars)])
     yield from table(["zone", "type", "hosts", "$/h each", "$/hour", "$/month"], rows, right=(2, 3, 4, 5))
-    yield f"A month is {HOURS_PER_MONTH} h. On-demand Linux list prices of {AS_OF}, from the"
-    yield f"{SOURCE}."
-    yield f"Not in it: {NOT_INCLUDED}. Prices: README, Costs."
+    source = f"A month is {HOURS_PER_MONTH} h. On-demand Linux list prices of {AS_OF}: {SOURCE}. Not in it: {NOT_INCLUDED}."
+    yield from textwrap.wrap(source, _COLUMNS)
 
 
 def _amounts(dollars: float) -> tuple[str, str]:

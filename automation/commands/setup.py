@@ -257,7 +257,7 @@ def _examination(found: "Examination") -> Iterator[str]:
 
     from automation.tables import coloured
 
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 100
+    width = shutil.get_terminal_size().columns
     for check in found.checks:
         state = coloured(f"{check.state:<8}", _COLOURS[check.state])
         lines = textwrap.wrap(f"{check.subject}: {check.finding}", width - 9, break_long_words=False, break_on_hyphens=False)
