@@ -62,7 +62,7 @@ def bench_plan(environment: "Environment", plan: "Plan", clients: Clients) -> "P
     sites = list(serving_sites(environment.outputs()).values())
     if not sites:
         raise NothingDeployedError(f"no site of '{environment.name}' serves, so there is nothing to measure")
-    plan = replace(plan, api_key=environment.secret("edge-inference:apiKey"))
+    plan = replace(plan, api_key=environment.config_value("edge-inference:apiKey"))
     if not environment.on_local_cloud:
         return replace(plan, targets=tuple(map(target, sites)))
     cities = client_cities(clients.cities, sites)
@@ -146,5 +146,5 @@ def _local_target(environment: "Environment", site: Site, city: City) -> "Target
         city=city.name,
         source_address=str(local_network(city).network_address + 1),
         connect_address=site.address,
-        connect_port=environment.local_port(site.address, port),
+        connect_port=environment.port_of(site.address, port),
     )

@@ -228,18 +228,6 @@ class Environment:
             aws_secret_access_key=variables["AWS_SECRET_ACCESS_KEY"],
         )
 
-    def secret(self, key: str) -> str | None:
-        """A secret config value in clear, None where it is not set. Hand it on in memory only."""
-        stack = self._open(may_start=False)
-        with _engine_trouble("reading the config"):
-            found = stack.get_all_config().get(key)
-        return found.value if found else None
-
-    def local_port(self, address: str, port: int) -> int:
-        """The port of this machine that stands for a port of a host on the local cloud: those below 1024 cannot be bound."""
-        cloud = local.require_cloud(self._directory, self._edge_command("up"))
-        return int(cloud.request("GET", f"ports/{address}/{port}")["port"])
-
     def shell_variables(self) -> dict[str, str]:
         """What a shell needs so that plain `pulumi` acts on this environment on the local cloud."""
         cloud = local.require_cloud(self._directory, self._edge_command("up"))

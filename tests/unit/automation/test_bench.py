@@ -31,11 +31,11 @@ class FakeEnvironment:
         urls = self.urls or dict.fromkeys(ZONES, "http://127.9.0.1:8080")
         return {"sites": {zone: described(zone, ZONES.get(zone, zone[:-1]), url=url) for zone, url in urls.items()}}
 
-    def secret(self, key: str) -> str | None:
+    def config_value(self, key: str) -> str | None:
         assert key == "edge-inference:apiKey"
         return "an-api-key-of-the-stack"
 
-    def local_port(self, address: str, port: int) -> int:
+    def port_of(self, address: str, port: int) -> int:
         assert address == "127.9.0.1"
         return port if port >= 1024 else 20000 + port
 
