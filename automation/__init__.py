@@ -6,8 +6,9 @@ from automation.errors import EdgeError
 
 if TYPE_CHECKING:
     from automation.environment import Environment
+    from automation.runs import Run
 
-__all__ = ["EdgeError", "Environment"]
+__all__ = ["EdgeError", "Environment", "Run"]
 
 
 def __getattr__(name: str) -> object:
@@ -16,4 +17,8 @@ def __getattr__(name: str) -> object:
         from automation.environment import Environment
 
         return Environment
+    if name == "Run":
+        from automation.runs import Run
+
+        return Run
     raise AttributeError(name)

@@ -3,55 +3,95 @@
 Everything that is not asked for stays unimported, so that help and completion come at once.
 """
 
+import signal
 import sys
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from automation.commands import bench, cloud, deployment, routes, setup
 from automation.errors import EdgeError
-from automation.terminal import say
+from automation.terminal import say, short_path
+
+
+class BySection(TyperGroup):
+    """Help that names all commands by what they are for, so that it fits a screen; each has its own help."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """A line for each section."""
+        names: dict[str, list[str]] = {}
+        for name in self.list_commands(ctx):
+            command = self.get_command(ctx, name)
+            if command and not command.hidden:
+                names.setdefault(str(getattr(command, "rich_help_panel", "")), []).append(name)
+        with formatter.section("Commands (edge COMMAND --help tells more)"):
+            formatter.write_dl([(section, ", ".join(found)) for section, found in names.items()])
+
 
 app = typer.Typer(
     name="edge",
+    cls=BySection,
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
+    # Plain help: no boxes that break in a file or a narrow window, and a third sooner.
+    rich_markup_mode=None,
     help="LLM inference at the edge: deploy and drive an environment's sites.\n\nExample: edge up local",
 )
-cloud_app = typer.Typer(no_args_is_help=True, help="The local cloud: a small AWS on this machine.\n\nExample: edge cloud status")
-env_app = typer.Typer(no_args_is_help=True, help='Variables for other tools.\n\nExample: eval "$(edge env local)"')
+cloud_app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="The local cloud: a small AWS on this machine.\n\nExample: edge cloud status",
+)
+env_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help='Variables for other tools.\n\nExample: eval "$(edge env local)"'
+)
 
-for command in (
-    deployment.up,
-    deployment.preview,
-    deployment.destroy,
-    deployment.outputs,
-    routes.resolve,
-    routes.routes,
-    routes.drain,
-    bench.bench,
-    setup.keys,
-):
-    app.command()(command)
+_SECTIONS = {
+    "set up": (setup.keys,),
+    "deploy": (deployment.plan, deployment.up, deployment.outputs),
+    "who gets which site": (routes.resolve, routes.routes),
+    "measure": (bench.bench,),
+    "look after": (deployment.drift, deployment.refresh, routes.drain, deployment.cancel),
+    "take down": (deployment.unprotect, deployment.destroy),
+}
+for section, commands in _SECTIONS.items():
+    for command in commands:
+        app.command(rich_help_panel=section)(command)
+# Pulumi's own word for it.
+app.command("preview", hidden=True)(deployment.plan)
 for command in (cloud.start, cloud.stop, cloud.status, cloud.logs):
     cloud_app.command()(command)
 env_app.command("local")(cloud.variables)
-app.add_typer(cloud_app, name="cloud")
-app.add_typer(env_app, name="env")
+app.add_typer(cloud_app, name="cloud", rich_help_panel="local cloud")
+app.add_typer(env_app, name="env", rich_help_panel="local cloud")
 
 
 def main() -> None:
     """The console script: user errors are one text and an exit code, never a traceback."""
-    from localcloud.client import CloudError
-
+    # A closed terminal and a service manager ask to stop as Ctrl-C does; the run itself decides how (engine.py).
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # `nohup` has it ignored, and means it.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     try:
         app()
-    except CloudError as error:
-        say(f"error: {error}")
-        sys.exit(1)
     except EdgeError as error:
         say(f"error: {error}")
+        for line in getattr(error, "summary", ()):
+            say(line)
+        if error.log:
+            say(f"log: {short_path(error.log)}")
         sys.exit(error.exit_code)
+    except Exception as error:
+        # Imported late: help and completion need none of it.
+        from localcloud.client import CloudError
+
+        if not isinstance(error, CloudError):
+            raise
+        say(f"error: {error}")
+        sys.exit(1)
     except KeyboardInterrupt:
         say("interrupted; what was finished stays. Continue with the same command.")
         sys.exit(130)

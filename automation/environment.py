@@ -1,33 +1,49 @@
 """Environment: one environment's stack, driven over the very program that `pulumi up` runs.
 
 Local programs only (the project folder), so that the shell, CI and Python all take the same door. Blocking: an engine run is a
-process of its own, and a thread is enough to wait for it.
+process of its own, and a thread is enough to wait for it. No signal handlers, no global state: safe in a notebook or a service.
 """
 
 import os
-import re
 import subprocess
-import time
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import yaml
 from pulumi import automation
 from pulumi.automation import errors as engine_errors
 from pulumi.runtime.rpc import UNKNOWN
 
 from automation import local
-from automation.errors import DeploymentFailedError, EdgeError, EnvironmentBusyError, NothingDeployedError, UsageError
+from automation.advice import Commands, after_failure, after_interruption, last_words
+from automation.engine import EngineCommand, Stack
+from automation.errors import (
+    DeploymentFailedError,
+    EdgeError,
+    EnvironmentBusyError,
+    ForeignAccountError,
+    InterruptedRunError,
+    NothingDeployedError,
+    ProtectedError,
+    SiteFailure,
+    UsageError,
+)
+from automation.events import Event, Interrupted, LaunchWaits, OnEvent, SiteProgress
+from automation.locks import only_run
 from automation.paths import LOCAL_DIRECTORY, PROJECT_ROOT, known_environments, stack_file
-from automation.progress import ErrorCollector, StepTimes
+from automation.redaction import Redactor, config_secrets, environment_secrets
+from automation.results import Changes, Drift, Inventory, Plan, inventory_of
+from automation.run_log import RunLog
+from automation.watching import RunWatch
 from tools.provide_engine import EngineError, provide
 
 if TYPE_CHECKING:
-    from pulumi.automation.events import EngineEvent
-
     from automation.resolution import Resolution, Routes
 
 # A killed engine makes the SDK warn, from a thread of its own, of its broken event stream.
@@ -36,44 +52,42 @@ warnings.filterwarnings("ignore", "Error in event stream")
 _DRAINED = "edge-inference:drained"
 _ROUTING_TARGETS = ["**::routing", "**::routing-*"]
 """URNs of the routing component and all that it makes (components/build.py names it), also of what is yet to be made."""
-_EngineResult = automation.UpResult | automation.PreviewResult | automation.RefreshResult | automation.DestroyResult
 Say = Callable[[str], None]
-OnEvent = Callable[["EngineEvent"], None]
 
 
 @dataclass(frozen=True)
-class Changes:
-    """What a run did, or would do: how many resources by operation (`create`, `update`, `same`, ...)."""
+class _Run:
+    """A run of the engine that has begun."""
 
-    counts: Mapping[str, int]
-    seconds: float
-    outputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """The stack's outputs after `up` and `refresh`: see docs/outputs.schema.json."""
-    steps: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
-    """After `up`: seconds from the instance's launch to its first token, by replica and step (boot, docker, image, model,
-    ready), of what was converged in this run."""
+    stack: Stack
+    watch: RunWatch
+    log: RunLog
 
     @property
-    def changed(self) -> int:
-        """How many resources are not as they were."""
-        return sum(count for operation, count in self.counts.items() if operation != "same")
+    def listening(self) -> dict[str, Any]:
+        """How the engine's operations tell it what happens."""
+        return {"on_event": self.watch.on_engine_event, "on_output": self.log.write, "on_error": self.log.write, "color": "never"}
 
 
 class Environment:
     """An environment by name: `Environment("prod")` on AWS, `Environment("prod", on_local_cloud=True)` rehearses it.
 
     `Environment("local")` is always on the local cloud, which is started where it does not run. `directory` holds that cloud
-    and the engine, `stack_files` the Pulumi.NAME.yaml; `say` is told what is being prepared. Methods raise EdgeError subclasses
-    (errors.py), never an engine's traceback.
+    and the engine, `stack_files` the Pulumi.NAME.yaml, `logs` a log for each run (default: beside the cloud, or in `.edge/logs`
+    beside the stack files); `say` is told what is being prepared.
+
+    Methods raise EdgeError subclasses (errors.py), never an engine's traceback. They may be called from any thread, also where
+    an asyncio loop runs (they block it: `asyncio.to_thread`); a second run of one environment at once is refused.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each has its default
         self,
         name: str,
         *,
         on_local_cloud: bool = False,
         directory: Path = LOCAL_DIRECTORY,
         stack_files: Path = PROJECT_ROOT,
+        logs: Path | None = None,
         say: Say = lambda _: None,
     ) -> None:
         self._config_file = stack_file(name, stack_files)
@@ -86,54 +100,122 @@ class Environment:
         self.on_local_cloud = on_local_cloud or name == "local"
         self.stand_ins: tuple[str, ...] = ()
         """What stands in for the owner's own values, once a stack was opened on the local cloud."""
-        self._directory = directory
-        self.say = say
+        self.logs = logs or (directory / "logs" if self.on_local_cloud else stack_files / ".edge" / "logs")
+        self._commands = Commands(name, is_rehearsal=self.on_local_cloud and name != "local")
+        self._directory, self.say = directory, say
+        self._running: EngineCommand | None = None
 
     @property
     def arguments(self) -> str:
         """How `edge` is told of it: `prod`, or `prod --local`."""
-        return self.name + (" --local" if self.on_local_cloud and self.name != "local" else "")
+        return self._commands.arguments
+
+    def plan(self, on_event: OnEvent | None = None) -> Plan:
+        """What `up` would change, resource by resource; changes nothing."""
+        with self._run("plan", on_event, may_start=True) as run:
+            run.stack.preview(**run.listening)
+        return Plan(run.watch.counts, run.watch.seconds, resources=tuple(run.watch.resources), log=run.log.path)
 
     def up(self, on_event: OnEvent | None = None) -> Changes:
         """Deploys: afterwards every site of the config serves. DeploymentFailedError names what does not; one site that
         fails does not keep the others from being finished.
         """
-        stack, times = self._open(may_start=True), StepTimes()
-
-        def run(errors: ErrorCollector) -> automation.UpResult:
-            self._forget_pending(stack)
-            return stack.up(continue_on_error=True, on_event=errors.then(times.then(on_event)))
-
-        return replace(self._run("up", run), steps=times.by_replica())
-
-    def preview(self, on_event: OnEvent | None = None) -> Changes:
-        """What `up` would change; changes nothing."""
-        stack = self._open(may_start=True)
-        return self._run("preview", lambda errors: stack.preview(on_event=errors.then(on_event)))
+        with self._run("up", on_event, may_start=True) as run:
+            self._refuse_foreign_account(run.stack)
+            self._forget_pending(run)
+            run.stack.up(continue_on_error=True, **run.listening)
+            outputs = run.watch.outputs or run.stack.read_outputs()
+        return _changes(run, outputs)
 
     def refresh(self, on_event: OnEvent | None = None) -> Changes:
-        """Reads back what is really there into the state."""
-        stack = self._open(may_start=False)
-        return self._run("refresh", lambda errors: stack.refresh(on_event=errors.then(on_event)))
+        """Reads back what is really there into the state; creations that were cut off are forgotten, and told by `say`."""
+        with self._run("refresh", on_event, may_start=False) as run:
+            self._refuse_foreign_account(run.stack)
+            self._tell_pending(run.stack)
+            run.stack.refresh(clear_pending_creates=True, **run.listening)
+            outputs = run.stack.read_outputs()
+        return _changes(run, outputs)
+
+    def drift(self, on_event: OnEvent | None = None) -> Drift:
+        """Where AWS is not as the state says; changes nothing, neither there nor in the state."""
+        with self._run("drift", on_event, may_start=False) as run:
+            self._refuse_foreign_account(run.stack)
+            run.stack.preview_refresh(**run.listening)
+        return Drift(tuple(run.watch.resources), run.watch.seconds, run.log.path)
 
     def destroy(self, on_event: OnEvent | None = None) -> Changes:
-        """Removes everything that the environment deployed; on the local cloud also the stack itself."""
-        stack = self._open(may_start=False)
-        changes = self._run("destroy", lambda errors: stack.destroy(on_event=errors.then(on_event)))
-        if self.on_local_cloud:
-            with _engine_trouble("removing the stack"):
+        """Removes everything that the environment deployed; on the local cloud also the stack itself.
+
+        ProtectedError where it is protected, ForeignAccountError where the credentials are of another account than the one that
+        it is deployed in: nothing is changed then.
+        """
+        with self._run("destroy", on_event, may_start=False) as run:
+            self._refuse_foreign_account(run.stack)
+            self._refuse_protected(run.stack)
+            run.stack.destroy(**run.listening)
+            if self.on_local_cloud:
                 # Forced: a create that was killed half-way stays in the state until then.
-                stack.workspace.remove_stack(self.name, force=True)
-        return changes
+                run.stack.workspace.remove_stack(self.name, force=True)
+        return _changes(run, {})
+
+    def plan_destroy(self) -> Inventory:
+        """What `destroy` would remove; ProtectedError and ForeignAccountError as `destroy` itself."""
+        stack = self._open(may_start=False)
+        self._refuse_foreign_account(stack)
+        self._refuse_protected(stack)
+        return inventory_of(stack.deployment)
+
+    def interrupt(self) -> None:
+        """Asks the run that is at work to stop, from any thread. Once: the steps at work are finished, no other is begun.
+        Twice: they are cut off. The run then raises InterruptedRunError. Without a run: nothing.
+        """
+        running = self._running
+        if running:
+            running.interrupt()
 
     def outputs(self) -> dict[str, Any]:
         """The outputs of what is deployed, None for what a failed site does not have; NothingDeployedError where nothing is."""
         stack = self._open(may_start=False)
-        with _engine_trouble("reading the outputs"):
-            values = {name: _known(output.value) for name, output in stack.outputs().items()}
+        with self._engine_trouble("reading the outputs"):
+            values = cast("dict[str, Any]", _known(stack.read_outputs()))
         if not values:
             raise self._nothing_deployed()
         return values
+
+    def inventory(self) -> Inventory:
+        """What the state holds, without asking AWS; NothingDeployedError where there is no stack."""
+        return inventory_of(self._open(may_start=False).deployment)
+
+    def unprotect(self, zone: str | None = None) -> tuple[str, ...]:
+        """Takes the protection off everything, or off a zone's resources, until the next `up`; the names of what had it."""
+        with only_run(self.logs, self.name, "unprotect"):
+            stack = self._open(may_start=False)
+            self._refuse_foreign_account(stack)
+            prefix = f"{zone}-" if zone else ""
+            if not any(name.startswith(prefix) for name in _named_urns(stack.deployment).values()):
+                zones = ", ".join(inventory_of(stack.deployment).sites) or "none"
+                raise UsageError(f"'{self.name}' has nothing in zone '{zone}'\n  -> its zones are {zones}")
+            protected = _named_urns(stack.deployment, protected=True)
+            chosen = {urn: name for urn, name in protected.items() if name.startswith(prefix)}
+            if chosen:
+                with self._engine_trouble("unprotecting"):
+                    stack.ask("state", "unprotect", *chosen, "--yes", "--stack", self.name)
+        return tuple(chosen.values())
+
+    def cancel(self) -> None:
+        """Removes the lock that a killed run left on the state; EnvironmentBusyError where a run of this machine is at work."""
+        with only_run(self.logs, self.name, "cancel"):
+            stack = self._open(may_start=False)
+            with self._engine_trouble("cancelling"):
+                stack.ask("cancel", "--yes", "--stack", self.name)
+
+    def planned_replicas(self) -> dict[str, int]:
+        """How many instances each zone is to have, by the stack file; what is malformed there, the program judges."""
+        try:
+            content: Any = yaml.safe_load(self._config_file.read_text(encoding="utf-8"))
+            return {str(site["zone"]): int(site.get("replicas", 1)) for site in content["config"]["edge-inference:sites"]}
+        except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError):
+            return {}
 
     def routes(self) -> "Routes":
         """The records that lead users to the sites, and what the health checkers say: as Route 53 has them at this moment."""
@@ -166,42 +248,34 @@ class Environment:
 
     def store_drained(self, zones: Sequence[str]) -> None:
         """Stores in the config which sites are to get no users; changes no records."""
-        if self.on_local_cloud and local.lists_drained(self._config_file):
-            raise UsageError(
-                f"{self._config_file.name} lists drained sites itself, and a local run changes no tracked file\n"
-                f"  -> change {_DRAINED} there, then {self._edge_command('up')}"
-            )
-        stack = self._open(may_start=False)
-        with _engine_trouble("storing the drained sites"):
-            stack.remove_config(_DRAINED)
-            for number, zone in enumerate(zones):
-                stack.set_config(f"{_DRAINED}[{number}]", automation.ConfigValue(zone), path=True)
+        with only_run(self.logs, self.name, "storing the drained sites"):
+            self._store_drained(self._open(may_start=False), zones)
 
     def reroute(self, drained: Sequence[str], on_event: OnEvent | None = None) -> Changes:
         """Stores which sites get no users, and brings health checks and records, and nothing else, up to the config."""
-        self.store_drained(drained)
-        stack = self._open(may_start=False)
-
-        def run(errors: ErrorCollector) -> automation.UpResult:
-            return stack.up(continue_on_error=True, target=_ROUTING_TARGETS, on_event=errors.then(on_event))
-
-        return self._run("up", run)
+        with self._run("drain", on_event, may_start=False) as run:
+            self._refuse_foreign_account(run.stack)
+            self._store_drained(run.stack, drained)
+            run.stack.up(continue_on_error=True, target=_ROUTING_TARGETS, **run.listening)
+            outputs = run.watch.outputs or run.stack.read_outputs()
+        return _changes(run, outputs)
 
     def store_secrets(self, values: Mapping[str, str]) -> None:
         """Stores secret config values, encrypted by the stack's secrets provider."""
-        stack = self._open(may_start=True)
-        _set_secrets(stack, values)
+        with only_run(self.logs, self.name, "storing secrets"):
+            stack = self._open(may_start=True)
+            _set_secrets(stack, values)
 
     def has_config(self, key: str) -> bool:
         """Whether a config value is set in the stack."""
         stack = self._open(may_start=True)
-        with _engine_trouble("reading the config"):
-            return key in stack.get_all_config()
+        with self._engine_trouble("reading the config"):
+            return key in stack.config()
 
     def config_value(self, key: str) -> str | None:
         """A config value, decrypted; None where it is not set."""
         stack = self._open(may_start=False)
-        with _engine_trouble("reading the config"):
+        with self._engine_trouble("reading the config"):
             found = stack.get_all_config().get(key)
         return found.value if found else None
 
@@ -209,7 +283,7 @@ class Environment:
         """The port by which a host's port is reached: its own, but on the local cloud, which binds none below 1024."""
         if not self.on_local_cloud:
             return port
-        cloud = local.require_cloud(self._directory, self._edge_command("up"))
+        cloud = local.require_cloud(self._directory, self._commands.edge("up"))
         return int(cloud.request("GET", f"ports/{address}/{port}")["port"])
 
     def aws_client(self, service: str, region: str) -> Any:
@@ -218,7 +292,7 @@ class Environment:
 
         if not self.on_local_cloud:
             return cast("Any", boto3).client(service, region_name=region)
-        cloud = local.require_cloud(self._directory, self._edge_command("up"))
+        cloud = local.require_cloud(self._directory, self._commands.edge("up"))
         variables = local.local_environment(self._directory, cloud)
         return cast("Any", boto3).client(
             service,
@@ -230,9 +304,9 @@ class Environment:
 
     def shell_variables(self) -> dict[str, str]:
         """What a shell needs so that plain `pulumi` acts on this environment on the local cloud."""
-        cloud = local.require_cloud(self._directory, self._edge_command("up"))
+        cloud = local.require_cloud(self._directory, self._commands.edge("up"))
         stack = self._open(may_start=False, may_create=True)
-        path = f"{self._engine().parent}:{PROJECT_ROOT / '.venv' / 'bin'}:$PATH"
+        path = f"{Path(self._engine[0]).parent}:{PROJECT_ROOT / '.venv' / 'bin'}:$PATH"
         return {
             **local.local_environment(self._directory, cloud),
             "AWS_DEFAULT_REGION": stack.get_config("aws:region").value,
@@ -240,50 +314,119 @@ class Environment:
             "PATH": path,
         }
 
-    def _run(self, operation: str, run: Callable[[ErrorCollector], _EngineResult]) -> Changes:
-        errors, started = ErrorCollector(), time.monotonic()
+    @contextmanager
+    def _run(self, operation: str, on_event: OnEvent | None, *, may_start: bool) -> Generator[_Run]:
+        """One run: alone, logged, watched; what goes wrong in it becomes an EdgeError that names the log."""
+        with only_run(self.logs, self.name, operation), ThreadPoolExecutor(1) as pool:
+            self._running = command = self._command()
+            try:
+                stack = self._open(may_start=may_start, command=command)
+                # Asked for while the engine starts; the first word of its output waits for it.
+                redactor = pool.submit(self._redactor, stack)
+                redact: Callable[[str], str] = lambda text: redactor.result()(text)  # noqa: E731, PLW0108 - not before it is asked
+                with RunLog(self.logs, self.name, operation, redact) as log:
+                    watch = RunWatch(_logged(log, on_event), replicas=self.planned_replicas(), redact=redact)
+                    command.on_interrupt = watch.interrupted
+                    with self._explained(operation, watch, log), watch:
+                        yield _Run(stack, watch, log)
+                    log.write(f"{operation} ended well: {watch.counts}")
+            finally:
+                self._running = None
+
+    @contextmanager
+    def _explained(self, operation: str, watch: RunWatch, log: RunLog) -> Generator[None]:
         try:
-            result = run(errors)
-        except engine_errors.ConcurrentUpdateError as error:
-            raise EnvironmentBusyError(
-                f"another run is at work on '{self.name}'\n"
-                f"  -> wait for it; if it was killed: {self._cancel_command()}, then run this again"
+            yield
+        except EdgeError as error:
+            raise self._noted(
+                error if not isinstance(error, InterruptedRunError) else self._interruption(error, watch), log
             ) from error
+        except engine_errors.ConcurrentUpdateError as error:
+            raise self._noted(self._busy(), log) from error
         except engine_errors.CommandError as error:
-            texts = errors.texts or _last_words(str(error))
-            was_killed = re.search(r"code: -\d+", str(error)) is not None
-            if was_killed:
-                texts = [f"the engine was killed\n  -> {self._cancel_command()}, then run this again"]
-            elif any("failed attempts" in text or "unable to dial" in text for text in texts):
-                texts.append(
-                    "If an instance is gone, or was stopped, AWS's console says so: `pulumi refresh` reads it back, and the next "
-                    "run makes what is missing. If it runs: access.sshCidrs must hold this machine's address."
-                )
-            if errors.changed and not was_killed:
-                texts.append("What was finished stays. Mend the cause, then run the same command again.")
-            texts += self._after_a_kill(str(error))
-            raise DeploymentFailedError(operation, texts) from error
-        if isinstance(result, automation.PreviewResult):
-            # The SDK types the keys as OpType and delivers text.
-            counts = {automation.OpType(key).value: count for key, count in result.change_summary.items()}
-            return Changes(counts, time.monotonic() - started)
-        outputs = {name: _known(output.value) for name, output in getattr(result, "outputs", {}).items()}
-        return Changes(
-            {str(key): count for key, count in (result.summary.resource_changes or {}).items()},
-            time.monotonic() - started,
-            outputs,
+            stages = watch.failed_stages()
+            sites = {zone: SiteFailure(stage, tuple(watch.reasons.get(zone, ()))) for zone, stage in stages.items()}
+            texts = after_failure(self._commands, str(error), watch.errors, has_changed=watch.changed)
+            raise self._noted(DeploymentFailedError(operation, texts, sites), log) from error
+
+    def _noted(self, error: EdgeError, log: RunLog) -> EdgeError:
+        error.log = log.path
+        log.write(f"error: {error}")
+        return error
+
+    def _interruption(self, error: InterruptedRunError, watch: RunWatch) -> InterruptedRunError:
+        return InterruptedRunError(error.times, after_interruption(self._commands, error.times, watch.at_work, watch.broken_off))
+
+    def _busy(self) -> EnvironmentBusyError:
+        return EnvironmentBusyError(
+            f"another run is at work on '{self.name}', or was killed: the state is locked\n"
+            f"  -> wait for it; if it was killed: {self._commands.edge('cancel')}, then run this again"
         )
 
-    def _open(self, *, may_start: bool, may_create: bool | None = None) -> automation.Stack:
+    def _redactor(self, stack: Stack) -> Redactor:
+        """What keeps this stack's secrets out of texts."""
+        try:
+            # With a command of its own: a Ctrl-C must not leave us without it.
+            secrets = tuple(config_secrets(Stack(self.name, _workspace_of(stack, self._command())).config()))
+        except engine_errors.CommandError:
+            # The engine cannot decrypt them either, so it cannot show them, and it says why.
+            secrets = ()
+        return Redactor([*secrets, *(() if self.on_local_cloud else environment_secrets())])
+
+    def _refuse_foreign_account(self, stack: Stack) -> None:
+        """An environment in another account looks deleted to these credentials, and would be made once more, or forgotten.
+
+        The local cloud has one account.
+        """
+        account = None if self.on_local_cloud else inventory_of(stack.deployment).account
+        if account and (found := self._caller()) != account:
+            raise ForeignAccountError(
+                f"'{self.name}' is deployed in the AWS account {account}, and these credentials are of {found}; "
+                "nothing was changed\n  -> aws sts get-caller-identity   # choose the right profile: export AWS_PROFILE=..."
+            )
+
+    def _caller(self) -> str:
+        """The account of the credentials at hand."""
+        from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs]
+
+        try:
+            return str(self.aws_client("sts", "us-east-1").get_caller_identity()["Account"])
+        except (BotoCoreError, ClientError) as error:
+            raise EdgeError(f"AWS does not say whose credentials these are: {error}\n  -> aws sts get-caller-identity") from error
+
+    def _refuse_protected(self, stack: Stack) -> None:
+        protected = inventory_of(stack.deployment).protected
+        if protected:
+            shown = ", ".join(protected[:3]) + (f" and {len(protected) - 3} more" if len(protected) > 3 else "")  # noqa: PLR2004
+            raise ProtectedError(
+                f"'{self.name}' is protected ({shown}); nothing was changed\n"
+                f"  -> {self._commands.edge('unprotect')}   # then: {self._commands.edge('destroy')}"
+            )
+
+    def _tell_pending(self, stack: Stack) -> bool:
+        pending = inventory_of(stack.deployment).pending
+        if pending:
+            self.say(
+                f"An earlier run was killed while it made {', '.join(pending)}. If AWS made it all the same, it is not in the "
+                f"state: look for resources tagged edge-inference:stack={self.name}."
+            )
+        return bool(pending)
+
+    def _forget_pending(self, run: _Run) -> None:
+        """Takes creates that were killed half-way out of the state, and says so: AWS may have made them all the same."""
+        if self._tell_pending(run.stack):
+            run.stack.refresh(clear_pending_creates=True, on_output=run.log.write, on_error=run.log.write, color="never")
+
+    def _open(self, *, may_start: bool, may_create: bool | None = None, command: EngineCommand | None = None) -> Stack:
         """The stack; created where `may_create` (default: `may_start`), otherwise NothingDeployedError where there is none."""
         may_create = may_start if may_create is None else may_create
-        engine = automation.PulumiCommand(str(self._engine().parent.parent))
+        engine = command or self._command()
         if not self.on_local_cloud:
             return self._select(PROJECT_ROOT, engine, {"PULUMI_SKIP_UPDATE_CHECK": "true"}, may_create=may_create)
         cloud = (
             local.start_cloud(self._directory, self.say)
             if may_start
-            else local.require_cloud(self._directory, self._edge_command("up"))
+            else local.require_cloud(self._directory, self._commands.edge("up"))
         )
         local.install_plugins(self._directory)
         prepared = local.prepare_stack(self._config_file, self._directory, cloud)
@@ -294,75 +437,95 @@ class Environment:
             _set_secrets(stack, prepared.secrets)
         return stack
 
-    def _select(
-        self, folder: Path, engine: automation.PulumiCommand, variables: dict[str, str], *, may_create: bool
-    ) -> automation.Stack:
+    def _select(self, folder: Path, engine: EngineCommand, variables: dict[str, str], *, may_create: bool) -> Stack:
         options = automation.LocalWorkspaceOptions(work_dir=str(folder), pulumi_command=engine, env_vars=variables)
-        workspace = automation.LocalWorkspace(**vars(options))
         try:
-            with _engine_trouble("opening the stack"):
-                if may_create:
-                    return automation.Stack.create_or_select(self.name, workspace)
-                return automation.Stack.select(self.name, workspace)
+            with self._engine_trouble("opening the stack"):
+                return Stack.open(self.name, automation.LocalWorkspace(**vars(options)), may_create=may_create)
         except engine_errors.StackNotFoundError as error:
             raise self._nothing_deployed() from error
 
+    def _store_drained(self, stack: Stack, zones: Sequence[str]) -> None:
+        if self.on_local_cloud and local.lists_drained(self._config_file):
+            raise UsageError(
+                f"{self._config_file.name} lists drained sites itself, and a local run changes no tracked file\n"
+                f"  -> change {_DRAINED} there, then {self._commands.edge('up')}"
+            )
+        with self._engine_trouble("storing the drained sites"):
+            stack.remove_config(_DRAINED)
+            for number, zone in enumerate(zones):
+                stack.set_config(f"{_DRAINED}[{number}]", automation.ConfigValue(zone), path=True)
+
     def _nothing_deployed(self) -> NothingDeployedError:
         where = "on the local cloud" if self.on_local_cloud else "on AWS"
-        return NothingDeployedError(f"'{self.name}' is not deployed {where}\n  -> {self._edge_command('up')}")
+        return NothingDeployedError(f"'{self.name}' is not deployed {where}\n  -> {self._commands.edge('up')}")
 
-    def _edge_command(self, verb: str) -> str:
-        return f"edge {verb} {self.arguments}"
+    def _command(self) -> EngineCommand:
+        return EngineCommand(*self._engine)
 
-    def _cancel_command(self) -> str:
-        variables = f'eval "$(edge env local --stack {self.name})" && ' if self.on_local_cloud else ""
-        return f"{variables}pulumi cancel --yes --stack {self.name}"
-
-    def _after_a_kill(self, text: str) -> list[str]:
-        """What to do about the remains of a run that was killed while AWS made something, or while the state was written."""
-        anew = self._edge_command("destroy")
-        if re.search(r"AlreadyExists|\.Duplicate", text):
-            return [f"What exists already was made by a run that was killed before it was recorded\n  -> remove it, or {anew}"]
-        if "failed to load checkpoint" in text:
-            remedy = "edge cloud stop, then deploy again" if self.on_local_cloud else "restore the .bak file beside it"
-            return [f"The state was cut off when a run was killed\n  -> {remedy}"]
-        return []
-
-    def _forget_pending(self, stack: automation.Stack) -> None:
-        """Takes creates that were killed half-way out of the state, and says so: AWS may have made them all the same."""
-        deployment = cast("dict[str, Any]", stack.export_stack().deployment or {})
-        pending = cast("list[dict[str, Any]]", deployment.get("pending_operations") or [])
-        if not pending:
-            return
-        names = ", ".join(str(each["resource"]["urn"]).rpartition("::")[2] for each in pending)
-        self.say(
-            f"An earlier run was killed while it made {names}. If AWS made it all the same, it is not in the state: look for "
-            f"resources tagged edge-inference:stack={self.name}."
-        )
-        stack.refresh(clear_pending_creates=True)
-
-    def _engine(self) -> Path:
-        """The engine's executable, `.../bin/pulumi`."""
+    @cached_property
+    def _engine(self) -> tuple[Path, str]:
+        """The engine's executable, `.../bin/pulumi`, and its version."""
         try:
-            return provide(self._directory / "engine", self.say).path
+            engine = provide(self._directory / "engine", self.say)
         except EngineError as error:
             raise EdgeError(str(error)) from error
+        return engine.path, engine.version
+
+    @contextmanager
+    def _engine_trouble(self, doing: str) -> Generator[None]:
+        """Turns what the engine's command line complains of into one text; a stack that is not there stays what it is."""
+        try:
+            yield
+        except engine_errors.StackNotFoundError:
+            raise
+        except engine_errors.CommandError as error:
+            words = "\n".join(last_words(str(error)))
+            login = "\n  -> pulumi login   # or: pulumi login s3://..., pulumi login file://..." if "login" in words else ""
+            raise EdgeError(f"{doing} failed: {words}{login}") from error
 
 
-@contextmanager
-def _engine_trouble(doing: str) -> Generator[None]:
-    """Turns what the engine's command line complains of into one text; a stack that is not there stays what it is."""
-    try:
-        yield
-    except engine_errors.StackNotFoundError:
-        raise
-    except engine_errors.CommandError as error:
-        words = "\n".join(_last_words(str(error)))
-        login = "\n  -> pulumi login   # or: pulumi login s3://..., pulumi login file://..." if "login" in words else ""
-        raise EdgeError(f"{doing} failed: {words}{login}") from error
+def _changes(run: _Run, outputs: Mapping[str, Any]) -> Changes:
+    watch = run.watch
+    return Changes(
+        watch.counts,
+        watch.seconds,
+        cast("dict[str, Any]", _known(outputs)),
+        steps=watch.step_times.by_replica(),
+        resources=tuple(watch.resources),
+        log=run.log.path,
+    )
 
 
-def _set_secrets(stack: automation.Stack, values: Mapping[str, str]) -> None:
+def _logged(log: RunLog, on_event: OnEvent | None) -> OnEvent:
+    """Hands events on; those that are not the engine's own words stand in the log too."""
+
+    def taken(event: Event) -> None:
+        if isinstance(event, SiteProgress):
+            log.write(f"site {event.zone}: {event.stage} {event.state}")
+        elif isinstance(event, LaunchWaits):
+            log.write(event.text)
+        elif isinstance(event, Interrupted):
+            log.write(f"interrupted, {event.times}; at work: {', '.join(event.at_work) or 'nothing'}")
+        if on_event:
+            on_event(event)
+
+    return taken
+
+
+def _named_urns(deployment: Mapping[str, Any], *, protected: bool = False) -> dict[str, str]:
+    """The names of a deployment's resources by URN."""
+    resources = cast("list[dict[str, Any]]", deployment.get("resources") or [])
+    urns = [str(each["urn"]) for each in resources if each.get("protect") or not protected]
+    return {urn: urn.rpartition("::")[2] for urn in urns}
+
+
+def _workspace_of(stack: Stack, command: EngineCommand) -> automation.LocalWorkspace:
+    """A stack's workspace with a command of its own."""
+    return automation.LocalWorkspace(work_dir=stack.workspace.work_dir, env_vars=stack.workspace.env_vars, pulumi_command=command)
+
+
+def _set_secrets(stack: Stack, values: Mapping[str, str]) -> None:
     """Stores secrets through the engine's standard input: the SDK's own call would show them on a command line."""
     workspace = stack.workspace
     for key, value in values.items():
@@ -388,9 +551,3 @@ def _known(value: Any) -> Any:
     if isinstance(value, list):
         return [_known(each) for each in cast("list[Any]", value)]
     return value
-
-
-def _last_words(text: str) -> list[str]:
-    """The lines of an engine's failure that say something, where no event did."""
-    lines = [line.strip() for line in text.splitlines()]
-    return [line for line in lines if line.startswith(("error:", "stderr: error:"))] or lines[-3:]

@@ -1,12 +1,16 @@
 """What can go wrong in a way that a person can mend, each with an exit code. None of them is shown with a traceback."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 
 class EdgeError(Exception):
     """A problem with what to do about it. Exit code 1."""
 
     exit_code = 1
+    log: Path | None = None
+    """The log of the run that it ended, where there is one."""
 
 
 class UsageError(EdgeError):
@@ -33,11 +37,49 @@ class EnvironmentBusyError(EdgeError):
     exit_code = 5
 
 
+@dataclass(frozen=True)
+class SiteFailure:
+    """Why a site does not serve as the config says."""
+
+    stage: str
+    """The first stage that failed: network, host, image, model, healthy or routed."""
+    reasons: tuple[str, ...]
+
+
 class DeploymentFailedError(EdgeError):
-    """The engine ended with errors; `errors` are its own texts. Exit code 6."""
+    """The engine ended with errors; `errors` are its own texts, `sites` the failed sites by zone. Exit code 6."""
 
     exit_code = 6
 
-    def __init__(self, operation: str, errors: Sequence[str]) -> None:
+    def __init__(self, operation: str, errors: Sequence[str], sites: Mapping[str, SiteFailure] | None = None) -> None:
         self.errors = tuple(errors)
+        self.sites = dict(sites or {})
+        self.summary: tuple[str, ...] = ()
+        """Lines for a person's terminal: what serves all the same, and what to run."""
         super().__init__("\n".join(self.errors) or f"{operation} failed; the engine gave no reason")
+
+
+DRIFT_EXIT_CODE = 7
+"""Of `edge drift` where something differs: no error, and not nothing."""
+
+
+class ProtectedError(EdgeError):
+    """What was to be removed is protected. Exit code 8."""
+
+    exit_code = 8
+
+
+class ForeignAccountError(EdgeError):
+    """The AWS credentials at hand are of another account than the environment's. Exit code 9."""
+
+    exit_code = 9
+
+
+class InterruptedRunError(EdgeError):
+    """The run was stopped as asked; `times` is how often it was asked. Exit code 130."""
+
+    exit_code = 130
+
+    def __init__(self, times: int, text: str = "interrupted; nothing was changed") -> None:
+        self.times = times
+        super().__init__(text)

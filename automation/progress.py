@@ -1,17 +1,22 @@
-"""Tells a person what an engine run is doing: a line when a resource is done, what remote commands say, a sign of life.
+"""Tells a person what a run is doing: a line when a resource is done, what remote commands say, a sign of life.
 
-Plain lines, so that a file and a terminal read the same. Leaves out the live table per site, which has its own issue.
+Plain lines, for files and pipes; a terminal has the table of live_table.py.
 """
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Self
+from collections.abc import Callable, Mapping
+from typing import Self
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from pulumi.automation.events import EngineEvent, StepEventMetadata
+from automation.events import (
+    Diagnostic,
+    Event,
+    Interrupted,
+    LaunchWaits,
+    ResourceDone,
+    ResourceFailed,
+    ResourceStarted,
+)
 
 _SILENCE_SECONDS = 4.0
 """After so long without a line, one tells what is being waited for."""
@@ -19,117 +24,23 @@ _DONE = {
     "create": "created",
     "update": "updated",
     "delete": "deleted",
-    "read": "read",
     "replace": "replaced",
     "create-replacement": "created anew",
     "delete-replaced": "deleted, to be created anew",
     "discard-replaced": "discarded",
 }
 
-_STEPS = {"scripts": "boot", "prepare": "docker", "image": "image", "weights": "model", "ready": "ready"}
-"""What the steps of a host are called in a summary, in order; `server` is part of `ready`."""
-_LAST_STEP = "ready"
-
-
-class ErrorCollector:
-    """Keeps the errors of a run, as the engine words them, each once."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-        self.changed = False
-        """Whether any resource was changed before the run ended."""
-
-    def then(self, further: "Callable[[EngineEvent], None] | None") -> "Callable[[EngineEvent], None]":
-        """An event callback that collects, then hands on."""
-
-        def on_event(event: "EngineEvent") -> None:
-            diagnostic = event.diagnostic_event
-            if diagnostic and diagnostic.severity == "error":
-                self._add(diagnostic.urn, diagnostic.message.strip())
-            if event.res_outputs_event and _is_shown(event.res_outputs_event.metadata):
-                self.changed = True
-            if further:
-                further(event)
-
-        return on_event
-
-    def _add(self, urn: str | None, message: str) -> None:
-        # The engine adds these to every failure; they say nothing.
-        if not message or message in {"update failed", "preview failed", "destroy failed", "refresh failed"}:
-            return
-        name = _name(urn) if urn else ""
-        text = message if not name or "::pulumi:pulumi:Stack::" in (urn or "") else f"{name}: {message}"
-        if text not in self.texts:
-            self.texts.append(text)
-
-
-class StepTimes:
-    """Measures how long each host took from its launch to its first token, step by step."""
-
-    def __init__(self) -> None:
-        self._begun: dict[tuple[str, str], float] = {}
-        self._ended: dict[tuple[str, str], float] = {}
-
-    def then(self, further: "Callable[[EngineEvent], None] | None") -> "Callable[[EngineEvent], None]":
-        """An event callback that measures, then hands on."""
-
-        def on_event(event: "EngineEvent") -> None:
-            if event.resource_pre_event:
-                self._note(event.resource_pre_event.metadata, self._begun)
-            elif event.res_outputs_event:
-                self._note(event.res_outputs_event.metadata, self._ended)
-            if further:
-                further(event)
-
-        return on_event
-
-    def _note(self, step: "StepEventMetadata", times: dict[tuple[str, str], float]) -> None:
-        replica, _, what = _name(step.urn).rpartition("-")
-        is_of_host = step.type in {"aws:ec2/instance:Instance", "command:remote:Command"}
-        if is_of_host and _is_shown(step) and not step.op.value.startswith("delete"):
-            times[replica, what] = time.monotonic()
-
-    def by_replica(self) -> dict[str, dict[str, float]]:
-        """Seconds of each step that ran, by replica, of the replicas whose last step is done.
-
-        A step begins where the one before it has ended: `boot` at the launch, and it ends when the host takes commands.
-        """
-        replicas = sorted(replica for replica, what in self._ended if what == _LAST_STEP)
-        return {replica: dict(self._of_replica(replica)) for replica in replicas}
-
-    def _of_replica(self, replica: str) -> Iterator[tuple[str, float]]:
-        before = self._ended.get((replica, "host"))
-        for what, shown in _STEPS.items():
-            ended = self._ended.get((replica, what))
-            if ended is None:
-                continue
-            # The server is started and then waited for: two steps, one to a person.
-            first = "server" if what == _LAST_STEP and (replica, "server") in self._begun else what
-            began = before if before is not None else self._begun.get((replica, first), ended)
-            yield shown, round(ended - began, 1)
-            before = ended
-
-
-def step_lines(steps: "Mapping[str, Mapping[str, float]]") -> list[str]:
-    """A line for each replica: what took how long until the first token."""
-    if not steps:
-        return []
-    width = max(map(len, steps))
-    lines = [
-        f"  {replica:<{width}}  {sum(times.values()):7.1f} s  = "
-        + " + ".join(f"{what} {seconds:.1f}" for what, seconds in times.items())
-        for replica, times in steps.items()
-    ]
-    return ["From a running instance to its first token:", *lines]
-
 
 class ProgressLines:
-    """Turns a run's events into lines; a context manager, since a thread of its own notices silence."""
+    """Plain progress lines from events; use it as a context manager, so that its watch ends.
 
-    def __init__(self, write: Callable[[str], None], *, is_preview: bool = False) -> None:
-        self._write, self._is_preview = write, is_preview
-        self._lock = threading.Lock()
-        self._started: dict[str, float] = {}
+    A plan tells what would be done when a step begins, since nothing is done then.
+    """
+
+    def __init__(self, write: Callable[[str], None], *, is_plan: bool = False) -> None:
+        self._write, self._is_plan = write, is_plan
+        self._lock = threading.RLock()
+        self._at_work: dict[str, tuple[str, float]] = {}
         self._has_begun = False
         self._begun = self._last = time.monotonic()
         self._over = threading.Event()
@@ -149,64 +60,93 @@ class ProgressLines:
             self._last = time.monotonic()
             self._write(text)
 
-    def on_event(self, event: "EngineEvent") -> None:
-        """Takes one event of the engine. The first starts the watch: what is prepared before it tells of itself."""
-        if self._watch.ident is None:
-            self._begun = self._last = time.monotonic()
-            self._watch.start()
-        if event.resource_pre_event:
-            self._begin(event.resource_pre_event.metadata)
-        elif event.res_outputs_event:
-            self._end(event.res_outputs_event.metadata)
-        elif event.res_op_failed_event:
-            self._end(event.res_op_failed_event.metadata, failed=True)
-        elif event.diagnostic_event:
-            diagnostic = event.diagnostic_event
-            text = diagnostic.message.rstrip()
-            # What a remote command prints is ephemeral too; the plugin's dials are told by who is waited for.
-            if not text.startswith(("Dial ", "Dialing ")) and diagnostic.severity.startswith(("info", "warning")):
-                mark = "warning: " if diagnostic.severity == "warning" else ""
-                for line in text.splitlines():
-                    self.say(f"      {_name(diagnostic.urn)}: {mark}{line}" if diagnostic.urn else f"  {mark}{line}")
+    def on_event(self, event: Event) -> None:
+        """Takes one event. The first starts the watch: what is prepared before it tells of itself."""
+        with self._lock:
+            if self._watch.ident is None:
+                self._begun = self._last = time.monotonic()
+                self._watch.start()
+            # What derives from a started resource comes first.
+            if isinstance(event, ResourceDone | ResourceFailed):
+                self._end(event)
+            elif isinstance(event, ResourceStarted):
+                self._begin(event)
+            elif isinstance(event, Diagnostic):
+                self._diagnose(event)
+            elif isinstance(event, LaunchWaits | Interrupted):
+                for line in notice(event):
+                    self.say(f"  {line}")
 
-    def _begin(self, step: "StepEventMetadata") -> None:
+    def _begin(self, event: ResourceStarted) -> None:
         # The stack itself and the providers begin before the program has judged its config.
-        self._has_begun = self._has_begun or "$" in step.urn
-        self._started[step.urn] = time.monotonic()
-        if self._is_preview and _is_shown(step):
-            self.say(f"  {step.op.value:<8} {_name(step.urn)}  {_kind(step.type)}{_changed(step)}")
+        self._has_begun = self._has_begun or "$" in event.resource.urn
+        self._at_work[event.resource.urn] = (event.resource.name, time.monotonic())
+        if self._is_plan and event.is_real:
+            self.say(plan_line(event))
 
-    def _end(self, step: "StepEventMetadata", *, failed: bool = False) -> None:
-        seconds = time.monotonic() - self._started.pop(step.urn, time.monotonic())
-        if not self._is_preview and _is_shown(step):
-            self.say(f"  {'failed' if failed else _DONE[step.op]:<8} {_name(step.urn)}  {_kind(step.type)}  {seconds:.1f} s")
+    def _end(self, event: ResourceDone | ResourceFailed) -> None:
+        self._at_work.pop(event.resource.urn, None)
+        if not self._is_plan and event.is_real:
+            self.say(done_line(event))
+
+    def _diagnose(self, event: Diagnostic) -> None:
+        # The errors are told in the end, with what to do.
+        if is_shown(event) and event.severity != "error":
+            mark = "warning: " if event.severity == "warning" else ""
+            for line in event.text.splitlines():
+                self.say(f"      {event.resource}: {mark}{line}" if event.resource else f"  {mark}{line}")
 
     def _notice_silence(self) -> None:
         while not self._over.wait(0.5):
             now = time.monotonic()
-            if now - self._last < _SILENCE_SECONDS:
-                continue
-            pending = sorted(_name(urn) for urn, begun in list(self._started.items()) if now - begun > 1 and "$" in urn)
-            idle = "the engine is at work" if self._has_begun else "the engine starts; config and AWS are checked"
-            what = f"at work on {', '.join(pending[:4])}" if pending else idle
-            more = f" and {len(pending) - 4} more" if len(pending) > 4 else ""  # noqa: PLR2004
-            self.say(f"  ... {now - self._begun:.0f} s: {what}{more}")
+            with self._lock:
+                if now - self._last >= _SILENCE_SECONDS:
+                    self.say(f"  ... {now - self._begun:.0f} s: {self._waited_for(now)}")
+
+    def _waited_for(self, now: float) -> str:
+        pending = sorted(name for urn, (name, begun) in self._at_work.items() if now - begun > 1 and "$" in urn)
+        if not pending:
+            return "the engine is at work" if self._has_begun else "the engine starts; config and AWS are checked"
+        more = f" and {len(pending) - 4} more" if len(pending) > 4 else ""  # noqa: PLR2004
+        return f"at work on {', '.join(pending[:4])}{more}"
 
 
-def _is_shown(step: "StepEventMetadata") -> bool:
-    """Changes of real resources; components and providers only stand for others."""
-    state = step.new or step.old
-    return step.op in _DONE and state is not None and bool(state.custom) and not step.type.startswith("pulumi:providers:")
+def plan_line(event: ResourceStarted) -> str:
+    """What would be done with a resource."""
+    differs = f"  ({', '.join(event.differs)})" if event.differs else ""
+    return f"  {event.operation:<8} {event.resource.name}  {event.resource.kind}{differs}"
 
 
-def _name(urn: str | None) -> str:
-    return (urn or "").rpartition("::")[2]
+def done_line(event: ResourceDone | ResourceFailed) -> str:
+    """What was done with a resource, or failed."""
+    word = "failed" if isinstance(event, ResourceFailed) else _DONE.get(event.operation, event.operation)
+    return f"  {word:<8} {event.resource.name}  {event.resource.kind}  {event.took_seconds:.1f} s"
 
 
-def _kind(resource_type: str) -> str:
-    return resource_type.rpartition(":")[2]
+def is_shown(event: Diagnostic) -> bool:
+    """Whether words are worth a line: the plugin's dials are told by who is waited for."""
+    return not event.text.startswith(("Dial ", "Dialing "))
 
 
-def _changed(step: "StepEventMetadata") -> str:
-    """Which inputs differ, where a resource exists already."""
-    return f"  ({', '.join(step.diffs)})" if step.diffs else ""
+def notice(event: LaunchWaits | Interrupted) -> list[str]:
+    """The lines for what a person must know at once."""
+    if isinstance(event, LaunchWaits):
+        return event.text.splitlines()
+    if event.times > 1:
+        return ["stopping at once: what is at work is cut off"]
+    steps = f"{', '.join(event.at_work[:4])}{' and others' if len(event.at_work) > 4 else ''}"  # noqa: PLR2004
+    working = f"finishing {steps}" if event.at_work else "finishing the steps at work"
+    return [f"stopping: {working}; no other step begins. Ctrl-C again cuts them off."]
+
+
+def step_lines(steps: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """A line for each replica: what took how long until the first token."""
+    if not steps:
+        return []
+    width = max(map(len, steps))
+    lines = [
+        f"  {replica:<{width}}  {sum(times.values()):7.1f} s  = "
+        + " + ".join(f"{what} {seconds:.1f}" for what, seconds in times.items())
+        for replica, times in steps.items()
+    ]
+    return ["From a running instance to its first token:", *lines]

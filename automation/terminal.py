@@ -1,15 +1,30 @@
 """What every command says and asks: results on standard output, progress and questions on standard error."""
 
 import json
+import os
+import shutil
 import sys
+import textwrap
+from pathlib import Path
 
 from automation.errors import UsageError
 
 
 def say(text: str) -> None:
-    """A line of progress, on standard error."""
-    sys.stderr.write(f"{text}\n")
+    """Lines of progress, on standard error; on a terminal broken between words, but for commands, which are copied."""
+    lines = text.split("\n")
+    if sys.stderr.isatty():
+        width = shutil.get_terminal_size().columns
+        lines = [part for line in lines for part in _broken(line, width)]
+    sys.stderr.write("".join(f"{line}\n" for line in lines))
     sys.stderr.flush()
+
+
+def _broken(line: str, width: int) -> list[str]:
+    if len(line) <= width or "-> " in line:
+        return [line]
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    return textwrap.wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def show(text: str) -> None:
@@ -20,6 +35,18 @@ def show(text: str) -> None:
 def show_json(value: object) -> None:
     """The whole result, as JSON."""
     show(json.dumps(value, indent=2))
+
+
+def show_json_line(value: object) -> None:
+    """One event, as one line of JSON, at once."""
+    sys.stdout.write(f"{json.dumps(value)}\n")
+    sys.stdout.flush()
+
+
+def short_path(path: Path | None) -> str:
+    """A path as it can be typed from here: below this folder relative, else whole."""
+    relative = os.path.relpath(path) if path else "-"
+    return str(path) if relative.startswith("..") else relative
 
 
 def confirm(question: str) -> None:

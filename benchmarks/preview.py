@@ -125,7 +125,7 @@ def region_of(zone: str) -> str:
 def preview(environment: Environment) -> Run:
     """One preview of an environment on its local cloud."""
     with PeakMemory() as memory:
-        changes = environment.preview()
+        changes = environment.plan()
     return Run(changes.seconds, sum(changes.counts.values()), memory.mib)
 
 

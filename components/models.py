@@ -62,12 +62,13 @@ class HubAnswer:
     silence: str | None
 
 
-def ask_hub(model: str, token: str | None) -> HubAnswer:
-    """Asks the Hub's API for a model's metadata, within a few seconds; HF_ENDPOINT names another Hub, as for HF's own tools."""
-    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+def ask_hub(model: str, token: str | None, hub: str | None = None) -> HubAnswer:
+    """Asks the Hub's API for a model's metadata, within a few seconds; unless `hub` does, HF_ENDPOINT names another Hub, as for
+    HF's own tools.
+    """
     try:
         answer = requests.get(
-            f"{endpoint}/api/models/{model}",
+            f"{_hub(hub)}/api/models/{model}",
             headers={"Authorization": f"Bearer {token}"} if token else {},
             timeout=_HUB_TIMEOUT_SECONDS,
         )
@@ -81,12 +82,11 @@ def ask_hub(model: str, token: str | None) -> HubAnswer:
     return HubAnswer(_facts(cast("dict[str, Any]", body)), None)
 
 
-def token_problem(model: str, token: str) -> tuple[Problem | None, str | None]:
+def token_problem(model: str, token: str, hub: str | None = None) -> tuple[Problem | None, str | None]:
     """Whether the Hub lets a token at a gated model's files, as `HfApi.auth_check` asks it: a problem, or why nobody knows."""
-    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     try:
         answer = requests.get(
-            f"{endpoint}/api/models/{model}/auth-check",
+            f"{_hub(hub)}/api/models/{model}/auth-check",
             headers={"Authorization": f"Bearer {token}"},
             timeout=_HUB_TIMEOUT_SECONDS,
         )
@@ -101,6 +101,10 @@ def token_problem(model: str, token: str) -> tuple[Problem | None, str | None]:
         reason = f"is valid, but its owner has not been given access to {model}, or it may not read gated repositories"
         return Problem(f"{PROJECT}:huggingFaceToken", None, reason, f"accept the licence at {page}, then run this again"), None
     return None, None if answer.ok else f"the Hugging Face Hub answers {answer.status_code} for {model}"
+
+
+def _hub(named: str | None) -> str:
+    return (named or os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
 
 
 def _facts(body: dict[str, Any]) -> ModelFacts:

@@ -388,6 +388,7 @@ DRAINED = (
     "Zones of `sites` that get no users by the service's name. Their hosts serve on, under their own names; not all at once."
 )
 _DRAINED = TypeAdapter(Annotated[list[_ZoneName], AfterValidator(_without_repeats)])
+_PROTECT = TypeAdapter(bool)
 _TAGS = TypeAdapter(dict[Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_tag_key)], str])
 
 
@@ -406,6 +407,8 @@ class Settings:
     drained: tuple[str, ...]
     """Zones of `sites` that get no users by the service's name."""
     tags: Mapping[str, str]
+    protect: bool
+    """Whether hosts and addresses are protected against deletion."""
     secrets: Secrets = field(repr=False)
 
     @property
@@ -471,7 +474,7 @@ SECTIONS: Mapping[str, type[_Section]] = {
     "network": NetworkSettings,
     "host": HostSettings,
 }
-"""The object-valued keys but `sites`, `drained` and `tags`."""
+"""The object-valued keys but `sites`, `drained` and `tags`; `protect` is the only plain one."""
 _SECRET_FIXES = {
     "sshPrivateKey": (
         "ssh-keygen -t ed25519 -N '' -f deployer && pulumi config set --secret edge-inference:sshPrivateKey < deployer"
@@ -490,6 +493,7 @@ _EXAMPLES = {
     "routing.hostedZone": "pulumi config set --path edge-inference:routing.hostedZone YOUR.DOMAIN",
     "routing.geolocation.default": "pulumi config set --path edge-inference:routing.geolocation.default ZONE   # one of `sites`",
     "sites": "pulumi config set --path 'edge-inference:sites[0].zone' us-west-2-lax-1a",
+    "protect": "pulumi config set edge-inference:protect true",
 }
 _SECTION_FIXES = {
     "domain": _EXAMPLES["routing.domain"],
@@ -511,6 +515,7 @@ def validate(config: StackConfig) -> Validated:
     sites = reader.sites()
     drained = reader.typed("drained", _DRAINED, default=[])
     tags = reader.typed("tags", _TAGS, default={})
+    protect = reader.typed("protect", _PROTECT, default=False)
     secrets = reader.secrets()
     endpoint, routing = cast("EndpointSettings | None", sections["endpoint"]), cast("RoutingSettings | None", sections["routing"])
     problems = [
@@ -527,6 +532,7 @@ def validate(config: StackConfig) -> Validated:
             sites=tuple(sites.values()),
             drained=tuple(drained or ()),
             tags=tags or {},
+            protect=protect or False,
             secrets=cast("Secrets", secrets),
             **cast("dict[str, Any]", sections),
         )
@@ -553,7 +559,7 @@ class _Reader:
         """Secrets that are refused for it."""
 
     def unknown_keys(self) -> Iterator[Problem]:
-        known = [*SECTIONS, "sites", "drained", "tags", *_SECRET_FIXES]
+        known = [*SECTIONS, "sites", "drained", "tags", "protect", *_SECRET_FIXES]
         for key in self._config.values:
             namespace, _, name = key.partition(":")
             if namespace == PROJECT and name not in known:

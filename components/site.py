@@ -172,7 +172,9 @@ class EdgeInferenceSite(pulumi.ComponentResource):
             tags=args["tags"].of(f"{name}-address", replica),
             # It is of no use in a VPC without a gateway, which in turn cannot go before it; and its border group may need
             # the opt-in.
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[args["network"].gateway, *self._opt_in()]),
+            opts=pulumi.ResourceOptions(
+                parent=self, depends_on=[args["network"].gateway, *self._opt_in()], protect=args["settings"].protect
+            ),
         )
         instance = self._instance(name, replica, subnet, group, key_pair, user_data(host_key))
         association = aws.ec2.EipAssociation(
@@ -237,6 +239,8 @@ class EdgeInferenceSite(pulumi.ComponentResource):
                 parent=self,
                 # Two GPUs of a zone at once are neither in the quota nor often in stock.
                 delete_before_replace=True,
+                # What others have written down (the address), and what a zone may not give again (the GPU).
+                protect=args["settings"].protect,
                 # Changed user data would stop the host; a newer AMI would replace it. Both only when asked for.
                 ignore_changes=["userData"] if is_pinned else ["userData", "ami"],
             ),

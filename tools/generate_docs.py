@@ -23,6 +23,7 @@ SUMMARY_SCHEMA_FILE = ROOT / "docs" / "ttft-summary.schema.json"
 README_FILE = ROOT / "README.md"
 _MARKED = re.compile(r"(<!-- config table -->\n).*?(<!-- /config table -->)", re.DOTALL)
 _COMMAND = ".venv/bin/python tools/generate_docs.py"
+_PROTECT_MEANING = "Hosts and addresses can be deleted or replaced only after `edge unprotect ENV`."
 
 JsonObject = dict[str, Any]
 
@@ -77,6 +78,7 @@ def schema_text() -> str:
                         "type": "object",
                         "additionalProperties": {"type": "string"},
                     },
+                    f"{PROJECT}:protect": {"description": _PROTECT_MEANING, "type": "boolean", "default": False},
                     **secrets,
                 },
                 "patternProperties": {f"^(?!{PROJECT}:)": {}},
@@ -115,6 +117,7 @@ def _rows() -> Iterator[tuple[str, str, str]]:
         yield from _section_rows(key, definitions[model.__name__], definitions)
     yield "drained", "list of texts, none", DRAINED
     yield "tags", "map of texts, none", "Additional tags of every resource."
+    yield "protect", "true or false, `false`", _PROTECT_MEANING
     for field in Secrets.model_fields.values():
         need = "required" if field.is_required() else "unset"
         yield str(field.alias), f"secret, {need}", _in_table(str(field.description))

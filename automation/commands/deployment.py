@@ -1,71 +1,163 @@
-"""`edge up`, `preview`, `destroy`, `outputs`: an environment from nothing to serving, and back."""
+"""`edge plan`, `up`, `refresh`, `drift`, `destroy`, `outputs` and what unblocks them: from nothing to serving, and back."""
 
-from collections.abc import Callable
+import sys
+import textwrap
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from automation.commands.options import EnvironmentName, JsonFlag, LocalFlag, YesFlag, open_environment
-from automation.terminal import confirm, say, show, show_json
+import typer
+
+from automation.commands.options import (
+    EnvironmentName,
+    EventsFlag,
+    JsonFlag,
+    LocalFlag,
+    OptionalZoneName,
+    YesFlag,
+    open_environment,
+)
+from automation.errors import DRIFT_EXIT_CODE, DeploymentFailedError, EdgeError
+from automation.terminal import confirm, say, show, show_json, show_json_line
 
 if TYPE_CHECKING:
-    from automation.environment import Changes, Environment
+    from automation.environment import Environment
+    from automation.events import OnEvent
+    from automation.prices import HourlyPrice
+    from automation.results import Changes, ResourceChange
 
 
-def up(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = False, yes: YesFlag = False) -> None:  # noqa: FBT002
+def plan(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = False) -> None:  # noqa: FBT002
+    """Show what `up` would change; change nothing.
+
+    Example: edge plan prod
+    """
+    environment = open_environment(env, local=local)
+    if as_json:
+        planned = environment.plan()
+        show_json(
+            {"changes": dict(planned.counts), "seconds": round(planned.seconds, 1), "resources": _described(planned.resources)}
+        )
+        return
+    with told("Plan", environment, is_plan=True) as on_event:
+        planned = environment.plan(on_event)
+    say(_summary(planned, would=True))
+
+
+def up(env: EnvironmentName, local: LocalFlag = False, as_json: EventsFlag = False, yes: YesFlag = False) -> None:  # noqa: FBT002
     """Deploy an environment: afterwards every site serves.
+
+    On a terminal a table shows how far each site is. Ctrl-C once finishes the steps at work and stops; twice cuts them off.
 
     Example: edge up local
     """
-    from automation.progress import step_lines
-
     environment = open_environment(env, local=local)
     if not environment.on_local_cloud and not yes:
-        show_run("Preview", environment, environment.preview, is_preview=True)
+        with told("Plan", environment, is_plan=True) as on_event:
+            environment.plan(on_event)
         confirm(f"Deploy '{env}' to AWS?")
-    changes = show_run("Deploying", environment, environment.up)
+    try:
+        with told("Deploying", environment, as_json=as_json, has_table=True) as on_event:
+            changes = environment.up(on_event)
+    except DeploymentFailedError as error:
+        error.summary = tuple(_sites_after(environment, error)) if error.sites else ()
+        raise
     if as_json:
-        show_json(
-            {
-                "changes": dict(changes.counts),
-                "seconds": round(changes.seconds, 1),
-                "steps": {replica: dict(times) for replica, times in changes.steps.items()},
-                "outputs": dict(changes.outputs),
-            }
-        )
+        show_json_line({**_result("up", changes), "steps": changes.steps, "outputs": changes.outputs})
         return
-    for line in step_lines(changes.steps):
-        say(line)
-    say(_summary(changes))
-    _show_endpoints(changes.outputs)
+    _show_deployed(environment, changes)
 
 
-def preview(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = False) -> None:  # noqa: FBT002
-    """Show what `up` would change; change nothing.
+def refresh(env: EnvironmentName, local: LocalFlag = False, as_json: EventsFlag = False) -> None:  # noqa: FBT002
+    """Read back into the state what is really there; AWS is not changed.
 
-    Example: edge preview prod
+    Example: edge refresh prod
     """
     environment = open_environment(env, local=local)
-    changes = show_run("Preview", environment, environment.preview, is_preview=True)
+    with told("Refreshing", environment, as_json=as_json) as on_event:
+        changes = environment.refresh(on_event)
     if as_json:
-        show_json({"changes": dict(changes.counts), "seconds": round(changes.seconds, 1)})
+        show_json_line(_result("refresh", changes))
         return
-    say(_summary(changes, would=True))
+    say(_summary(changes))
+    say(f"log: {_path(changes.log)}")
 
 
-def destroy(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = False, yes: YesFlag = False) -> None:  # noqa: FBT002
+def drift(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = False) -> None:  # noqa: FBT002
+    """List where AWS is not as the state says; change nothing. Exit code 7 where something differs.
+
+    Example: edge drift prod || echo "someone was here"
+    """
+    environment = open_environment(env, local=local)
+    if as_json:
+        found = environment.drift()
+        show_json({"drift": _described(found.resources), "seconds": round(found.seconds, 1)})
+    else:
+        with told("Drift", environment, is_plan=True) as on_event:
+            found = environment.drift(on_event)
+        for each in found.resources:
+            words = "is gone" if each.operation == "delete" else f"differs: {', '.join(each.differs) or 'unknown where'}"
+            show(f"{each.name}  {each.kind}  {words}")
+        if found:
+            name = f"{env}{_flag(local)}"
+            say(f"{len(found.resources)} resources differ\n  -> edge refresh {name} && edge up {name}   # mends it")
+        else:
+            say(f"No drift: AWS is as the state says ({found.seconds:.1f} s).")
+    if found:
+        raise typer.Exit(DRIFT_EXIT_CODE)
+
+
+def destroy(env: EnvironmentName, local: LocalFlag = False, as_json: EventsFlag = False, yes: YesFlag = False) -> None:  # noqa: FBT002
     """Remove everything that an environment deployed.
+
+    Refused while it is protected, and with another AWS account's credentials.
 
     Example: edge destroy local
     """
     environment = open_environment(env, local=local)
+    goes = environment.plan_destroy()
+    say(f"'{env}' on {_where(environment)}: {goes.resources} resources go, with them:")
+    for zone, site in goes.sites.items():
+        say(f"  {zone:<18} {site.instances} x {site.instance_type}")
+    say_price("  stops: ", environment, goes.price)
     if not environment.on_local_cloud and not yes:
         confirm(f"Destroy '{env}' on AWS? Its sites stop serving.")
-    changes = show_run("Destroying", environment, environment.destroy)
+    with told("Destroying", environment, as_json=as_json) as on_event:
+        changes = environment.destroy(on_event)
     if as_json:
-        show_json({"changes": dict(changes.counts), "seconds": round(changes.seconds, 1)})
+        show_json_line(_result("destroy", changes))
         return
     say(_summary(changes))
+    say(f"log: {_path(changes.log)}")
     if environment.on_local_cloud:
         say("The local cloud itself still runs: edge cloud stop")
+
+
+def unprotect(env: EnvironmentName, zone: OptionalZoneName = None, local: LocalFlag = False, yes: YesFlag = False) -> None:  # noqa: FBT002
+    """Take the protection off, so that hosts and addresses can be deleted or replaced; the next `up` protects again.
+
+    Example: edge unprotect prod us-west-2-hnl-1a
+    """
+    environment = open_environment(env, local=local)
+    if not environment.on_local_cloud and not yes:
+        confirm(f"Take the protection off {zone or 'everything'} in '{env}'?")
+    names = environment.unprotect(zone)
+    for name in names:
+        show(name)
+    say(
+        f"{len(names)} resources are not protected any more; the next `up` protects them again."
+        if names
+        else "Nothing was protected."
+    )
+
+
+def cancel(env: EnvironmentName, local: LocalFlag = False) -> None:  # noqa: FBT002
+    """Remove the lock that a killed run left; a run of this machine that is at work keeps its own.
+
+    Example: edge cancel prod
+    """
+    open_environment(env, local=local).cancel()
+    say(f"No lock is left\n  -> edge refresh {env}{_flag(local)}   # reads back what the killed run has made")
 
 
 def outputs(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = False) -> None:  # noqa: FBT002
@@ -80,18 +172,73 @@ def outputs(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = 
         _show_endpoints(values)
 
 
-def show_run(title: str, environment: "Environment", run: "Callable[..., Changes]", *, is_preview: bool = False) -> "Changes":
-    """Runs the engine and shows its progress, and where it runs."""
-    from automation.progress import ProgressLines
+@contextmanager
+def told(
+    title: str, environment: "Environment", *, as_json: bool = False, is_plan: bool = False, has_table: bool = False
+) -> Generator["OnEvent"]:
+    """How a run's events are told: as JSON lines, as a table on a terminal, else as plain lines."""
+    from automation.events import as_json as described
 
-    where = "the local cloud (simulated AWS)" if environment.on_local_cloud else "AWS"
-    say(f"{title}: '{environment.name}' on {where}")
-    with ProgressLines(say, is_preview=is_preview) as progress:
-        changes = run(on_event=progress.on_event)
-    if environment.name != "local":
+    if as_json:
+        try:
+            yield lambda event: show_json_line(described(event))
+        except EdgeError as error:
+            show_json_line(_failure(error))
+            raise
+        return
+    say(f"{title}: '{environment.name}' on {_where(environment)}")
+    with _table(environment) if has_table and sys.stderr.isatty() else _lines(is_plan=is_plan) as shown:
+        yield shown.on_event
+    if environment.name != "local" and (is_plan or has_table):
         for stand_in in environment.stand_ins:
             say(f"  stand-in  {stand_in}")
-    return changes
+
+
+def _table(environment: "Environment") -> Any:
+    from rich.console import Console
+
+    from automation.live_table import LiveTable
+
+    return LiveTable(Console(stderr=True, highlight=False), environment.planned_replicas())
+
+
+def _lines(*, is_plan: bool) -> Any:
+    from automation.progress import ProgressLines
+
+    return ProgressLines(say, is_plan=is_plan)
+
+
+def _show_deployed(environment: "Environment", changes: "Changes") -> None:
+    from automation.progress import step_lines
+
+    for line in step_lines(changes.steps):
+        say(line)
+    say(_summary(changes))
+    _show_endpoints(changes.outputs)
+    say("")
+    say_price("price     ", environment, _price_of(changes.outputs))
+    say(f"log       {_path(changes.log)}")
+
+
+def _sites_after(environment: "Environment", error: DeploymentFailedError) -> Generator[str]:
+    """A line for each site after a run that failed: what serves, what failed where, and the command that goes on."""
+    try:
+        urls: Mapping[str, str | None] = environment.outputs().get("endpoint_urls", {})
+    except EdgeError:
+        urls = {}
+    serving = {zone: url for zone, url in urls.items() if url and zone not in error.sites}
+    yield f"{len(error.sites)} of {len(error.sites.keys() | urls.keys())} sites failed:"
+    for zone, failure in error.sites.items():
+        yield f"  {zone:<18} failed at {failure.stage}: {_short(failure.reasons)}"
+    for zone, url in serving.items():
+        yield f"  {zone:<18} serves {url}"
+    where = _flag(environment.on_local_cloud and environment.name != "local")
+    yield f"  -> edge up {environment.name}{where}   # when the cause is mended; what serves stays as it is"
+
+
+def _short(reasons: tuple[str, ...]) -> str:
+    """The beginning of the first reason; all of it stands above, and in the log."""
+    return textwrap.shorten(reasons[0].splitlines()[0], 48, placeholder=" ...") if reasons else "see the log"
 
 
 def _summary(changes: "Changes", *, would: bool = False) -> str:
@@ -106,12 +253,71 @@ def _show_endpoints(values: Any) -> None:
     if values.get("service_url"):
         show(f"service   {values['service_url']}")
     endpoints: dict[str, str | None] = values.get("endpoint_urls", {})
-    routing: dict[str, Any] = values.get("routing") or {}
     for zone, url in endpoints.items():
-        show(f"endpoint  {zone:<18} {url or 'does not serve'}{'  (drained)' if zone in routing.get('drained', []) else ''}")
+        show(f"endpoint  {zone:<18} {url or 'does not serve'}")
     if url := next(filter(None, endpoints.values()), None):
         show("\nTry one:")
         show(
             f"  curl -N {url}/generate_stream -H 'Content-Type: application/json' \\\n"
             '    -d \'{"inputs": "What is the edge?", "parameters": {"max_new_tokens": 20}}\''
         )
+
+
+def _price_of(values: Mapping[str, Any]) -> "HourlyPrice":
+    """What the instances of an environment's outputs cost."""
+    from automation.prices import hourly_price
+
+    sites: dict[str, dict[str, Any]] = values.get("sites", {})
+    return hourly_price(
+        (zone, site["instance_type"]) for zone, site in sites.items() for replica in site["replicas"] if replica["instance_id"]
+    )
+
+
+def say_price(title: str, environment: "Environment", price: "HourlyPrice") -> None:
+    """What instances cost, and what that leaves out."""
+    from automation.prices import FOOTNOTE
+
+    here = "; nothing here: all is simulated" if environment.on_local_cloud else ""
+    say(f"{title}{price}{' on AWS' if here else ''}{here}")
+    say(f"{' ' * len(title)}({FOOTNOTE})")
+
+
+def _result(operation: str, changes: "Changes") -> dict[str, Any]:
+    return {
+        "event": "result",
+        "operation": operation,
+        "changes": dict(changes.counts),
+        "seconds": round(changes.seconds, 1),
+        "resources": _described(changes.resources),
+        "log": str(changes.log),
+    }
+
+
+def _failure(error: EdgeError) -> dict[str, Any]:
+    sites = error.sites if isinstance(error, DeploymentFailedError) else {}
+    return {
+        "event": "failed",
+        "exit_code": error.exit_code,
+        "error": str(error),
+        "sites": {zone: {"stage": failure.stage, "reasons": failure.reasons} for zone, failure in sites.items()},
+        "log": str(error.log) if error.log else None,
+    }
+
+
+def _described(resources: "tuple[ResourceChange, ...]") -> list[dict[str, Any]]:
+    return [vars(each) for each in resources]
+
+
+def _where(environment: "Environment") -> str:
+    return "the local cloud (simulated AWS)" if environment.on_local_cloud else "AWS"
+
+
+def _flag(local: bool) -> str:  # noqa: FBT001
+    return " --local" if local else ""
+
+
+def _path(log: Any) -> str:
+    """A path as short as it can be typed from here."""
+    from automation.terminal import short_path
+
+    return short_path(log)

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from automation.commands.deployment import show_run
+from automation.commands.deployment import told
 from automation.commands.options import EnvironmentName, JsonFlag, LocalFlag, open_environment
 from automation.terminal import say, show, show_json
 
@@ -72,10 +71,12 @@ def drain(
 
     environment = open_environment(env, local=local)
     if back:
-        show_run(f"Sending users to {zone} again", environment, partial(put_back, environment, zone))
+        with told(f"Sending users to {zone} again", environment) as on_event:
+            put_back(environment, zone, on_event)
         say(f"{zone} is in the records again: its users come back as their resolvers' copies of the old ones expire.")
         return
-    show_run(f"Draining {zone}", environment, partial(take_out, environment, zone))
+    with told(f"Draining {zone}", environment) as on_event:
+        take_out(environment, zone, on_event)
     wait_until_unused(environment, zone, say)
     say(f"{zone} is drained. It goes on running; nobody is sent there.")
     where = "" if env == "local" or not local else " --local"

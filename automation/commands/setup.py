@@ -1,10 +1,114 @@
-"""`edge keys`: what an environment needs before its first deployment."""
+"""`edge zones`, `init`, `keys`, `doctor`: where to serve, a new environment, its keys, and whether it could be deployed."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
 
-from automation.commands.options import EnvironmentName, open_environment
+import typer
+
+from automation.commands.options import EnvironmentName, JsonFlag, LocalFlag, open_environment
 from automation.errors import UsageError
-from automation.terminal import say
+from automation.paths import PROJECT_ROOT
+from automation.terminal import say, show, show_json
+
+if TYPE_CHECKING:
+    from automation.candidates import Candidate
+    from automation.doctor import Examination
+    from automation.initial import Draft
+
+_SHOWN_CITIES = 3
+"""As many columns as fit a terminal of 80."""
+_COLOURS = {"ok": "green", "warning": "yellow", "failed": "red", "unknown": "yellow"}
+
+Near = Annotated[list[str] | None, typer.Option("--near", metavar="CITY", help="Where users are; may be repeated.")]
+
+
+def zones(
+    near: Near = None,
+    top: Annotated[int, typer.Option("--top", metavar="N", min=1, help="How many to show.")] = 15,
+    as_json: JsonFlag = False,  # noqa: FBT002
+) -> None:
+    """Rank the zones where a site could stand by estimated network latency and price. Asks nobody.
+
+    Example: edge zones --near Honolulu --near "Los Angeles"
+    """
+    from automation.candidates import SOURCES, candidates, cities
+
+    found = candidates(cities(near or []))
+    if as_json:
+        show_json({"sources": SOURCES, "zones": [each.described() for each in found]})
+        return
+    for line in _ranking(found[:top]):
+        show(line)
+    for line in _sources(len(found) - top):
+        say(line)
+
+
+def init(  # noqa: PLR0913 - an option for each question
+    env: Annotated[str, typer.Argument(metavar="ENV", help="The new environment's name, such as tokyo.")],
+    zone: Annotated[list[str] | None, typer.Option("--zone", metavar="ZONE", help="A site's zone; may be repeated.")] = None,
+    near: Near = None,
+    domain: Annotated[str | None, typer.Option(metavar="NAME", help="The service's name.")] = None,
+    hosted_zone: Annotated[str | None, typer.Option(metavar="NAME", help="The hosted zone that it lies in.")] = None,
+    client_cidr: Annotated[list[str] | None, typer.Option(metavar="CIDR", help="Callers; may be repeated.")] = None,
+    ssh_cidr: Annotated[list[str] | None, typer.Option(metavar="CIDR", help="Who deploys; may be repeated.")] = None,
+    model: Annotated[str | None, typer.Option(metavar="ID", help="Model on the Hugging Face Hub.")] = None,
+    hugging_face_token_env: Annotated[
+        str | None, typer.Option(metavar="VARIABLE", help="Variable that holds the token.")
+    ] = None,
+    local: Annotated[bool, typer.Option("--local", help="Only the file, to be rehearsed: no secrets.")] = False,  # noqa: FBT002
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")] = False,  # noqa: FBT002
+) -> None:
+    """Begin an environment: its stack file, its keys, its secrets. Asks for what no option says.
+
+    Example: edge init tokyo --near Tokyo
+    """
+    from automation import initial
+
+    initial.refuse_existing(env, PROJECT_ROOT)
+    draft = initial.Draft(
+        env,
+        tuple(zone or ()),
+        tuple(client_cidr or ()),
+        tuple(ssh_cidr or ()),
+        domain,
+        hosted_zone,
+        model or initial.DEFAULT_MODEL,
+        initial.token_from(hugging_face_token_env),
+        for_rehearsal=local,
+    )
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UsageError("there is no terminal to ask on\n  -> add --yes, and an option for each answer: edge init --help")
+        draft = _asked(draft, near or [], is_model_given=model is not None)
+    path = initial.create(_completed(draft), PROJECT_ROOT, say)
+    say(f"Wrote {path.name}" + ("" if local else ", and stored the new keys in its stack, encrypted") + ".")
+    rehearsal = f"edge up {env} --local"
+    say(f"  -> {rehearsal}   # rehearses it, on this machine")
+    say(f"     edge doctor {env}{' --local' if local else ''}   # looks it over" + ("" if local else " on AWS; then: edge up " + env))
+
+
+def doctor(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = False) -> None:  # noqa: FBT002
+    """Look an environment over: tools, account, zones, quotas, names, model, addresses. Changes nothing.
+
+    Exit code 1 where something fails; unknown is what nobody could tell.
+
+    Example: edge doctor prod
+    """
+    from automation.doctor import examine
+
+    environment = open_environment(env, local=local)
+    found = examine(environment)
+    if as_json:
+        show_json(found.described())
+    else:
+        for line in _examination(found):
+            show(line)
+        failed = len(found.failed)
+        say(f"{failed} of {len(found.checks)} checks failed." if failed else f"Nothing failed, of {len(found.checks)} checks.")
+    if found.failed:
+        raise typer.Exit(1)
 
 
 def keys(env: EnvironmentName) -> None:
@@ -28,3 +132,128 @@ def keys(env: EnvironmentName) -> None:
     environment.store_secrets(missing)
     for key in missing:
         say(f"made and stored {key}")
+
+
+def _asked(draft: "Draft", near: Sequence[str], *, is_model_given: bool) -> "Draft":
+    """The draft with a person's answers to what it leaves open."""
+    from automation.initial import hosted_zone_of
+
+    ask = _ask
+    if not draft.zones:
+        draft = replace(draft, zones=_asked_zones(near))
+    if not draft.domain:
+        domain = ask("Name of the service (empty: none, sites are called by their addresses)", "")
+        draft = replace(draft, domain=domain or None)
+    if draft.domain and not draft.hosted_zone:
+        draft = replace(draft, hosted_zone=ask("Public hosted zone that it lies in", hosted_zone_of(draft.domain)))
+    own = "" if draft.for_rehearsal or (draft.client_cidrs and draft.ssh_cidrs) else _own_cidr()
+    if not draft.ssh_cidrs:
+        draft = replace(draft, ssh_cidrs=tuple(ask("Address that deploys, as a CIDR (over SSH)", own).split()))
+    if not draft.client_cidrs:
+        draft = replace(draft, client_cidrs=tuple(ask("Who may call the endpoints, as CIDRs", own).split()))
+    if not is_model_given:
+        draft = replace(draft, model=ask("Model on the Hugging Face Hub", draft.model))
+    if draft.hugging_face_token is None and not draft.for_rehearsal:
+        question = "Hugging Face read token, for a gated model (not shown; empty: none)"
+        draft = replace(draft, hugging_face_token=typer.prompt(question, "", hide_input=True, show_default=False, err=True) or None)
+    return draft
+
+
+def _asked_zones(near: Sequence[str]) -> tuple[str, ...]:
+    from automation.candidates import candidates, cities
+    from automation.initial import chosen_zones
+
+    places = near or [name.strip() for name in _ask("Cities where users are, with commas (empty: the whole world)", "").split(",")]
+    found = candidates(cities([name for name in places if name]))[:15]
+    for line in _ranking(found, numbered=True):
+        say(line)
+    for line in _sources(0):
+        say(line)
+    return chosen_zones(_ask("Zones of the sites, by number or name, with blanks").split(), [each.zone for each in found])
+
+
+def _ask(question: str, default: str | None = None) -> str:
+    return str(typer.prompt(question, default, show_default=bool(default), err=True)).strip()
+
+
+def _own_cidr() -> str:
+    from automation.doctor import own_address
+
+    address = own_address()
+    return f"{address}/32" if address else ""
+
+
+def _completed(draft: "Draft") -> "Draft":
+    """The draft with what follows from the rest; UsageError that names every option that is still missing."""
+    from automation.initial import hosted_zone_of
+
+    own = "" if draft.for_rehearsal or (draft.ssh_cidrs and draft.client_cidrs) else _own_cidr()
+    default = (own,) if own else ()
+    draft = replace(
+        draft,
+        ssh_cidrs=draft.ssh_cidrs or default,
+        client_cidrs=draft.client_cidrs or default,
+        hosted_zone=draft.hosted_zone or (hosted_zone_of(draft.domain) if draft.domain else None),
+    )
+    missing = {
+        "--zone ZONE   # edge zones --near CITY": not draft.zones,
+        "--ssh-cidr A.B.C.D/32   # the machine that deploys": not (draft.ssh_cidrs or draft.for_rehearsal),
+        "--client-cidr A.B.C.D/32   # who may call": not (draft.client_cidrs or draft.for_rehearsal),
+    }
+    if any(missing.values()):
+        raise UsageError("what the environment needs is not all said\n" + "\n".join(f"  -> {o}" for o, is_missing in missing.items() if is_missing))
+    return draft
+
+
+def _ranking(found: "Sequence[Candidate]", *, numbered: bool = False) -> Iterator[str]:
+    from automation.candidates import DEFAULT_TYPE
+    from automation.tables import table
+
+    names = list(found[0].round_trips_ms)[:_SHOWN_CITIES] if found else []
+    header = ["zone", "in", *(f"~ms {name[:14]}" for name in names), "$/h", "GPU types"]
+    rows = [
+        [
+            each.zone,
+            each.place[:14],
+            *(f"{each.round_trips_ms[name]:.0f}" for name in names),
+            f"{each.dollars_per_hour[DEFAULT_TYPE]:.3f}" if DEFAULT_TYPE in each.dollars_per_hour else "unknown",
+            _families(list(each.dollars_per_hour)),
+        ]
+        for each in found
+    ]
+    if numbered:
+        header, rows = ["", *header], [[str(number), *row] for number, row in enumerate(rows, 1)]
+    right = range(2 + numbered, 3 + numbered + len(names))
+    yield from table(header, rows, right=right)
+
+
+def _families(types: list[str]) -> str:
+    """`g4dn, g5`: the families of the types with a known price."""
+    return ", ".join(dict.fromkeys(name.partition(".")[0] for name in types)) or "unknown"
+
+
+def _sources(more: int) -> Iterator[str]:
+    from automation.candidates import DEFAULT_TYPE
+    from automation.prices import AS_OF
+
+    if more > 0:
+        yield f"{more} more: --top {more + 15}"
+    yield "~ms: round trip estimated from the distance (geography/latency.py), not measured."
+    yield f"$/h: on-demand {DEFAULT_TYPE}, list price of {AS_OF}; GPU types: those with a price then."
+    yield "Whether a zone sells to your account, and which zones a Region has: edge doctor ENV"
+
+
+def _examination(found: "Examination") -> Iterator[str]:
+    import shutil
+    import textwrap
+
+    from automation.tables import coloured
+
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 100
+    for check in found.checks:
+        state = coloured(f"{check.state:<8}", _COLOURS[check.state])
+        lines = textwrap.wrap(f"{check.subject}: {check.finding}", width - 9, break_long_words=False, break_on_hyphens=False)
+        yield f"{state} {lines[0]}"
+        yield from (f"{'':<9}  {line}" for line in lines[1:])
+        for number, line in enumerate((check.fix or "").splitlines()):
+            yield f"{'':<9}  {'-> ' if number == 0 else '   '}{line}"

@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import jsonschema
@@ -27,15 +27,14 @@ from requests.adapters import HTTPAdapter
 
 from automation.environment import Environment
 from automation.errors import EdgeError
+from automation.events import Event, ResourceStarted, as_json
 from automation.paths import PROJECT_ROOT
 from localcloud import client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from pulumi.automation.events import EngineEvent
-
-    from automation.environment import Changes
+    from automation.results import Changes
 
 OREGON, LOS_ANGELES, HONOLULU = "us-west-2a", "us-west-2-lax-1a", "us-west-2-hnl-1a"
 ROOMY = {"quota_vcpus": 400, "quota_addresses": 60}
@@ -149,12 +148,12 @@ def process_files(name: str) -> list[tuple[int, bytes]]:
 
 @dataclass
 class Recording:
-    """What the engine told of a run; an `on_event` callback."""
+    """What was told of a run; an `on_event` callback."""
 
-    events: list[EngineEvent] = field(default_factory=list["EngineEvent"])
+    events: list[Event] = field(default_factory=list["Event"])
     outputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
-    def __call__(self, event: EngineEvent) -> None:
+    def __call__(self, event: Event) -> None:
         self.events.append(event)
 
     @property
@@ -162,30 +161,21 @@ class Recording:
         """What the run does, or would do, with each resource that does not stay as it is, by `Kind name`."""
         found: dict[str, set[str]] = {}
         for event in self.events:
-            step = event.resource_pre_event.metadata if event.resource_pre_event else None
-            if step and step.op.value not in {"same", "read", "refresh"} and not step.type.startswith("pulumi:"):
-                found.setdefault(_kind_and_name(step.urn), set()).add(step.op.value)
+            if not isinstance(event, ResourceStarted) or event.resource.type.startswith("pulumi:"):
+                continue
+            if type(event) is ResourceStarted and event.operation not in {"same", "read", "refresh"}:
+                found.setdefault(f"{event.resource.kind} {event.resource.name}", set()).add(event.operation)
         return found
 
     @property
     def text(self) -> str:
         """Everything that was told, as text."""
-        return json.dumps([_plain(event) for event in self.events])
+        return json.dumps([as_json(event) for event in self.events])
 
 
 def _kind_and_name(urn: str) -> str:
     _, _, types, name = urn.split("::", 3)
     return f"{types.rpartition(':')[2]} {name}"
-
-
-def _plain(value: object) -> object:
-    """An event as JSON can show it: the SDK's events are objects of objects, lists and maps."""
-    if value is None or isinstance(value, str | int | float):
-        return value
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in cast("list[object]", value)]
-    items = cast("dict[object, object]", value if isinstance(value, dict) else vars(value))
-    return {str(key): _plain(each) for key, each in items.items()}
 
 
 class Deployment:
@@ -217,7 +207,7 @@ class Deployment:
         return self._recorded(self.environment.up)
 
     def preview(self) -> Recording:
-        return self._recorded(self.environment.preview)
+        return self._recorded(self.environment.plan)
 
     def destroy(self) -> Recording:
         return self._recorded(self.environment.destroy)

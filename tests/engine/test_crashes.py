@@ -78,9 +78,9 @@ def test_an_engine_killed_in_the_middle_leaves_a_stack_that_goes_on(crashing: De
     assert "the engine was killed" in str(failure)
     wait_for("the killed engine's plugins and program to end", lambda: not _processes(crashing))
 
-    with pytest.raises(EnvironmentBusyError, match="pulumi cancel --yes --stack crashing"):
+    with pytest.raises(EnvironmentBusyError, match="edge cancel crashing --local"):
         crashing.up()
-    crashing.pulumi("cancel", "--yes")
+    crashing.environment.cancel()
     world.set_faults(never_boot_zones=[])
     ec2 = world.aws("ec2")
     ec2.start_instances(InstanceIds=[host["InstanceId"] for host in instances(ec2)])

@@ -136,7 +136,7 @@ def test_no_file_shows_a_secret(secretive: Secretive) -> None:
     """State, history, config, logs; and what is left on the host, where only its own key belongs."""
     directory = secretive.world.directory
     hosts = directory / "world" / "hosts"
-    files = [path for top in ("world", "cloud.log", "cloud.json", "pulumi") for path in _files(directory / top)]
+    files = [path for top in ("world", "cloud.log", "cloud.json", "pulumi", "logs") for path in _files(directory / top)]
     assert secretive.world.log in files
     assert any("state" in path.parts for path in files)
     assert any(path.is_relative_to(hosts) for path in files)

@@ -1,6 +1,8 @@
 """`edge`: help with examples, results on standard output, words on standard error, exit codes and no traceback."""
 
+import io
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -14,17 +16,32 @@ import typer.main
 
 from automation import cli
 from automation.commands import cloud
-from automation.environment import Changes
-from automation.errors import DeploymentFailedError, EnvironmentBusyError, NothingDeployedError
+from automation.errors import (
+    DeploymentFailedError,
+    EdgeError,
+    EnvironmentBusyError,
+    ForeignAccountError,
+    InterruptedRunError,
+    NothingDeployedError,
+    ProtectedError,
+    SiteFailure,
+)
+from automation.events import Diagnostic, OnEvent
 from automation.paths import LOCAL_DIRECTORY
+from automation.results import Changes, DeployedSite, Drift, Inventory, Plan, ResourceChange
+from automation.terminal import say
 from localcloud import client
 from localcloud.client import CloudError
 
 OUTPUTS: dict[str, Any] = {
     "service_url": "http://llm.edge.internal:8080",
     "endpoint_urls": {"us-west-2a": "http://127.1.2.3:8080", "us-west-2-lax-1a": None},
-    "sites": {},
+    "sites": {
+        zone: {"instance_type": "g4dn.2xlarge", "replicas": [{"instance_id": instance_id}]}
+        for zone, instance_id in (("us-west-2a", "i-1"), ("us-west-2-lax-1a", None))
+    },
 }
+LOG = Path("/logs/prod-up.log")
 
 
 class FakeEnvironment:
@@ -37,27 +54,49 @@ class FakeEnvironment:
         self.config: set[str] = set()
         self.fails: Exception | None = None
         self.counts = {"create": 3}
+        self.resources: tuple[ResourceChange, ...] = ()
 
-    def _run(self, name: str) -> Changes:
+    def _run(self, name: str, on_event: OnEvent | None = None) -> Changes:
         self.done.append(name)
+        if on_event:
+            on_event(Diagnostic(seconds=0.5, severity="warning", text="the quota is unknown"))
         if self.fails:
             raise self.fails
-        return Changes(self.counts, 1.5, OUTPUTS)
+        return Changes(self.counts, 1.5, OUTPUTS, resources=self.resources, log=LOG)
 
-    def up(self, on_event: object) -> Changes:
-        del on_event
-        return self._run("up")
+    def up(self, on_event: OnEvent) -> Changes:
+        return self._run("up", on_event)
 
-    def preview(self, on_event: object) -> Changes:
-        del on_event
-        return self._run("preview")
+    def plan(self, on_event: OnEvent | None = None) -> Plan:
+        changes = self._run("plan", on_event)
+        return Plan(changes.counts, changes.seconds, resources=changes.resources, log=LOG)
 
-    def destroy(self, on_event: object) -> Changes:
-        del on_event
-        return self._run("destroy")
+    def refresh(self, on_event: OnEvent) -> Changes:
+        return self._run("refresh", on_event)
+
+    def drift(self, on_event: OnEvent | None = None) -> Drift:
+        self._run("drift", on_event)
+        return Drift(self.resources, 1.5, LOG)
+
+    def plan_destroy(self) -> Inventory:
+        self._run("plan_destroy")
+        return Inventory(73, {"us-west-2a": DeployedSite("g4dn.2xlarge", 2)}, "111122223333", (), ())
+
+    def destroy(self, on_event: OnEvent) -> Changes:
+        return self._run("destroy", on_event)
+
+    def unprotect(self, zone: str | None) -> tuple[str, ...]:
+        self.done.append(f"unprotect {zone}")
+        return ("us-west-2a-1-host",)
+
+    def cancel(self) -> None:
+        self._run("cancel")
+
+    def planned_replicas(self) -> dict[str, int]:
+        return {"us-west-2a": 1, "us-west-2-lax-1a": 1}
 
     def outputs(self) -> dict[str, Any]:
-        self._run("outputs")
+        self.done.append("outputs")
         return OUTPUTS
 
     def has_config(self, key: str) -> bool:
@@ -119,7 +158,22 @@ COMMANDS = dict(commands(typer.main.get_command(cli.app)))
 
 
 def test_all_promised_commands_are_there() -> None:
-    promised = {f"edge {name}" for name in ("up", "preview", "destroy", "outputs", "keys", "env local")}
+    promised = {
+        f"edge {name}"
+        for name in (
+            "plan",
+            "preview",
+            "up",
+            "refresh",
+            "drift",
+            "destroy",
+            "unprotect",
+            "cancel",
+            "outputs",
+            "keys",
+            "env local",
+        )
+    }
     assert promised | {f"edge cloud {name}" for name in ("start", "stop", "status", "logs")} <= set(COMMANDS)
 
 
@@ -166,15 +220,36 @@ def test_up_without_changes(shell: Shell, environment: FakeEnvironment) -> None:
     assert "No changes: 65 same" in shell.edge("up local")[2]
 
 
-@pytest.mark.parametrize("command", ["up", "preview", "destroy"])
-def test_json_stands_alone_on_standard_output(shell: Shell, environment: FakeEnvironment, command: str) -> None:
-    environment.on_local_cloud = True
-    code, out, _ = shell.edge(f"{command} local --json")
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("command", ["up", "refresh", "destroy"])
+def test_events_are_json_lines_and_the_result_is_last(shell: Shell, command: str) -> None:
+    code, out, err = shell.edge(f"{command} local --json")
+    first, *_, last = [json.loads(line) for line in out.splitlines()]
     assert code == 0
+    assert (first["event"], first["text"]) == ("diagnostic", "the quota is unknown")
+    assert (last["event"], last["operation"], last["changes"], last["seconds"]) == ("result", command, {"create": 3}, 1.5)
+    assert last["log"] == str(LOG)
+    assert command != "up" or (last["outputs"] == OUTPUTS and err == "")
+
+
+@pytest.mark.parametrize("command", ["plan", "preview"])
+def test_a_plan_is_one_json(shell: Shell, environment: FakeEnvironment, command: str) -> None:
+    environment.resources = (ResourceChange("us-west-2a-1-host", "Instance", "update", ("tags",)),)
+    _, out, err = shell.edge(f"{command} local --json")
     printed = json.loads(out)
     assert printed["changes"] == {"create": 3}
-    assert printed["seconds"] == 1.5
-    assert command != "up" or printed["outputs"] == OUTPUTS
+    assert printed["resources"][0]["differs"] == ["tags"]
+    assert err == ""
+
+
+def test_a_failure_is_the_last_json_line_too(shell: Shell, environment: FakeEnvironment) -> None:
+    environment.fails = DeploymentFailedError("up", ["x: no capacity"], {"us-west-2a": SiteFailure("host", ("x: no capacity",))})
+    environment.fails.log = LOG
+    code, out, err = shell.edge("up local --json")
+    last = json.loads(out.splitlines()[-1])
+    assert (code, last["event"], last["exit_code"], last["log"]) == (6, "failed", 6, str(LOG))
+    assert last["sites"] == {"us-west-2a": {"stage": "host", "reasons": ["x: no capacity"]}}
+    assert "error: x: no capacity" in err
 
 
 def test_outputs_json_is_exactly_the_contract(shell: Shell, environment: FakeEnvironment) -> None:
@@ -189,12 +264,101 @@ def test_rehearsal_names_its_stand_ins(shell: Shell, environment: FakeEnvironmen
     assert "stand-in  access.sshCidrs: 127.0.0.1/32" in err
 
 
-def test_preview_says_would(shell: Shell, environment: FakeEnvironment) -> None:
-    assert "Would change: 3 create" in shell.edge("preview prod")[2]
-    assert environment.done == ["preview"]
+@pytest.mark.parametrize("command", ["plan", "preview"])
+def test_plan_says_would(shell: Shell, environment: FakeEnvironment, command: str) -> None:
+    assert "Would change: 3 create" in shell.edge(f"{command} prod")[2]
+    assert environment.done == ["plan"]
 
 
-@pytest.mark.parametrize("command", ["up", "destroy"])
+@pytest.mark.usefixtures("environment")
+def test_up_ends_with_price_and_log(shell: Shell) -> None:
+    _, _, err = shell.edge("up prod --yes")
+    assert "price     $0.752 per hour for 1 GPU instance\n" in err
+    assert "list prices of 2026-01-21" in err
+    assert err.splitlines()[-1] == f"log       {LOG}"
+    assert "all is simulated" in shell.edge("up local")[2]
+
+
+def test_one_site_that_fails_is_told_with_what_serves_and_what_to_run(shell: Shell, environment: FakeEnvironment) -> None:
+    reasons = ("us-west-2-lax-1a-1-host: no capacity\nmore",)
+    environment.fails = DeploymentFailedError("up", reasons, {"us-west-2-lax-1a": SiteFailure("host", reasons)})
+    environment.fails.log = LOG
+    code, _, err = shell.edge("up prod --local")
+    assert code == 6
+    assert "1 of 2 sites failed:\n  us-west-2-lax-1a   failed at host: us-west-2-lax-1a-1-host: no capacity\n" in err
+    assert "  us-west-2a         serves http://127.1.2.3:8080\n  -> edge up prod --local " in err
+    assert err.count(str(LOG)) == 1
+
+
+def test_drift_has_an_exit_code_of_its_own(shell: Shell, environment: FakeEnvironment) -> None:
+    code, out, err = shell.edge("drift prod")
+    assert (code, out) == (0, "")
+    assert "No drift" in err
+    environment.resources = (
+        ResourceChange("us-west-2a-1-host", "Instance", "update", ("tags.Name",)),
+        ResourceChange("us-west-2a-1-address", "Eip", "delete"),
+    )
+    code, out, err = shell.edge("drift prod")
+    assert code == 7
+    assert out.splitlines() == ["us-west-2a-1-host  Instance  differs: tags.Name", "us-west-2a-1-address  Eip  is gone"]
+    assert "edge refresh prod && edge up prod" in err
+    code, out, _ = shell.edge("drift prod --json")
+    assert (code, len(json.loads(out)["drift"])) == (7, 2)
+
+
+def test_destroy_shows_first_what_goes_and_what_stops(shell: Shell, environment: FakeEnvironment) -> None:
+    _, _, err = shell.edge("destroy prod --yes")
+    assert environment.done == ["plan_destroy", "destroy"]
+    assert "'prod' on AWS: 73 resources go, with them:\n  us-west-2a         2 x g4dn.2xlarge\n" in err
+    assert "stops: $1.504 per hour for 2 GPU instances" in err
+
+
+def test_protection_is_taken_off_by_name(shell: Shell, environment: FakeEnvironment) -> None:
+    code, out, err = shell.edge("unprotect prod us-west-2a --yes")
+    assert (code, out, environment.done) == (0, "us-west-2a-1-host\n", ["unprotect us-west-2a"])
+    assert "the next `up` protects them again" in err
+
+
+def test_cancel_says_what_comes_next(shell: Shell, environment: FakeEnvironment) -> None:
+    code, _, err = shell.edge("cancel prod --local")
+    assert (code, environment.done) == (0, ["cancel"])
+    assert "edge refresh prod --local" in err
+
+
+SCREEN_LINES, SCREEN_COLUMNS = 24, 80
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_fits_a_screen(shell: Shell, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("COLUMNS", str(SCREEN_COLUMNS))
+    _, out, _ = shell.edge(f"{name.removeprefix('edge').strip()} --help")
+    lines = out.rstrip().splitlines()
+    assert len(lines) < SCREEN_LINES
+    assert max(map(len, lines)) <= SCREEN_COLUMNS
+    assert "Example: " in out
+    assert out.isascii()
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("edge up ", ["dev", "local", "prod"]),
+        ("edge plan p", ["prod"]),
+        ("edge unprotect prod us-west-2-", ["us-west-2-lax-1a", "us-west-2-hnl-1a"]),
+        ("edge unprotect nowhere ", []),
+        ("edge dr", ["drift"]),
+    ],
+)
+def test_completion(words: str, completed: list[str]) -> None:
+    program = "import sys; sys.argv[0] = 'edge'; from automation.cli import main; main()"
+    variables = {"_EDGE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, **variables}, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == completed
+
+
+@pytest.mark.parametrize("command", ["up", "destroy", "unprotect"])
 def test_aws_is_not_touched_unasked(
     shell: Shell, environment: FakeEnvironment, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
@@ -209,7 +373,8 @@ def test_aws_is_not_touched_unasked(
 @pytest.mark.parametrize("command", ["up", "destroy"])
 def test_yes_does_not_ask(shell: Shell, environment: FakeEnvironment, command: str) -> None:
     code, _, err = shell.edge(f"{command} prod --yes")
-    assert (code, environment.done) == (0, [command])
+    assert (code, environment.done[-1]) == (0, command)
+    assert "plan" not in environment.done
     assert "on AWS" in err
 
 
@@ -219,6 +384,9 @@ def test_yes_does_not_ask(shell: Shell, environment: FakeEnvironment, command: s
         (NothingDeployedError("'local' is not deployed\n  -> edge up local"), 3),
         (EnvironmentBusyError("another run is at work\n  -> wait"), 5),
         (DeploymentFailedError("up", ["us-west-2a-1-host: no capacity"]), 6),
+        (ProtectedError("'prod' is protected"), 8),
+        (ForeignAccountError("another account"), 9),
+        (InterruptedRunError(1, "stopped as asked"), 130),
         (CloudError("port 4599 is taken"), 1),
         (KeyboardInterrupt(), 130),
     ],
@@ -228,7 +396,7 @@ def test_failures_are_one_text_and_an_exit_code(shell: Shell, environment: FakeE
     environment.fails = error
     ended, out, err = shell.edge("up local --json")
     assert ended == code
-    assert out == ""
+    assert json.loads(out.splitlines()[-1])["event"] == ("failed" if isinstance(error, EdgeError) else "diagnostic")
     assert str(error) in err
 
 
@@ -334,3 +502,34 @@ def test_cloud_logs(shell: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert "edge cloud start" in err
     (tmp_path / "cloud.log").write_text("one\ntwo\nthree\n")
     assert shell.edge("cloud logs -n 2")[1] == "two\nthree\n"
+
+
+# Words on a terminal
+
+
+class Terminal(io.StringIO):
+    """A standard error that is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def said(monkeypatch: pytest.MonkeyPatch, text: str, stream: io.StringIO) -> list[str]:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys, "stderr", stream)
+    say(text)
+    return stream.getvalue().splitlines()
+
+
+def test_words_are_broken_between_words_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "error: " + "capacity " * 20
+    lines = said(monkeypatch, text, Terminal())
+    assert max(map(len, lines)) <= 80
+    assert " ".join(" ".join(lines).split()) == text.strip()
+    assert lines[1].startswith("  capacity")
+
+
+def test_commands_and_files_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = "  -> pulumi config set " + "x " * 60
+    assert said(monkeypatch, command, Terminal()) == [command]
+    assert said(monkeypatch, "word " * 40, io.StringIO()) == ["word " * 40]

@@ -3,27 +3,31 @@
 """Environment's own part: what becomes of the engine's results and failures. The engine itself is run in tests/engine."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from pulumi import automation
 from pulumi.automation import errors as engine_errors
 from pulumi.automation.events import EngineEvent
 
 from automation import EdgeError, Environment
-from automation.environment import Changes
+from automation.engine import EngineCommand
 from automation.errors import (
     CloudNotRunningError,
     DeploymentFailedError,
     EnvironmentBusyError,
+    ForeignAccountError,
+    InterruptedRunError,
     NothingDeployedError,
+    ProtectedError,
     UsageError,
 )
+from automation.events import Diagnostic, Event
+from automation.redaction import Redactor
+from automation.results import Changes
 
-START = datetime(2026, 11, 23, tzinfo=UTC)
+SECRET = "a-secret-of-the-config"  # noqa: S105
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 
 
@@ -38,59 +42,59 @@ class FakeStack:
         fails: Exception | None = None,
         events: list[EngineEvent] | None = None,
         engine: "FakeEngine | None" = None,
-        pending: Sequence[str] = (),
+        deployment: dict[str, Any] | None = None,
         **outputs: Any,
     ) -> None:
-        self._fails, self._events, self._pending = fails, events or [], pending
+        self._fails, self._events, self._outputs = fails, events or [], outputs
+        self.deployment = deployment or {}
         self.done: list[str] = []
-        self._outputs = {name: automation.OutputValue(value, secret=False) for name, value in outputs.items()}
-        if engine:
-            variables = {"PULUMI_BACKEND_URL": "file:///state"}
-            self.workspace = SimpleNamespace(pulumi_command=engine, work_dir=str(engine.folder), env_vars=variables)
-        else:
-            self.workspace = SimpleNamespace(remove_stack=self._remove)
+        variables = {"PULUMI_BACKEND_URL": "file:///state"}
+        self.workspace = SimpleNamespace(
+            pulumi_command=engine, work_dir=str(engine.folder) if engine else "", env_vars=variables, remove_stack=self._remove
+        )
 
     def _remove(self, name: str, *, force: bool) -> None:
         assert force
         self.done.append(f"remove {name}")
 
-    def export_stack(self) -> automation.Deployment:
-        pending = [{"resource": {"urn": f"urn:pulumi:dev::edge-inference::a::{name}"}} for name in self._pending]
-        return automation.Deployment(version=3, deployment={"pending_operations": pending} if pending else {})
+    def ask(self, *arguments: str) -> str:
+        self.done.append(" ".join(arguments))
+        return ""
 
-    def refresh(self, *, clear_pending_creates: bool) -> None:
-        assert clear_pending_creates
-        self.done.append("refresh")
-
-    def destroy(self, on_event: Any) -> automation.DestroyResult:
-        del on_event
-        self.done.append("destroy")
-        return automation.DestroyResult("", "", summary({"delete": 2}))
-
-    def up(self, on_event: Any, **_: Any) -> automation.UpResult:
-        self.done.append("up")
-        for event in self._events:
-            on_event(event)
-        if self._fails:
+    def config(self) -> dict[str, dict[str, Any]]:
+        if isinstance(self._fails, engine_errors.CommandError):
             raise self._fails
-        return automation.UpResult("", "", summary({"create": 2, "same": 1}), self._outputs)
+        return {"edge-inference:sshPrivateKey": {"value": SECRET, "secret": True}}
 
-    def preview(self, on_event: Any) -> automation.PreviewResult:
-        del on_event
-        if self._fails:
-            raise self._fails
-        counts: Any = {"create": 3}
-        return automation.PreviewResult("", "", counts)
-
-    def outputs(self) -> dict[str, automation.OutputValue]:
+    def read_outputs(self) -> dict[str, Any]:
         if self._fails:
             raise self._fails
         return self._outputs
 
-    def get_all_config(self) -> dict[str, automation.ConfigValue]:
+    def _run(self, name: str, on_event: Any, on_output: Any) -> None:
+        self.done.append(name)
+        on_output(f"the engine says {SECRET}")
+        for event in self._events:
+            on_event(event)
         if self._fails:
             raise self._fails
-        return {"edge-inference:sshPrivateKey": automation.ConfigValue("x", secret=True)}
+
+    def up(self, *, continue_on_error: bool, on_event: Any, on_output: Any, **_: Any) -> None:
+        assert continue_on_error
+        self._run("up", on_event, on_output)
+
+    def preview(self, *, on_event: Any, on_output: Any, **_: Any) -> None:
+        self._run("preview", on_event, on_output)
+
+    def preview_refresh(self, *, on_event: Any, on_output: Any, **_: Any) -> None:
+        self._run("preview_refresh", on_event, on_output)
+
+    def refresh(self, *, clear_pending_creates: bool, on_output: Any, on_event: Any = None, **_: Any) -> None:
+        assert clear_pending_creates
+        self._run("refresh", on_event, on_output)
+
+    def destroy(self, *, on_event: Any, on_output: Any, **_: Any) -> None:
+        self._run("destroy", on_event, on_output)
 
 
 class FakeEngine:
@@ -110,9 +114,26 @@ class FakeEngine:
         return (self.folder / name).read_text()
 
 
-def summary(changes: dict[str, int]) -> automation.UpdateSummary:
-    counts: Any = changes  # the SDK's type says OpType, and text is what arrives
-    return automation.UpdateSummary("update", START, "", {}, {}, "succeeded", resource_changes=counts)
+def summary(**changes: int) -> EngineEvent:
+    event = {"maybeCorrupt": False, "durationSeconds": 1, "resourceChanges": changes, "PolicyPacks": {}}
+    return EngineEvent.from_json({"sequence": 1, "timestamp": 1, "summaryEvent": event})
+
+
+def deployment(*resources: dict[str, Any], pending: Sequence[str] = ()) -> dict[str, Any]:
+    """An exported state."""
+    return {
+        "resources": list(resources),
+        "pending_operations": [{"resource": {"urn": f"urn:pulumi:dev::edge-inference::a::{name}"}} for name in pending],
+    }
+
+
+def host(zone: str, *, account: str = "111122223333", protect: bool = False) -> dict[str, Any]:
+    """An instance in an exported state."""
+    arn = f"arn:aws:ec2:us-west-2:{account}:instance/i-1"
+    outputs = {"availabilityZone": zone, "instanceType": "g4dn.2xlarge", "arn": arn}
+    kind = "aws:ec2/instance:Instance"
+    urn = f"urn:pulumi:dev::edge-inference::a${kind}::{zone}-1-host"
+    return {"urn": urn, "type": kind, "custom": True, "protect": protect, "outputs": outputs}
 
 
 def failure(kind: type[engine_errors.CommandError], text: str) -> engine_errors.CommandError:
@@ -127,11 +148,20 @@ def environment(tmp_path: Path) -> Environment:
 
 
 def opened(environment: Environment, monkeypatch: pytest.MonkeyPatch, stack: FakeStack) -> Environment:
-    def open_stack(*, may_start: bool) -> FakeStack:
-        del may_start
+    def open_stack(*, may_start: bool, command: object = None) -> FakeStack:
+        del may_start, command
         return stack
 
+    def command() -> EngineCommand:
+        return EngineCommand(Path("pulumi"), "3.230.0")
+
+    def redactor(given: FakeStack) -> Redactor:
+        assert given is stack
+        return Redactor([SECRET])
+
     monkeypatch.setattr(environment, "_open", open_stack)
+    monkeypatch.setattr(environment, "_command", command)
+    monkeypatch.setattr(environment, "_redactor", redactor)
     return environment
 
 
@@ -153,14 +183,22 @@ def test_local_is_always_on_the_local_cloud(tmp_path: Path) -> None:
 
 
 def test_up_counts_and_outputs(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
-    changes = opened(environment, monkeypatch, FakeStack(service_url="http://a", endpoint_urls={"z": "http://b"})).up()
+    changes = opened(
+        environment,
+        monkeypatch,
+        FakeStack(events=[summary(create=2, same=1)], service_url="http://a", endpoint_urls={"z": "http://b"}),
+    ).up()
     assert changes.counts == {"create": 2, "same": 1}
     assert changes.changed == 2
     assert changes.outputs == {"service_url": "http://a", "endpoint_urls": {"z": "http://b"}}
 
 
-def test_preview_counts(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert opened(environment, monkeypatch, FakeStack()).preview().counts == {"create": 3}
+def test_plan_counts(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert opened(environment, monkeypatch, FakeStack(events=[summary(create=3)])).plan().counts == {"create": 3}
+
+
+def test_no_drift(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not opened(environment, monkeypatch, FakeStack()).drift()
 
 
 def test_nothing_changed() -> None:
@@ -179,25 +217,25 @@ def test_errors_of_the_engine_arrive_as_its_events_told_them(environment: Enviro
 def test_failure_without_events_shows_the_engines_last_words(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     stack = FakeStack(fails=failure(engine_errors.CommandError, "code: 255\nstdout: \nstderr: error: passphrase must be set\n"))
     with pytest.raises(DeploymentFailedError, match="passphrase must be set"):
-        opened(environment, monkeypatch, stack).preview()
+        opened(environment, monkeypatch, stack).plan()
 
 
 def test_second_run_at_once(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     stack = FakeStack(fails=failure(engine_errors.ConcurrentUpdateError, "the stack is currently locked by 1 lock(s)"))
-    with pytest.raises(EnvironmentBusyError, match="pulumi cancel --yes --stack dev"):
+    with pytest.raises(EnvironmentBusyError, match="edge cancel dev"):
         opened(environment, monkeypatch, stack).up()
 
 
 def test_killed_engine_says_how_to_go_on(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     stack = FakeStack(fails=failure(engine_errors.CommandError, "code: -9\nstdout: \nstderr: "))
-    with pytest.raises(DeploymentFailedError, match=r"the engine was killed\n  -> pulumi cancel --yes --stack dev"):
+    with pytest.raises(DeploymentFailedError, match=r"the engine was killed\n  -> edge cancel dev"):
         opened(environment, monkeypatch, stack).up()
 
 
 def test_creates_that_were_killed_half_way_are_told_and_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "Pulumi.dev.yaml").touch()
     said: list[str] = []
-    stack = FakeStack(pending=["us-west-2a-1-host", "us-west-2a-1-address"])
+    stack = FakeStack(deployment=deployment(pending=["us-west-2a-1-host", "us-west-2a-1-address"]))
     opened(Environment("dev", directory=tmp_path, stack_files=tmp_path, say=said.append), monkeypatch, stack).up()
     assert stack.done == ["refresh", "up"]
     assert "us-west-2a-1-host, us-west-2a-1-address" in said[0]
@@ -215,7 +253,7 @@ def test_destroy_removes_the_stack_on_the_local_cloud_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_local_cloud: bool, done: list[str]
 ) -> None:
     (tmp_path / "Pulumi.dev.yaml").touch()
-    stack = FakeStack()
+    stack = FakeStack(events=[summary(delete=2)])
     environment = Environment("dev", directory=tmp_path, stack_files=tmp_path, on_local_cloud=on_local_cloud)
     assert opened(environment, monkeypatch, stack).destroy().counts == {"delete": 2}
     assert stack.done == done
@@ -275,7 +313,148 @@ def test_trouble_of_the_engines_command_line_is_one_text(environment: Environmen
 def test_exit_codes_are_a_contract() -> None:
     errors = (EdgeError, UsageError, NothingDeployedError, CloudNotRunningError, EnvironmentBusyError, DeploymentFailedError)
     assert [error.exit_code for error in errors] == [1, 2, 3, 4, 5, 6]
+    assert [error.exit_code for error in (ProtectedError, ForeignAccountError, InterruptedRunError)] == [8, 9, 130]
 
 
 def test_failure_without_a_reason_says_so() -> None:
     assert "gave no reason" in str(DeploymentFailedError("up", []))
+
+
+# One log for each run
+
+
+def test_a_run_is_logged_without_secrets(environment: Environment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    changes = opened(environment, monkeypatch, FakeStack(service_url="http://a")).up()
+    assert changes.log
+    assert changes.log.is_relative_to(tmp_path / ".edge" / "logs")
+    text = changes.log.read_text()
+    assert "the engine says [secret]" in text
+    assert SECRET not in text
+
+
+def test_a_failure_names_its_log_and_shows_no_secret(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    urn = "urn:pulumi:dev::edge-inference::a::b:C$aws:ec2/instance:Instance::us-west-2a-1-host"
+    events = [diagnostic(f"wrong: {SECRET}", urn)]
+    stack = FakeStack(fails=failure(engine_errors.CommandError, f"code: 255\n{SECRET}"), events=events)
+    seen: list[Event] = []
+    with pytest.raises(DeploymentFailedError) as raised:
+        opened(environment, monkeypatch, stack).up(seen.append)
+    assert raised.value.log
+    assert "us-west-2a-1-host: wrong: [secret]" in raised.value.log.read_text()
+    assert [event.text for event in seen if isinstance(event, Diagnostic)] == ["wrong: [secret]"]
+    assert SECRET not in str(raised.value) + raised.value.log.read_text()
+
+
+# Interruptions
+
+
+@pytest.mark.parametrize(("times", "words"), [(1, "the steps at work were finished"), (2, "edge refresh dev")])
+def test_a_run_that_was_stopped_says_how_to_go_on(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch, times: int, words: str
+) -> None:
+    stack = FakeStack(fails=InterruptedRunError(times))
+    with pytest.raises(InterruptedRunError, match=words) as raised:
+        opened(environment, monkeypatch, stack).up()
+    assert "edge up dev" in str(raised.value)
+    assert raised.value.log
+
+
+def test_interrupting_nothing_does_nothing(environment: Environment) -> None:
+    environment.interrupt()
+
+
+# Protection and accounts
+
+
+def accounts(environment: Environment, monkeypatch: pytest.MonkeyPatch, account: str) -> None:
+    """Whose credentials these are."""
+
+    def aws_client(service: str, region: str) -> SimpleNamespace:
+        assert (service, region) == ("sts", "us-east-1")
+        return SimpleNamespace(get_caller_identity=lambda: {"Account": account})
+
+    monkeypatch.setattr(environment, "aws_client", aws_client)
+
+
+@pytest.mark.parametrize("operation", ["up", "refresh", "drift", "destroy", "plan_destroy", "unprotect"])
+def test_a_foreign_account_is_refused(environment: Environment, monkeypatch: pytest.MonkeyPatch, operation: str) -> None:
+    stack = FakeStack(deployment=deployment(host("us-west-2a", account="111122223333")))
+    opened(environment, monkeypatch, stack)
+    accounts(environment, monkeypatch, "444455556666")
+    with pytest.raises(ForeignAccountError, match=r"account 111122223333, .* of 444455556666") as raised:
+        getattr(environment, operation)()
+    assert "AWS_PROFILE" in str(raised.value)
+    assert stack.done == []
+
+
+def test_ones_own_account_is_not(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = FakeStack(deployment=deployment(host("us-west-2a")))
+    opened(environment, monkeypatch, stack)
+    accounts(environment, monkeypatch, "111122223333")
+    environment.destroy()
+    assert stack.done == ["destroy"]
+
+
+def test_what_goes_is_known_with_its_price(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = FakeStack(
+        deployment=deployment(host("us-west-2a"), host("us-west-2-lax-1a"), {"urn": "x::stack", "type": "pulumi:pulumi:Stack"})
+    )
+    opened(environment, monkeypatch, stack)
+    accounts(environment, monkeypatch, "111122223333")
+    goes = environment.plan_destroy()
+    assert (goes.resources, set(goes.sites), goes.account) == (2, {"us-west-2a", "us-west-2-lax-1a"}, "111122223333")
+    assert str(goes.price) == "$1.654 per hour for 2 GPU instances"
+
+
+def protected(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> FakeStack:
+    """An environment with two protected hosts."""
+    hosts = [host(zone, protect=True) for zone in ("us-west-2a", "us-west-2-lax-1a")]
+    stack = FakeStack(deployment=deployment(*hosts))
+    opened(environment, monkeypatch, stack)
+    accounts(environment, monkeypatch, "111122223333")
+    return stack
+
+
+@pytest.mark.parametrize("operation", ["destroy", "plan_destroy"])
+def test_what_is_protected_is_not_destroyed(environment: Environment, monkeypatch: pytest.MonkeyPatch, operation: str) -> None:
+    stack = protected(environment, monkeypatch)
+    with pytest.raises(ProtectedError, match=r"us-west-2a-1-host, us-west-2-lax-1a-1-host.*\n  -> edge unprotect dev ") as raised:
+        getattr(environment, operation)()
+    assert "nothing was changed" in str(raised.value)
+    assert stack.done == []
+
+
+def test_protection_goes_by_zone_or_whole(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = protected(environment, monkeypatch)
+    assert environment.unprotect("us-west-2a") == ("us-west-2a-1-host",)
+    (asked,) = stack.done
+    assert asked.startswith("state unprotect ")
+    assert "lax" not in asked
+    assert environment.unprotect() == ("us-west-2a-1-host", "us-west-2-lax-1a-1-host")
+
+
+def test_a_zone_without_anything_cannot_be_unprotected(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    protected(environment, monkeypatch)
+    with pytest.raises(UsageError, match=r"nothing in zone 'us-west-2-hnl-1a'\n  -> its zones are us-west-2a, us-west-2-lax-1a"):
+        environment.unprotect("us-west-2-hnl-1a")
+
+
+# The sites of the stack file
+
+
+@pytest.mark.parametrize(
+    ("content", "replicas"),
+    [
+        (
+            "config: {'edge-inference:sites': [{zone: us-west-2a}, {zone: us-west-2b, replicas: 2}]}",
+            {"us-west-2a": 1, "us-west-2b": 2},
+        ),
+        ("config: {'edge-inference:sites': [{zone: us-west-2a, replicas: many}]}", {}),
+        ("config: {}", {}),
+        ("", {}),
+        ("[", {}),
+    ],
+)
+def test_planned_sites_are_the_stack_files(tmp_path: Path, content: str, replicas: dict[str, int]) -> None:
+    (tmp_path / "Pulumi.dev.yaml").write_text(content)
+    assert Environment("dev", stack_files=tmp_path).planned_replicas() == replicas

@@ -1,6 +1,6 @@
 # pyright: reportUnknownMemberType=false
 # The SDK's from_json types no keys.
-"""Progress lines and collected errors from events as the engine words them."""
+"""What is made of the engine's events: progress lines, errors, times, sites, and launches that wait."""
 
 import threading
 from collections.abc import Callable
@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 from pulumi.automation.events import EngineEvent
 
-from automation import progress
-from automation.progress import ErrorCollector, ProgressLines, StepTimes, step_lines
+from automation import progress, watching
+from automation.events import Diagnostic, Event, Interrupted, LaunchWaits, ResourceStarted, SiteProgress, as_json
+from automation.progress import ProgressLines, notice, step_lines
+from automation.redaction import Redactor
+from automation.watching import LAUNCH_PATIENCE_SECONDS, LAUNCH_REMINDER_SECONDS, RunWatch, StepTimes
 
 STACK = "urn:pulumi:local::edge-inference::pulumi:pulumi:Stack::edge-inference-local"
 SITE = "urn:pulumi:local::edge-inference::edge-inference:index:EdgeInferenceSite$"
@@ -42,12 +45,22 @@ def diagnostic(message: str, severity: str = "info", at: str | None = None) -> E
     return EngineEvent.from_json({"sequence": 1, "timestamp": 1, "diagnosticEvent": event})
 
 
-def lines(*events: EngineEvent, is_preview: bool = False) -> list[str]:
+def lines(*events: EngineEvent, is_plan: bool = False) -> list[str]:
     written: list[str] = []
-    with ProgressLines(written.append, is_preview=is_preview) as shown:
-        for event in events:
-            shown.on_event(event)
+    with ProgressLines(written.append, is_plan=is_plan) as shown:
+        told(shown.on_event, *events)
     return written
+
+
+def told(on_event: Callable[[Event], None] | None, *events: EngineEvent, **options: Any) -> RunWatch:
+    """A run that the engine told these events of."""
+    return told_of(RunWatch(on_event, **options), *events)
+
+
+def told_of(watch: RunWatch, *events: EngineEvent) -> RunWatch:
+    for event in events:
+        watch.on_engine_event(event)
+    return watch
 
 
 @pytest.mark.parametrize(
@@ -81,7 +94,7 @@ def test_no_line_for_components_and_providers() -> None:
 
 def test_preview_says_what_would_be_done_and_why() -> None:
     (line,) = lines(
-        step("resourcePreEvent", op="update", diffs=["create", "stdin"]), step("resOutputsEvent", op="update"), is_preview=True
+        step("resourcePreEvent", op="update", diffs=["create", "stdin"]), step("resOutputsEvent", op="update"), is_plan=True
     )
     assert "update" in line
     assert "us-west-2a-1-host" in line
@@ -126,20 +139,19 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 def silence(pass_time: Callable[[], None], *events: EngineEvent) -> str:
     """What is told when nothing happens after these events."""
-    told: list[str] = []
+    written: list[str] = []
     heard = threading.Event()
 
     def write(text: str) -> None:
-        told.append(text)
+        written.append(text)
         if "..." in text:
             heard.set()
 
     with ProgressLines(write) as shown:
-        for event in events:
-            shown.on_event(event)
+        told(shown.on_event, *events)
         pass_time()
         assert heard.wait(20)
-    return next(text for text in told if "..." in text)
+    return next(text for text in written if "..." in text)
 
 
 def test_silence_names_what_is_waited_for(impatient: Callable[[], None]) -> None:
@@ -178,7 +190,7 @@ COMMAND = "command:remote:Command"
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Sets the time."""
     now = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(watching.time, "monotonic", lambda: now[0])
 
     def at(seconds: float) -> None:
         now[0] = seconds
@@ -188,8 +200,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 def times(clock: Callable[[float], None], replica: str, ends: dict[str, float], op: str = "create") -> StepTimes:
     """Of a host whose steps follow each other."""
-    measured = StepTimes()
-    on_event = measured.then(None)
+    watch = RunWatch()
+    on_event = watch.on_engine_event
     begun = 1.0
     for what, end in ends.items():
         kind = INSTANCE if what == "host" else COMMAND
@@ -198,7 +210,7 @@ def times(clock: Callable[[float], None], replica: str, ends: dict[str, float], 
         clock(end)
         on_event(step("resOutputsEvent", f"{replica}-{what}", op, kind))
         begun = end
-    return measured
+    return watch.step_times
 
 
 def test_time_to_the_first_token_is_broken_down_by_step(clock: Callable[[float], None]) -> None:
@@ -226,38 +238,189 @@ def test_a_host_that_did_not_get_ready_or_that_nothing_happened_to_is_not_timed(
 # Errors
 
 
-def collected(*events: EngineEvent) -> ErrorCollector:
-    collector = ErrorCollector()
-    for event in events:
-        collector.then(None)(event)
-    return collector
-
-
 def test_errors_are_collected_once_with_their_resource() -> None:
     refused = diagnostic("InsufficientInstanceCapacity: none left\n", "error", urn("us-west-2a-1-host"))
-    assert collected(refused, refused).texts == ["us-west-2a-1-host: InsufficientInstanceCapacity: none left"]
+    assert told(None, refused, refused).errors == ["us-west-2a-1-host: InsufficientInstanceCapacity: none left"]
 
 
 def test_errors_of_the_program_stand_alone() -> None:
-    assert collected(diagnostic("2 problems in the configuration", "error", STACK)).texts == ["2 problems in the configuration"]
+    assert told(None, diagnostic("2 problems in the configuration", "error", STACK)).errors == ["2 problems in the configuration"]
 
 
-@pytest.mark.parametrize("message", ["", "update failed", "preview failed", "destroy failed"])
+@pytest.mark.parametrize("message", ["", "update failed", "preview failed", "destroy failed", "update canceled"])
 def test_what_says_nothing_is_left_out(message: str) -> None:
-    assert collected(diagnostic(message, "error", STACK)).texts == []
+    assert told(None, diagnostic(message, "error", STACK)).errors == []
 
 
 def test_warnings_are_no_errors() -> None:
-    assert collected(diagnostic("careful", "warning")).texts == []
+    watch = told(None, diagnostic("careful", "warning"))
+    assert (watch.errors, watch.warnings) == ([], ["careful"])
 
 
-def test_collector_hands_on() -> None:
-    seen: list[EngineEvent] = []
-    event = diagnostic("x", "error")
-    ErrorCollector().then(seen.append)(event)
-    assert seen == [event]
+def test_it_is_known_whether_anything_was_changed() -> None:
+    assert not told(None, step("resOutputsEvent", op="same"), diagnostic("x", "error")).changed
+    watch = told(None, step("resOutputsEvent", op="update", diffs=["tags"]))
+    assert watch.changed
+    (change,) = watch.resources
+    assert (change.name, change.kind, change.operation, change.differs) == ("us-west-2a-1-host", "Instance", "update", ("tags",))
 
 
-def test_collector_knows_whether_anything_was_changed() -> None:
-    assert not collected(step("resOutputsEvent", op="same"), diagnostic("x", "error")).changed
-    assert collected(step("resOutputsEvent", op="create")).changed
+def test_secrets_are_redacted_before_anyone_is_told() -> None:
+    seen: list[Event] = []
+    watch = told(seen.append, diagnostic("the token hf_secret is wrong", "error"), redact=Redactor(["hf_secret"]))
+    assert watch.errors == ["the token [secret] is wrong"]
+    assert isinstance(seen[0], Diagnostic)
+    assert seen[0].text == "the token [secret] is wrong"
+
+
+def test_a_listener_that_fails_does_not_cut_the_engine_off_and_is_heard_in_the_end() -> None:
+    def broken(event: Event) -> None:
+        raise ValueError(repr(event))
+
+    watch = RunWatch(broken)
+
+    def run() -> None:
+        with watch:
+            told_of(watch, diagnostic("x"), diagnostic("y", "error"))
+
+    with pytest.raises(ValueError, match="'x'"):
+        run()
+    assert watch.errors == ["y"]
+
+
+def test_an_event_is_json() -> None:
+    seen: list[Event] = []
+    told(seen.append, step("resourcePreEvent", diffs=["a"]))
+    (event,) = seen
+    assert isinstance(event, ResourceStarted)
+    described = as_json(event)
+    assert (described["event"], described["operation"], described["differs"]) == ("resource_started", "create", ("a",))
+    assert described["resource"]["name"] == "us-west-2a-1-host"
+
+
+# Sites
+
+ZONE = "us-west-2-lax-1a"
+
+
+def stages(*events: EngineEvent, replicas: int = 1) -> list[tuple[str, str]]:
+    """Each change of a stage of the site."""
+    seen: list[Event] = []
+    told(seen.append, *events, replicas={ZONE: replicas})
+    return [(event.stage, event.state) for event in seen if isinstance(event, SiteProgress)]
+
+
+def both(name: str, op: str = "create", kind: str = COMMAND) -> list[EngineEvent]:
+    """A step that begins and ends."""
+    return [step("resourcePreEvent", name, op, kind), step("resOutputsEvent", name, op, kind)]
+
+
+def test_a_site_goes_through_its_stages() -> None:
+    network = [event for part in ("subnet", "routes", "firewall", "egress") for event in both(f"{ZONE}-{part}")]
+    host = [event for part in ("host", "scripts", "prepare") for event in both(f"{ZONE}-1-{part}")]
+    others = [event for part in ("image", "weights", "server", "ready") for event in both(f"{ZONE}-1-{part}")]
+    routed = both(f"routing-health-{ZONE}-1") + both(f"routing-leaf-{ZONE}-1")
+    changes = stages(*network, *host, *others, *routed)
+    assert [stage for stage, state in changes if state == "done"] == ["network", "host", "image", "model", "healthy", "routed"]
+    assert not [stage for stage, state in changes if state == "failed"]
+
+
+def test_a_stage_is_done_when_all_replicas_are() -> None:
+    assert stages(*both(f"{ZONE}-1-image"), replicas=2) == [("image", "working")]
+    assert ("image", "done") in stages(*both(f"{ZONE}-1-image"), *both(f"{ZONE}-2-image"), replicas=2)
+
+
+def test_what_stays_as_it_is_is_said_to_be_unchanged() -> None:
+    assert stages(*both(f"{ZONE}-1-image", "same")) == [("image", "unchanged")]
+
+
+def test_a_failed_step_fails_its_stage_and_names_the_cause() -> None:
+    failed = [
+        step("resourcePreEvent", f"{ZONE}-1-host"),
+        diagnostic("InsufficientInstanceCapacity", "error", urn(f"{ZONE}-1-host")),
+        step("resOpFailedEvent", f"{ZONE}-1-host"),
+    ]
+    assert stages(*failed) == [("host", "working"), ("host", "failed")]
+    watch = told(None, *failed, replicas={ZONE: 1, "us-west-2a": 1})
+    assert watch.failed_stages() == {ZONE: "host"}
+    assert watch.reasons == {ZONE: [f"{ZONE}-1-host: InsufficientInstanceCapacity"]}
+
+
+def test_what_a_region_has_belongs_to_each_site() -> None:
+    assert stages(step("resourcePreEvent", "us-west-2-vpc")) == [("network", "working")]
+
+
+@pytest.mark.parametrize("name", ["routing-group-us-west-2-lax-1", "routing-flat-us-west-2-lax-1", "routing-region-us-west-2"])
+def test_records_above_a_sites_own_belong_to_it_once_it_serves(name: str) -> None:
+    above = step("resourcePreEvent", name)
+    assert stages(above) == []
+    assert stages(*both(f"routing-leaf-{ZONE}-1"), above)[-1] == ("routed", "working")
+
+
+@pytest.mark.parametrize("name", ["us-east-1-vpc", "routing-group-us-west-2-hnl-1", "us-west-2-hnl-1a-1-host", "default_7_51_1"])
+def test_what_others_have_does_not(name: str) -> None:
+    assert stages(step("resourcePreEvent", name)) == []
+
+
+def test_a_deletion_is_no_progress() -> None:
+    assert stages(*both(f"{ZONE}-1-image", "delete")) == []
+
+
+# Launches that wait, runs that are stopped
+
+
+def test_a_launch_that_waits_is_told_after_a_minute_with_zone_and_ways_out(clock: Callable[[float], None]) -> None:
+    seen: list[Event] = []
+    clock(0)
+    watch = told(seen.append, step("resourcePreEvent", f"{ZONE}-1-host"))
+    told_at: list[float] = []
+    for now in (1.0, LAUNCH_PATIENCE_SECONDS - 1, LAUNCH_PATIENCE_SECONDS, 90.0, 90 + LAUNCH_REMINDER_SECONDS):
+        clock(now)
+        watch.tick()
+        told_at += [now for event in seen if isinstance(event, LaunchWaits)]
+        seen.clear()
+    assert told_at == [LAUNCH_PATIENCE_SECONDS, 90 + LAUNCH_REMINDER_SECONDS]
+
+
+def waiting(clock: Callable[[float], None], *more: EngineEvent) -> list[LaunchWaits]:
+    """What is told of launches after two minutes."""
+    seen: list[Event] = []
+    clock(0)
+    watch = told(seen.append, step("resourcePreEvent", f"{ZONE}-1-host"), *more)
+    clock(120)
+    watch.tick()
+    return [event for event in seen if isinstance(event, LaunchWaits)]
+
+
+def test_a_silent_launch_is_said_to_lack_capacity_most_likely(clock: Callable[[float], None]) -> None:
+    (event,) = waiting(clock)
+    assert (event.zone, event.resource, event.waited_seconds, event.reason) == (ZONE, f"{ZONE}-1-host", 120.0, None)
+    for words in ("mostly that means the zone has no capacity", "50 minutes", "Ctrl-C", "instanceType", "aws:maxRetries"):
+        assert words in event.text
+    assert notice(event)[0].startswith(f"{ZONE}-1-host waits since 120 s")
+
+
+def test_a_launch_that_aws_refuses_is_told_with_its_reason(clock: Callable[[float], None]) -> None:
+    said = diagnostic("launch refused (InsufficientInstanceCapacity): trying again, 3/25", at=urn(f"{ZONE}-1-host"))
+    (event,) = waiting(clock, said)
+    assert event.reason == "InsufficientInstanceCapacity"
+    assert "AWS refuses the launch (InsufficientInstanceCapacity)" in event.text
+
+
+def test_a_launch_that_is_done_waits_no_more(clock: Callable[[float], None]) -> None:
+    assert waiting(clock, step("resOutputsEvent", f"{ZONE}-1-host")) == []
+
+
+def test_an_interrupted_run_names_what_is_at_work_and_what_broke_off() -> None:
+    seen: list[Event] = []
+    watch = told(seen.append, step("resourcePreEvent", f"{ZONE}-1-image", kind=COMMAND), step("resourcePreEvent", "same", "same"))
+    watch.interrupted(1)
+    stopped = seen[-1]
+    assert isinstance(stopped, Interrupted)
+    assert (stopped.times, stopped.at_work) == (1, (f"{ZONE}-1-image",))
+    assert f"finishing {ZONE}-1-image" in notice(stopped)[0]
+    watch.on_engine_event(step("resOpFailedEvent", f"{ZONE}-1-image", kind=COMMAND))
+    assert watch.broken_off == [f"{ZONE}-1-image"]
+    watch.interrupted(2)
+    assert isinstance(seen[-1], Interrupted)
+    assert "cut off" in notice(seen[-1])[0]

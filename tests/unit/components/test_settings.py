@@ -513,3 +513,12 @@ def test_validate_never_raises(values: dict[str, str], secret: bool) -> None:
 def test_numbers_and_nesting_beyond_all_bounds_are_problems_too() -> None:
     for text in ('{"port": ' + "9" * 5000 + "}", "[" * 100_000):
         assert validate(stack_config(server=text)).problems
+
+
+def test_protection_is_off_unless_asked_for() -> None:
+    assert settings().protect is False
+    assert settings(protect=True).protect is True
+
+
+def test_protection_is_yes_or_no() -> None:
+    assert "protect" in problems(stack_config(protect="sometimes"))

@@ -266,17 +266,33 @@ def test_a_wrong_user_key_is_dialled_again_as_the_host_may_not_have_it_yet(
         driver.made(COMMAND, {"connection": server.connection | {"privateKey": other, "dialErrorLimit": 1}, "create": "true"})
 
 
-def test_a_cancelled_update_ends_a_running_command(driver: Driver, server: Server) -> None:
-    server.started.clear()
+def cancelled_after(driver: Driver, event: threading.Event) -> threading.Thread:
+    """Cancels the update as soon as something has happened."""
 
     def cancel() -> None:
-        server.started.wait()
+        event.wait()
         driver.plugin.Cancel(None, driver.grpc)  # type: ignore[arg-type]
 
     thread = threading.Thread(target=cancel)
     thread.start()
+    return thread
+
+
+def test_a_cancelled_update_lets_a_running_command_end(driver: Driver, server: Server) -> None:
+    """As the official plugin does: only its dialling heeds the update's context."""
+    server.started.clear()
+    thread = cancelled_after(driver, server.started)
+    *_, state = driver.made(COMMAND, inputs(server, create="cat >/dev/null; sleep 0.5; echo done"))
+    thread.join()
+    assert state["stdout"] == "done"
+
+
+def test_a_cancelled_update_ends_the_dialling(driver: Driver) -> None:
+    dialled = threading.Event()
+    dialled.set()
+    thread = cancelled_after(driver, dialled)
     with pytest.raises(AbortedError, match=r"^the update was cancelled$"):
-        driver.made(COMMAND, inputs(server, create="sleep 600"))
+        driver.made(COMMAND, {"connection": {"host": "127.0.0.1", "port": 1, "dialErrorLimit": -1}, "create": "true"})
     thread.join()
 
 

@@ -93,7 +93,7 @@ def test_table_has_a_row_for_every_field() -> None:
         for section, model in {"sites[]": SiteSettings, **SECTIONS, "routing.geolocation": GeolocationSettings}.items()
         for field in model.model_fields.values()
     ]
-    of_all = {*fields, "drained", "tags", *(str(field.alias) for field in Secrets.model_fields.values())}
+    of_all = {*fields, "drained", "tags", "protect", *(str(field.alias) for field in Secrets.model_fields.values())}
     assert Counter(keys) == Counter(of_all - {"routing.geolocation"}), "a section within a section is its fields"
 
 

@@ -1,0 +1,82 @@
+"""The words for a run that did not end well: what happened, what stands, which command goes on from there."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Commands:
+    """The commands for one environment, as a person would type them."""
+
+    environment: str
+    is_rehearsal: bool
+
+    @property
+    def arguments(self) -> str:
+        """ENV, with what makes it the same environment."""
+        return self.environment + (" --local" if self.is_rehearsal else "")
+
+    def edge(self, verb: str) -> str:
+        """`edge VERB ENV`."""
+        return f"edge {verb} {self.arguments}"
+
+
+def after_failure(commands: Commands, engines_text: str, errors: Sequence[str], *, has_changed: bool) -> list[str]:
+    """What is said after a run that the engine ended: its own errors, and what to do where that is known.
+
+    `engines_text` is all that the engine printed, `errors` what its events told.
+    """
+    texts = list(errors) or last_words(engines_text)
+    if re.search(r"code: -\d+", engines_text):
+        return [
+            f"the engine was killed\n  -> {commands.edge('cancel')}, then run this again",
+            *_after_a_kill(commands, engines_text),
+        ]
+    if any("failed attempts" in text or "unable to dial" in text for text in texts):
+        texts.append(
+            "If an instance is gone, or was stopped, AWS's console says so: "
+            f"`{commands.edge('refresh')}` (or `pulumi refresh`) reads it back, and the next run makes what is missing. "
+            "If it runs: access.sshCidrs must hold this machine's address."
+        )
+    if has_changed:
+        texts.append("What was finished stays. Mend the cause, then run the same command again.")
+    return texts + _after_a_kill(commands, engines_text)
+
+
+def after_interruption(commands: Commands, times: int, cut_off: Sequence[str], broken_off: Sequence[str]) -> str:
+    """What is said after a run that was stopped as asked, once or twice.
+
+    `cut_off` names what was at work when the engine ended, `broken_off` what gave up by itself when it was asked to.
+    """
+    if times == 1:
+        but = f" (but {', '.join(broken_off)}, which broke off)" if broken_off else ""
+        return (
+            f"stopped as asked: the steps at work were finished{but}, no other was begun, the state is whole\n"
+            f"  -> {commands.edge('up')}   # goes on from here"
+        )
+    remains = f"{', '.join(cut_off)} {'was' if len(cut_off) == 1 else 'were'} cut off: " if cut_off else ""
+    return (
+        f"stopped at once: {remains}AWS may have made what the state does not know\n"
+        f"  -> {commands.edge('cancel')}    # only if the next command says that the state is locked\n"
+        f"     {commands.edge('refresh')}   # reads back what is really there, and names what was cut off\n"
+        f"     {commands.edge('up')}        # goes on from there"
+    )
+
+
+def last_words(text: str) -> list[str]:
+    """The lines of an engine's failure that say something, where no event did."""
+    lines = [line.strip() for line in text.splitlines()]
+    return [line for line in lines if line.startswith(("error:", "stderr: error:"))] or lines[-3:]
+
+
+def _after_a_kill(commands: Commands, text: str) -> list[str]:
+    """What to do about the remains of a run that was killed while AWS made something, or while the state was written."""
+    if re.search(r"AlreadyExists|\.Duplicate", text):
+        anew = commands.edge("destroy")
+        return [f"What exists already was made by a run that was killed before it was recorded\n  -> remove it, or {anew}"]
+    if "failed to load checkpoint" in text:
+        is_local = commands.is_rehearsal or commands.environment == "local"
+        remedy = "edge cloud stop, then deploy again" if is_local else "restore the .bak file beside it"
+        return [f"The state was cut off when a run was killed\n  -> {remedy}"]
+    return []

@@ -1,0 +1,85 @@
+"""Where a site could stand: every Local Zone group and parent Region, ranked by distance to users and by price.
+
+Tables only, nobody is asked: round trips are estimates of geography's model, prices a dated snapshot. Whether a zone sells a type
+to an account is `edge doctor`'s to find out.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from automation.errors import UsageError
+from automation.prices import AS_OF, SOURCE, priced_types
+from geography.cities import CITIES, City, find_city
+from geography.latency import round_trip_ms
+from geography.places import REGION_NAMES, REGIONS, ZONE_GROUPS, Place, distance_km
+
+DEFAULT_TYPE = "g4dn.2xlarge"
+SOURCES = {
+    "round_trips_ms": "estimated from the great-circle distance (geography/latency.py), not measured",
+    "dollars_per_hour": f"on-demand Linux list prices of {AS_OF}: {SOURCE}",
+    "zone": "the group's zone a; a Region has more, and AWS says which of them sells the type: edge doctor ENV",
+}
+"""Where each number comes from."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A zone group of Local Zones, or a Region's own zones, where a site could stand."""
+
+    group: str
+    """The zone group; of a Region's own zones, the Region."""
+    place: str
+    is_local: bool
+    round_trips_ms: dict[str, float]
+    """Estimated, by the city that was asked for."""
+    distances_km: dict[str, int]
+    dollars_per_hour: dict[str, float]
+    """GPU types with a list price there; empty is unknown, not none."""
+
+    @property
+    def zone(self) -> str:
+        """The first zone of it, as a site's config names it."""
+        return f"{self.group}a"
+
+    @property
+    def nearest_ms(self) -> float:
+        """Of the cities that were asked for, to the nearest; infinite where none was."""
+        return min(self.round_trips_ms.values(), default=float("inf"))
+
+    def described(self) -> dict[str, Any]:
+        """As `edge zones --json` prints it."""
+        return {"zone": self.zone, **asdict(self)}
+
+
+def cities(names: Sequence[str]) -> list[City]:
+    """Cities by name; UsageError for one that is not on the map."""
+    found = {name: find_city(name) for name in names}
+    unknown = [name for name, city in found.items() if city is None]
+    if unknown:
+        raise UsageError(f"no city '{unknown[0]}' is on the map\n  -> one of {', '.join(sorted(CITIES))}")
+    return [city for city in found.values() if city]
+
+
+def candidates(near: Sequence[City]) -> list[Candidate]:
+    """Every place, the nearest to any of the cities first, then the cheapest; without cities the cheapest first."""
+    price = lambda each: each.dollars_per_hour.get(DEFAULT_TYPE, float("inf"))  # noqa: E731
+    return sorted(_all(near), key=lambda each: (each.nearest_ms, price(each), each.group))
+
+
+def _all(near: Sequence[City]) -> Iterator[Candidate]:
+    for group, where in ZONE_GROUPS.items():
+        yield _candidate(group, where.city, where.place, near, is_local=True)
+    for region, place in REGIONS.items():
+        yield _candidate(region, REGION_NAMES[region], place, near, is_local=False)
+
+
+def _candidate(group: str, name: str, place: Place, near: Sequence[City], *, is_local: bool) -> Candidate:
+    return Candidate(
+        group,
+        name,
+        is_local,
+        {city.name: round(round_trip_ms(city.place, place), 1) for city in near},
+        {city.name: round(distance_km(city.place, place)) for city in near},
+        priced_types(group),
+    )

@@ -1,0 +1,89 @@
+"""What an environment costs while it runs: list prices of its instances, and what is in no table here.
+
+Leaves out guesses: a price that is not known is unknown, and the sum says so.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from pydantic import ValidationError
+
+from automation.errors import CloudNotRunningError, NothingDeployedError, UsageError
+from automation.prices import AS_OF, NOT_INCLUDED, SOURCE, HourlyPrice, hourly_price, instance_price
+from components.settings import PROJECT, SiteSettings
+
+if TYPE_CHECKING:
+    from automation.environment import Environment
+
+HOURS_PER_MONTH = 730
+"""As AWS's own calculator reckons."""
+
+
+@dataclass(frozen=True)
+class SiteCost:
+    """What a site's instances cost."""
+
+    zone: str
+    instance_type: str
+    instances: int
+    dollars_per_hour: float | None
+    """Of one instance; None is unknown."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an environment's instances cost."""
+
+    environment: str
+    deployed: bool
+    """Whether they run; else it is what the stack file asks for."""
+    sites: tuple[SiteCost, ...]
+
+    @property
+    def total(self) -> HourlyPrice:
+        """All of them together."""
+        return hourly_price((site.zone, site.instance_type) for site in self.sites for _ in range(site.instances))
+
+    def described(self) -> dict[str, Any]:
+        """As `edge cost --json` prints it."""
+        total = self.total
+        return {
+            "environment": self.environment,
+            "deployed": self.deployed,
+            "sites": [asdict(site) for site in self.sites],
+            "dollars_per_hour": round(total.dollars, 3),
+            "dollars_per_month": round(total.dollars * HOURS_PER_MONTH, 2),
+            "hours_per_month": HOURS_PER_MONTH,
+            "unknown": list(total.unknown),
+            "as_of": AS_OF,
+            "source": SOURCE,
+            "not_included": NOT_INCLUDED,
+        }
+
+
+def cost(environment: "Environment") -> Cost:
+    """What is deployed costs; where nothing is, what the stack file asks for would. UsageError where its sites are malformed."""
+    try:
+        deployed = environment.inventory().sites
+    except (NothingDeployedError, CloudNotRunningError):
+        deployed = {}
+    if deployed:
+        running = tuple(_site(zone, site.instance_type, site.instances) for zone, site in deployed.items())
+        return Cost(environment.name, deployed=True, sites=running)
+    planned = tuple(_site(site.zone, site.instance_type, site.replicas) for site in _planned(environment))
+    return Cost(environment.name, deployed=False, sites=planned)
+
+
+def _site(zone: str, instance_type: str, instances: int) -> SiteCost:
+    return SiteCost(zone, instance_type, instances, instance_price(zone, instance_type))
+
+
+def _planned(environment: "Environment") -> Sequence[SiteSettings]:
+    try:
+        content: Any = yaml.safe_load(environment.stack_file.read_text(encoding="utf-8"))
+        return [SiteSettings.model_validate(site) for site in content["config"][f"{PROJECT}:sites"]]
+    except (yaml.YAMLError, KeyError, TypeError, ValidationError) as error:
+        where = f"{environment.stack_file.name} does not say which sites it wants, or not well"
+        raise UsageError(f"{where}\n  -> edge doctor {environment.name}") from error

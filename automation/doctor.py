@@ -1,0 +1,389 @@
+"""Looks an environment over before a deployment, and after: tools, account, zones, quotas, names, model, addresses. Reads only.
+
+What AWS would refuse, the program's own preflight judges (components/preflight.py); here its verdicts stand beside what was found,
+and with them what the program cannot ask. Left out: mending anything. Each failure names the command that does.
+"""
+
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from ipaddress import IPv4Address, IPv4Network
+from typing import TYPE_CHECKING, Any, Literal
+
+import dns.exception
+import dns.resolver
+import requests
+from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs]
+
+from automation.account import Image, ask_account, caller, image, instances
+from automation.errors import EdgeError, NothingDeployedError
+from automation.hosts import edge
+from automation.paths import PROJECT_ROOT
+from components.models import HubAnswer, ModelFacts, ask_hub, known_facts, model_problems, token_problem
+from components.preflight import AwsFacts, RegionFacts, ZoneFacts, judge
+from components.problems import Problem
+from components.settings import PROJECT, RoutingSettings, SiteSettings, Validated, validate
+from components.tags import STACK_TAG
+
+if TYPE_CHECKING:
+    from automation.environment import Environment
+
+State = Literal["ok", "warning", "failed", "unknown"]
+
+OWN_ADDRESS_URL = "https://checkip.amazonaws.com"
+_ADDRESS_SECONDS = 3.0
+_DNS_SECONDS = 5.0
+_OLD_IMAGE_DAYS = 90
+_OLDEST_PYTHON = (3, 11)
+_SILENT = "AWS did not answer; a launch may be refused"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at."""
+
+    subject: str
+    state: State
+    """`unknown` where nobody could tell; `warning` is no obstacle."""
+    finding: str
+    fix: str | None = None
+    """The command to run, one a line; every failure has it."""
+
+
+@dataclass(frozen=True)
+class Examination:
+    """All that was looked at."""
+
+    environment: str
+    checks: tuple[Check, ...]
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        """What keeps the environment from being deployed, or from answering."""
+        return tuple(check for check in self.checks if check.state == "failed")
+
+    def described(self) -> dict[str, Any]:
+        """As `edge doctor --json` prints it."""
+        return {"environment": self.environment, "ok": not self.failed, "checks": [asdict(check) for check in self.checks]}
+
+
+def examine(environment: "Environment") -> Examination:
+    """Looks at everything that can be looked at; what cannot is unknown, never an error. CloudNotRunningError where the local
+    cloud is needed and does not run.
+    """
+    config = environment.stack_config()
+    return Examination(environment.name, tuple(_Doctor(environment, validate(config)).checks()))
+
+
+def own_address() -> IPv4Address | None:
+    """The address by which the internet knows this machine; None where the service that tells it cannot be reached."""
+    try:
+        answer = requests.get(OWN_ADDRESS_URL, timeout=_ADDRESS_SECONDS)
+        return IPv4Address(answer.text.strip()) if answer.ok else None
+    except (requests.RequestException, ValueError):
+        return None
+
+
+class _Doctor:
+    """One examination."""
+
+    def __init__(self, environment: "Environment", validated: Validated) -> None:
+        self._environment, self._validated = environment, validated
+        self._client = environment.aws_client
+        self._problems: list[Problem] = list(validated.problems)
+        self._outputs = _deployed(environment)
+
+    def checks(self) -> Iterator[Check]:
+        """Everything, in the order in which to mend it."""
+        yield from _tools(self._environment)
+        account = self._account()
+        yield account
+        token = self._validated.hugging_face_token
+        hub, model = self._hub(token.get_secret_value().strip() if token else None)
+        facts = None
+        if account.state != "failed":
+            facts = ask_account(self._validated, self._client)
+            self._problems += judge(self._validated, facts, model)
+        judged = [
+            *self._zones(facts),
+            *(check for region, sites in self._validated.regions.items() for check in self._region(region, sites, facts)),
+            *self._names(facts),
+            *self._model(hub, model, token.get_secret_value().strip() if token else None),
+        ]
+        # What none of these spoke for: the config's own mistakes, which are to be mended first.
+        yield from (Check(_short(problem), "failed", _words(problem), problem.fix) for problem in self._problems)
+        yield from judged
+        yield from self._access()
+        yield from self._answers()
+
+    def _account(self) -> Check:
+        try:
+            account, arn = caller(self._client)
+        except EdgeError as error:
+            text, _, fix = str(error).partition("\n  -> ")
+            return Check("account", "failed", text, fix)
+        try:
+            deployed_in = self._environment.inventory().account
+        except NothingDeployedError:
+            deployed_in = None
+        if deployed_in and deployed_in != account and not self._environment.on_local_cloud:
+            reason = f"{account}, and '{self._environment.name}' is deployed in {deployed_in}"
+            return Check("account", "failed", reason, "export AWS_PROFILE=...   # then: aws sts get-caller-identity")
+        return Check("account", "ok", f"{account} as {arn}{', simulated' if self._environment.on_local_cloud else ''}")
+
+    def _judged(self, subject: str, path: str, finding: str | None, *, mark: str = "", unknown: str = _SILENT) -> Check:
+        """What preflight found wrong under a path, else the finding; None is unknown. `mark` tells problems of one path apart."""
+        for problem in self._problems:
+            if problem.path == f"{PROJECT}:{path}" and mark in f"{problem.reason} {problem.fix}":
+                self._problems.remove(problem)
+                return Check(subject, "failed", _words(problem), problem.fix)
+        return Check(subject, "unknown", unknown) if finding is None else Check(subject, "ok", finding)
+
+    def _zones(self, facts: AwsFacts | None) -> Iterator[Check]:
+        for index, site in self._validated.sites.items():
+            region = facts.regions[site.parsed_zone.region] if facts else None
+            zone = region.zones.get(site.zone) if region else None
+            yield self._judged(f"zone {site.zone}", f"sites[{index}].zone", _opt_in(zone) if zone else None)
+            yield self._judged(
+                f"  {site.instance_type}",
+                f"sites[{index}].instanceType",
+                _offer(site, zone, region) if region else None,
+                unknown="AWS does not say before the zone group is opted in" if zone and not zone.opted_in else _SILENT,
+            )
+        types: dict[str, list[str]] = {}
+        for site in self._validated.sites.values():
+            types.setdefault(site.root_volume_type, []).append(site.zone)
+        asked = "; ".join(f"{kind} is asked for in {', '.join(zones)}" for kind, zones in types.items())
+        if asked:
+            yield Check("volume types", "unknown", f"AWS has no API for them by zone: {asked}")
+
+    def _region(self, region: str, sites: Sequence[SiteSettings], facts: AwsFacts | None) -> Iterator[Check]:
+        found = facts.regions[region] if facts else RegionFacts({})
+        types = [(site.replicas, found.types.get(site.instance_type)) for site in sites]
+        vcpus = sum(replicas * known.vcpus for replicas, known in types if known)
+        for subject, code, needed, used, quota in (
+            ("vCPUs (G and VT)", "L-DB2E81BA", vcpus, found.vcpus_used, found.vcpu_quota),
+            ("Elastic IPs", "L-0263D0A3", sum(site.replicas for site in sites), found.addresses_used, found.address_quota),
+        ):
+            finding = None
+            if quota is not None and used is not None:
+                finding = f"{needed} needed, {used} used by others, quota {quota:g}"
+            mark = f"--region {region} --service-code ec2 --quota-code {code}"
+            yield self._judged(f"{region}: {subject}", "sites", finding, mark=mark)
+        yield self._image(region, found)
+        access, routing = self._validated.access, self._validated.routing
+        if routing and routing.is_on:
+            subject = f"{region}: checkers' list"
+            yield self._judged(subject, "routing.policy", found.health_checkers, mark=f"com.amazonaws.{region}.")
+        if access and routing:
+            used = len(access.client_cidrs) + len(access.ssh_cidrs) + (found.health_checkers_weight if routing.is_on else 0)
+            finding = f"{used} of a group's {found.rules_per_group:g}" if found.rules_per_group is not None else None
+            yield self._judged(f"{region}: firewall rules", "access.clientCidrs", finding, mark=f"in {region};")
+
+    def _image(self, region: str, found: RegionFacts) -> Check:
+        newest = image(self._client, region, found.ami) if found.ami else None
+        check = self._judged(f"{region}: AMI", f"host.amis.{region}", _age(newest) if newest else None)
+        if check.state != "ok" or newest is None:
+            return check
+        older = self._older_hosts(region, newest) if self._outputs else []
+        if older:
+            finding = f"{len(older)} hosts run an older one than {newest.id} of {newest.created:%Y-%m-%d}: {', '.join(older)}"
+            return Check(check.subject, "warning", finding, "pulumi up --replace '**::ZONE-1-host'   # one at a time")
+        if (datetime.now(UTC) - newest.created).days > _OLD_IMAGE_DAYS:
+            return Check(check.subject, "warning", check.finding, f"pulumi config rm --path '{PROJECT}:host.amis.{region}'")
+        return check
+
+    def _older_hosts(self, region: str, newest: Image) -> list[str]:
+        """AMIs of this environment's hosts that are not the one to launch."""
+        filters = [
+            {"Name": f"tag:{STACK_TAG}", "Values": [self._environment.name]},
+            {"Name": "instance-state-name", "Values": ["pending", "running", "stopped"]},
+        ]
+        try:
+            return [each["ImageId"] for each in instances(self._client("ec2", region), filters) if each["ImageId"] != newest.id]
+        except (BotoCoreError, ClientError):
+            return []
+
+    def _names(self, facts: AwsFacts | None) -> Iterator[Check]:
+        routing = self._validated.routing
+        if routing is None:
+            return
+        if not routing.is_on:
+            yield Check("hosted zone", "ok", "none needed: routing.policy is none")
+            return
+        zone = facts.hosted_zone if facts else None
+        key = "hostedZone" if routing.hosted_zone else "hostedZoneId"
+        finding = f"{zone.name} ({zone.id})" if zone else "is created by the next up" if routing.create_hosted_zone else None
+        yield self._judged("hosted zone", f"routing.{key}", finding)
+        yield self._delegation(routing, zone.id if zone else None)
+
+    def _delegation(self, routing: RoutingSettings, zone_id: str | None) -> Check:
+        subject = "delegation"
+        if self._environment.on_local_cloud:
+            return Check(subject, "ok", "simulated: nothing on the internet delegates to the local cloud")
+        if zone_id is None:
+            return Check(subject, "unknown", "there is no hosted zone yet whose name servers could be compared")
+        try:
+            described = self._client("route53", "us-east-1").get_hosted_zone(Id=zone_id)
+        except (BotoCoreError, ClientError):
+            return Check(subject, "unknown", "AWS did not name the zone's name servers")
+        name, own = described["HostedZone"]["Name"], {each.rstrip(".") for each in described["DelegationSet"]["NameServers"]}
+        try:
+            told = {str(each.target).rstrip(".") for each in dns.resolver.resolve(name, "NS", lifetime=_DNS_SECONDS)}
+        except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
+            told = set[str]()
+        except dns.exception.DNSException as error:
+            return Check(subject, "unknown", f"no resolver answers for {name} ({type(error).__name__})")
+        if told & own:
+            return Check(subject, "ok", f"{name.rstrip('.')} leads to this zone's name servers")
+        leads = f"leads to {', '.join(sorted(told))}" if told else "is delegated to nobody"
+        servers = "\n".join(f"{name} NS {each}." for each in sorted(own))
+        return Check(subject, "failed", f"{name.rstrip('.')} {leads}; in the parent domain it needs these records:", servers)
+
+    def _hub(self, token: str | None) -> tuple[HubAnswer, ModelFacts]:
+        server = self._validated.server
+        if server is None:
+            return HubAnswer(None, "the config names no model"), ModelFacts(None, None, None, "")
+        hub = ask_hub(server.model, token, self._environment.hub_endpoint())
+        model = known_facts(server, hub)
+        self._problems += model_problems(server, model, has_token=token is not None)
+        return hub, model
+
+    def _model(self, hub: HubAnswer, model: ModelFacts, token: str | None) -> Iterator[Check]:
+        server = self._validated.server
+        if server is None:
+            return
+        size = f", {model.parameters / 1e9:.1f} billion parameters" if model.parameters else ""
+        finding = f"{server.model}{size}, says {model.source}" if model.parameters or hub.facts else None
+        yield self._judged("model", "server.model", finding, unknown=hub.silence or "nobody knows its size")
+        if not model.gated:
+            known = None if model.gated is None else f"{server.model} needs none"
+            yield self._judged("Hub token", "huggingFaceToken", known, unknown=f"whether it is needed: {hub.silence}")
+            return
+        silence = None
+        if token:
+            problem, silence = token_problem(server.model, token, self._environment.hub_endpoint())
+            self._problems += [problem] if problem else []
+        finding = None if silence or not token else f"opens {server.model}"
+        yield self._judged("Hub token", "huggingFaceToken", finding, unknown=f"whether it opens the model: {silence}")
+
+    def _access(self) -> Iterator[Check]:
+        access = self._validated.access
+        if access is None:
+            return
+        address = IPv4Address("127.0.0.1") if self._environment.on_local_cloud else own_address()
+        if address is None:
+            yield Check("this machine", "unknown", f"its address: {OWN_ADDRESS_URL} did not tell it")
+            return
+        for key, cidrs, state, what in (
+            ("sshCidrs", access.ssh_cidrs, "failed", "it could not deploy"),
+            ("clientCidrs", access.client_cidrs, "warning", "status and bench could not reach the endpoints from here"),
+        ):
+            subject = f"access.{key}"
+            if any(address in IPv4Network(cidr) for cidr in cidrs):
+                yield Check(subject, "ok", f"holds this machine's {address}")
+                continue
+            fix = f"pulumi config set --path '{PROJECT}:access.{key}[{len(cidrs)}]' {address}/32"
+            yield Check(subject, state, f"does not hold this machine's {address}: {what}", fix)  # pyright: ignore[reportArgumentType]
+
+    def _answers(self) -> Iterator[Check]:
+        """What DNS answers against what is deployed."""
+        sites: Mapping[str, Any] = self._outputs.get("sites", {})
+        addresses = {zone: {each["address"] for each in site["replicas"] if each["address"]} for zone, site in sites.items()}
+        named = [(site["name"], addresses[zone]) for zone, site in sites.items() if site["name"] and addresses[zone]]
+        domain = (self._outputs.get("routing") or {}).get("domain")
+        if domain:
+            named.insert(0, (domain, set[str]().union(*addresses.values())))
+        for name, expected in named:
+            answers = self._resolve(name)
+            if answers is None:
+                yield Check(f"DNS {name}", "unknown", "no resolver answers")
+            elif answers and answers <= expected:
+                yield Check(f"DNS {name}", "ok", f"answers {', '.join(sorted(answers))}, as deployed")
+            else:
+                told = ", ".join(sorted(answers)) or "nothing"
+                fix = f"{edge(self._environment, 'drift')}   # then: {edge(self._environment, 'up')}"
+                yield Check(f"DNS {name}", "failed", f"answers {told}, and {', '.join(sorted(expected))} is deployed", fix)
+
+    def _resolve(self, name: str) -> set[str] | None:
+        """The addresses of a name: from this machine's resolver, or from the local cloud's Route 53; None where nobody answers."""
+        if self._environment.on_local_cloud:
+            try:
+                answer = self._client("route53", "us-east-1").test_dns_answer(
+                    HostedZoneId=self._outputs["routing"]["hosted_zone_id"], RecordName=name, RecordType="A"
+                )
+            except (BotoCoreError, ClientError):
+                return None
+            return set(answer["RecordData"])
+        try:
+            return {str(each.address) for each in dns.resolver.resolve(name, "A", lifetime=_DNS_SECONDS)}
+        except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
+            return set()
+        except dns.exception.DNSException:
+            return None
+
+
+def _deployed(environment: "Environment") -> Mapping[str, Any]:
+    """The outputs; empty where nothing is deployed."""
+    try:
+        return environment.outputs()
+    except NothingDeployedError:
+        return {}
+
+
+def _tools(environment: "Environment") -> Iterator[Check]:
+    set_up = "tools/setup.sh requirements-edge.txt"
+    version = ".".join(map(str, sys.version_info[:3]))
+    state: State = "ok" if sys.version_info >= _OLDEST_PYTHON else "failed"
+    yield Check("Python", state, f"{version}, {sys.executable}", None if state == "ok" else "make PYTHON=python3.11 demo")
+    pins = dict(_pins())
+    wrong = [f"{name} {_installed(name) or 'is missing'}, not {pin}" for name, pin in pins.items() if _installed(name) != pin]
+    found = f"as pinned: pulumi {pins['pulumi']}, pulumi-aws {pins['pulumi-aws']}, pulumi-command {pins['pulumi-command']}"
+    yield Check("packages", "failed", "; ".join(wrong), set_up) if wrong else Check("packages", "ok", found)
+    path, engine = environment.engine
+    yield Check("Pulumi engine", "ok", f"{engine}, {path}")
+    if not shutil.which("ssh"):
+        yield Check("ssh", "warning", "there is none: edge logs and edge ssh need it", "sudo apt-get install openssh-client")
+
+
+def _pins() -> Iterator[tuple[str, str]]:
+    """What the program needs, by requirements.txt."""
+    for line in (PROJECT_ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines():
+        name, found, pin = line.partition("#")[0].strip().partition("==")
+        if found:
+            yield name, pin
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _opt_in(zone: ZoneFacts) -> str:
+    if not zone.is_local:
+        return "in the parent Region, needs no opt-in"
+    return f"{zone.group} is opted in" if zone.opted_in else f"{zone.group} is opted in by the next up (optIn: true), for good"
+
+
+def _offer(site: SiteSettings, zone: ZoneFacts | None, region: RegionFacts) -> str | None:
+    known, offered = region.types.get(site.instance_type), region.offered.get(site.instance_type)
+    if zone is None or known is None or offered is None or site.zone not in offered:
+        return None
+    return f"is offered: {known.vcpus} vCPUs, {known.gpus} GPU, {known.gpu_mib} MiB"
+
+
+def _age(newest: Image) -> str:
+    return f"{newest.id}, {(datetime.now(UTC) - newest.created).days} days old"
+
+
+def _short(problem: Problem) -> str:
+    return problem.path.removeprefix(f"{PROJECT}:")
+
+
+def _words(problem: Problem) -> str:
+    return f"{problem.value}: {problem.reason}" if problem.value else problem.reason

@@ -1,0 +1,29 @@
+"""The way to one replica's endpoint: by its address, under its site's name, through the local cloud's mapped ports.
+
+Leaves out what is asked there.
+"""
+
+import ssl
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import urllib3
+
+if TYPE_CHECKING:
+    from automation.environment import Environment
+
+_PORTS = {"http": 80, "https": 443}
+
+
+def connections(environment: "Environment", address: str, url: str, certificate: str | None) -> urllib3.HTTPConnectionPool:
+    """Connections to the replica at an address; with TLS under the URL's name, and only to who has the config's certificate (PEM)."""
+    split = urlsplit(url)
+    port = environment.port_of(address, split.port or _PORTS[split.scheme])
+    if split.scheme == "http":
+        return urllib3.HTTPConnectionPool(address, port)
+    context = ssl.create_default_context(cadata=certificate)
+    # It may be signed by a CA that only its owner's clients trust.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return urllib3.HTTPSConnectionPool(
+        address, port, ssl_context=context, server_hostname=split.hostname, assert_hostname=split.hostname
+    )

@@ -1,0 +1,162 @@
+"""The Automation API as this project uses it: fewer questions to the engine, and a Ctrl-C that goes through us.
+
+The SDK handles no signals: engine and caller would both get a terminal's Ctrl-C, and the caller would be gone before the engine.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+from pulumi import automation
+from pulumi.automation import errors as engine_errors
+from semver import VersionInfo
+
+from automation.errors import InterruptedRunError
+
+OnLine = Callable[[str], Any]
+
+
+class EngineCommand(automation.PulumiCommand):
+    """The engine's command line for one operation, which can be interrupted from any thread."""
+
+    def __init__(self, executable: Path, version: str) -> None:
+        # Not the SDK's own, which would start the engine once more to ask for the version.
+        self.command, self.version = str(executable), VersionInfo.parse(version.removeprefix("v"))
+        self.interruptions = 0
+        self.on_interrupt: Callable[[int], None] = lambda _: None
+        self._processes: list[subprocess.Popen[str]] = []
+        self._lock = threading.Lock()
+
+    def interrupt(self) -> None:
+        """Once: the engine finishes the steps at work and begins no other. Twice: it cuts them off."""
+        with self._lock:
+            self.interruptions += 1
+            for process in self._processes:
+                with suppress(ProcessLookupError):
+                    process.send_signal(signal.SIGINT)
+        self.on_interrupt(self.interruptions)
+
+    def run(
+        self,
+        args: list[str],
+        cwd: str,
+        additional_env: Mapping[str, str],
+        on_output: OnLine | None = None,
+        on_error: OnLine | None = None,
+    ) -> automation.CommandResult:
+        """As the SDK's, but a Ctrl-C interrupts and waits; InterruptedRunError where the command ends badly for it."""
+        # A process group of its own: a terminal's Ctrl-C comes to us alone. Still in the terminal's session, so that closing the
+        # terminal is heard of. No standard input: nobody is asked anything.
+        with self._lock:
+            if self.interruptions:
+                raise InterruptedRunError(self.interruptions)
+            process = subprocess.Popen(  # noqa: S603
+                [self.command, "--non-interactive", *args],
+                cwd=cwd,
+                env=self._environment(additional_env),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                encoding="utf-8",
+                errors="replace",
+                process_group=0,
+            )
+            self._processes.append(process)
+        out, err = _Lines(process.stdout, on_output), _Lines(process.stderr, on_error)
+        self._wait(process, out, err)
+        result = automation.CommandResult(stdout=out.text, stderr=err.text, code=process.returncode)
+        if result.code and self.interruptions:
+            raise InterruptedRunError(self.interruptions)
+        if result.code:
+            raise engine_errors.create_command_error(result)
+        return result
+
+    def _wait(self, process: subprocess.Popen[str], *lines: "_Lines") -> None:
+        waiting = [process.wait, *(each.join for each in lines)]
+        while waiting:
+            try:
+                waiting[0]()
+                waiting.pop(0)
+            except KeyboardInterrupt:
+                self.interrupt()
+        with self._lock:
+            self._processes.remove(process)
+
+    def _environment(self, additional: Mapping[str, str]) -> dict[str, str]:
+        """As the SDK's: what is beside the engine goes before what is on PATH."""
+        path = f"{Path(self.command).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        return {**os.environ, **additional, "PULUMI_AUTOMATION_API": "true", "PATH": path}
+
+
+class _Lines(threading.Thread):
+    """Reads a stream of the engine to its end."""
+
+    def __init__(self, stream: IO[str] | None, on_line: OnLine | None) -> None:
+        super().__init__(daemon=True)
+        self._stream, self._on_line = stream, on_line
+        self._lines: list[str] = []
+        self.start()
+
+    def run(self) -> None:
+        for line in self._stream or ():
+            self._lines.append(line.rstrip())
+            if self._on_line:
+                self._on_line(line.rstrip())
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self._lines)
+
+
+class Stack(automation.Stack):
+    """A stack that is never "selected" (that would change the person's own `pulumi`), and asks the engine no more than needed."""
+
+    def __init__(self, name: str, workspace: automation.LocalWorkspace) -> None:
+        # Not the SDK's own, which selects or creates.
+        self.name, self.workspace = name, workspace
+        self.deployment: dict[str, Any] = {}
+        """The state as it was when the stack was opened, secrets encrypted."""
+
+    @classmethod
+    def open(cls, name: str, workspace: automation.LocalWorkspace, *, may_create: bool) -> "Stack":
+        """The stack; StackNotFoundError where it is not there and may not be made."""
+        stack = cls(name, workspace)
+        try:
+            stack.deployment = stack.exported()
+        except engine_errors.StackNotFoundError:
+            if not may_create:
+                raise
+            stack.ask("stack", "init", name, "--no-select")
+        return stack
+
+    def ask(self, *arguments: str) -> str:
+        """What the engine prints for a command line; CommandError where it fails."""
+        folder, variables = self.workspace.work_dir, self.workspace.env_vars
+        return self.workspace.pulumi_command.run(list(arguments), folder, variables).stdout
+
+    def exported(self) -> dict[str, Any]:
+        """The state as it is now, secrets encrypted."""
+        return json.loads(self.ask("stack", "export", "--stack", self.name)).get("deployment") or {}
+
+    def config(self) -> dict[str, dict[str, Any]]:
+        """All config, secrets in clear."""
+        return json.loads(self.ask("config", "--show-secrets", "--json", "--stack", self.name))
+
+    def read_outputs(self) -> dict[str, Any]:
+        """The outputs; none of this program's is a secret."""
+        return json.loads(self.ask("stack", "output", "--json", "--stack", self.name))
+
+    def outputs(self) -> automation.OutputMap:
+        """Nothing: the SDK asks after each run, twice, and the run's events have told."""
+        return {}
+
+    def info(self, show_secrets: bool = True) -> automation.UpdateSummary:  # noqa: ARG002, FBT001, FBT002 - the SDK's signature
+        """Nothing, as `outputs`: the events of a run have told all that its history would."""
+        return automation.UpdateSummary("", datetime.now(UTC), "", {}, {}, "")

@@ -1,0 +1,203 @@
+"""A new environment: its stack file, as a person would have written it, its keys, and its secrets in Pulumi's own safe.
+
+Everything is judged by the program's own settings before anything is written, and taken back where storing the secrets fails.
+Left out: changing an environment that is there.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from automation.environment import Environment, Say
+from automation.errors import UsageError
+from automation.keys import new_deployer_key, new_host_key_secret
+from automation.paths import stack_file
+from components.problems import ConfigurationError
+from components.settings import PROJECT, ServerSettings, StackConfig, validate
+from components.zones import parse_zone
+from geography.places import REGION_NAMES, ZONE_GROUPS
+
+DEFAULT_MODEL = str(ServerSettings.model_fields["model"].default)
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9./_-]*")
+"""What YAML reads as the text that it looks like; digits alone do not occur here."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What a new environment is to be."""
+
+    name: str
+    zones: tuple[str, ...]
+    client_cidrs: tuple[str, ...] = ()
+    ssh_cidrs: tuple[str, ...] = ()
+    domain: str | None = None
+    hosted_zone: str | None = None
+    model: str = DEFAULT_MODEL
+    hugging_face_token: str | None = field(default=None, repr=False)
+    for_rehearsal: bool = False
+    """Only the file: what belongs to its owner may be missing, and no secret is stored."""
+
+    @property
+    def region(self) -> str:
+        """The first site's parent Region, which is the provider's default."""
+        return parse_zone(self.zones[0]).region
+
+
+def refuse_existing(name: str, folder: Path) -> None:
+    """UsageError for a name that no environment can have, or that one has."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"'{name}' is no name for an environment: small letters, digits and -, at most 31, a letter first")
+    if stack_file(name, folder).exists():
+        raise UsageError(
+            f"there is an environment '{name}' already: Pulumi.{name}.yaml exists, and is not overwritten\n"
+            f"  -> edge doctor {name}   # or choose another name"
+        )
+
+
+def create(draft: Draft, folder: Path, say: Say = lambda _: None) -> Path:
+    """Writes the stack file and stores the secrets; its path. UsageError for what the program would refuse: nothing is written."""
+    refuse_existing(draft.name, folder)
+    secrets = _secrets(draft)
+    text = stack_file_text(draft)
+    _judge(draft, secrets)
+    path = stack_file(draft.name, folder)
+    with path.open("x", encoding="utf-8") as file:
+        file.write(text)
+    if draft.for_rehearsal:
+        return path
+    try:
+        Environment(draft.name, stack_files=folder, say=say).store_secrets(secrets)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            path.unlink()
+        raise
+    return path
+
+
+def stack_file_text(draft: Draft) -> str:
+    """The stack file, with comments."""
+    return "\n".join(_lines(draft)) + "\n"
+
+
+def _secrets(draft: Draft) -> dict[str, str]:
+    token = draft.hugging_face_token
+    return {
+        f"{PROJECT}:sshPrivateKey": new_deployer_key(),
+        f"{PROJECT}:hostKeySecret": new_host_key_secret(),
+        **({f"{PROJECT}:huggingFaceToken": token.strip()} if token else {}),
+    }
+
+
+def _judge(draft: Draft, secrets: Mapping[str, str]) -> None:
+    """UsageError with everything that the program's own settings find wrong."""
+    stand_in = ["127.0.0.1/32"] if draft.for_rehearsal else []
+    routing: dict[str, Any] = {"policy": "none"}
+    if draft.domain:
+        routing = {"domain": draft.domain, "hostedZone": draft.hosted_zone}
+    access = {"clientCidrs": list(draft.client_cidrs) or stand_in, "sshCidrs": list(draft.ssh_cidrs) or stand_in}
+    sections = {
+        "sites": [{"zone": zone} for zone in draft.zones],
+        "server": {"model": draft.model},
+        "access": access,
+        "routing": routing,
+    }
+    values = {f"{PROJECT}:{key}": json.dumps(value) for key, value in sections.items()} | secrets
+    try:
+        validate(StackConfig(draft.name, values, frozenset(secrets))).require(draft.name)
+    except ConfigurationError as error:
+        problems = "\n".join(f"  {problem.path.removeprefix(f'{PROJECT}:')} {problem.value or ''}: {problem.reason}" for problem in error.problems)
+        raise UsageError(f"'{draft.name}' would not be accepted, and nothing was written:\n{problems}") from error
+
+
+def _lines(draft: Draft) -> Iterator[str]:
+    name = draft.name
+    yield f"# Environment '{name}', begun by `edge init` on {datetime.now(UTC):%Y-%m-%d}. README.md has all keys; `edge doctor {name}` looks it over."
+    yield "config:"
+    yield f"  aws:region: {draft.region}"
+    yield f"  {PROJECT}:sites:"
+    for zone in draft.zones:
+        yield f"    - zone: {zone} # {described(zone)}"
+    if draft.model != DEFAULT_MODEL:
+        yield f"  {PROJECT}:server:"
+        yield f"    model: {_text(draft.model)}"
+    yield "  # Hosts and addresses cannot be deleted or replaced until `edge unprotect`:"
+    yield f"  # {PROJECT}:protect: true"
+    yield from _access_lines(draft)
+    yield from _routing_lines(draft)
+    if draft.for_rehearsal:
+        yield f"  # Secrets: `edge keys {name}` makes and stores sshPrivateKey and hostKeySecret; the Hugging Face token is yours:"
+        yield f"  # pulumi config set --secret {PROJECT}:huggingFaceToken --stack {name}"
+    else:
+        yield "  # Secrets, encrypted by the stack's secrets provider; `pulumi config set --secret` changes them:"
+
+
+def described(zone: str) -> str:
+    """Where a zone is, and what it needs."""
+    parsed = parse_zone(zone)
+    group = ZONE_GROUPS.get(parsed.group)
+    if not parsed.is_local:
+        return f"the parent Region, {REGION_NAMES.get(parsed.region, parsed.region)}"
+    return f"{group.city if group else 'Local Zone'}; opt in once: --group-name {parsed.group}"
+
+
+def _access_lines(draft: Draft) -> Iterator[str]:
+    both = {"clientCidrs": (draft.client_cidrs, "who may call the endpoints"), "sshCidrs": (draft.ssh_cidrs, "who deploys")}
+    is_open = bool(draft.client_cidrs or draft.ssh_cidrs)
+    yield f"  {'' if is_open else '# '}{PROJECT}:access:"
+    for key, (cidrs, what) in both.items():
+        mark = "" if cidrs else "# "
+        yield f"  {mark}  {key}: [{', '.join(cidrs) or 'A.B.C.D/32'}] # {what}"
+
+
+def _routing_lines(draft: Draft) -> Iterator[str]:
+    if draft.domain:
+        yield "  # The service's name, in a public hosted zone of the account:"
+        yield f"  {PROJECT}:routing:"
+        yield f"    domain: {draft.domain}"
+        yield f"    hostedZone: {draft.hosted_zone}"
+        return
+    if draft.for_rehearsal:
+        yield "  # The service's name, in a public hosted zone of the account:"
+        yield f"  # {PROJECT}:routing:"
+    else:
+        yield "  # No name: each site is called by its address. For a name that leads users to the best site, in place of the policy:"
+        yield f"  {PROJECT}:routing:"
+        yield "    policy: none"
+    yield "  #   domain: llm.YOUR.DOMAIN"
+    yield "  #   hostedZone: YOUR.DOMAIN"
+
+
+def _text(value: str) -> str:
+    return value if _PLAIN.fullmatch(value) else json.dumps(value)
+
+
+def hosted_zone_of(domain: str) -> str:
+    """The likeliest hosted zone of a service's name: all but its first label."""
+    return domain.rstrip(".").partition(".")[2]
+
+
+def chosen_zones(words: Sequence[str], listed: Sequence[str]) -> tuple[str, ...]:
+    """Zones by name, or by their number in a list; UsageError for a number that is not in it."""
+    chosen: list[str] = []
+    for word in words:
+        if word.isdigit() and not 1 <= int(word) <= len(listed):
+            raise UsageError(f"there is no number {word} in the list\n  -> 1 to {len(listed)}, or a zone's name")
+        chosen.append(listed[int(word) - 1] if word.isdigit() else word)
+    return tuple(dict.fromkeys(chosen))
+
+
+def token_from(variable: str | None) -> str | None:
+    """The Hugging Face token in an environment variable; UsageError where it has none."""
+    if variable is None:
+        return None
+    token = os.environ.get(variable, "").strip()
+    if not token:
+        raise UsageError(f"the variable {variable} is empty or not set\n  -> read -rs {variable} && export {variable}")
+    return token

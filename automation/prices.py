@@ -1,0 +1,89 @@
+"""What GPU instances cost: a dated table of on-demand Linux list prices, US dollars per hour. Unknown is None, never a guess.
+
+Leaves out volumes, public addresses, traffic, taxes, discounts and Route 53. It proves no capacity, and not which zone of a group
+sells. AWS has no price API for Local Zones that an account without the pricing permission could ask.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+AS_OF = "2026-01-21"
+SOURCE = "AWS price list by way of instances.vantage.sh, as collected in the public repository tsaol/aws-gpu"
+NOT_INCLUDED = "volumes, public addresses, traffic, Route 53, taxes"
+FOOTNOTE = f"list prices of {AS_OF}, without {NOT_INCLUDED}"
+
+_G4DN_2XLARGE = "g4dn.2xlarge"
+_G4DN_4XLARGE = "g4dn.4xlarge"
+_DOLLARS_PER_HOUR: dict[str, dict[str, float]] = {
+    "us-west-2": {_G4DN_2XLARGE: 0.752, "g5.2xlarge": 1.212, "g6.2xlarge": 0.978, "g6e.2xlarge": 2.242},
+    "us-west-2-lax-1": {
+        "g4dn.xlarge": 0.631,
+        _G4DN_2XLARGE: 0.902,
+        "g4dn.metal": 9.389,
+        "g5.4xlarge": 2.231,
+        "g5.8xlarge": 3.363,
+    },
+    "us-west-2-hnl-1": {_G4DN_2XLARGE: 1.241, _G4DN_4XLARGE: 1.987},
+    "us-west-2-den-1": {_G4DN_2XLARGE: 1.015, _G4DN_4XLARGE: 1.625},
+    "us-west-2-las-1": {_G4DN_2XLARGE: 1.015},
+    "us-west-2-pdx-1": {_G4DN_2XLARGE: 1.015},
+    "us-west-2-phx-1": {_G4DN_2XLARGE: 1.015, _G4DN_4XLARGE: 1.625},
+    "us-west-2-sea-1": {_G4DN_2XLARGE: 1.015},
+    **{
+        f"us-east-1-{city}-1": {_G4DN_2XLARGE: 1.015, _G4DN_4XLARGE: 1.625} for city in ("bos", "chi", "dfw", "iah", "nyc", "phl")
+    },
+    **{f"us-east-1-{city}-1": {_G4DN_2XLARGE: 1.015} for city in ("atl", "mci", "mia", "msp")},
+    "us-east-1-qro-1": {_G4DN_2XLARGE: 1.09, _G4DN_4XLARGE: 1.746},
+    "us-east-1-scl-1": {_G4DN_2XLARGE: 1.47},
+    "us-east-1-lim-1": {_G4DN_2XLARGE: 1.725},
+    "af-south-1-los-1": {_G4DN_2XLARGE: 1.247},
+    "ap-northeast-1-tpe-1": {_G4DN_2XLARGE: 1.371},
+    "ap-south-1-ccu-1": {_G4DN_2XLARGE: 1.2},
+    "ap-south-1-del-1": {_G4DN_2XLARGE: 1.2},
+    "ap-southeast-1-bkk-1": {_G4DN_2XLARGE: 1.578},
+    "ap-southeast-1-mnl-1": {_G4DN_2XLARGE: 1.368},
+    "ap-southeast-2-akl-1": {_G4DN_2XLARGE: 1.418},
+    "ap-southeast-2-per-1": {_G4DN_2XLARGE: 1.418},
+    "eu-central-1-ham-1": {_G4DN_2XLARGE: 1.363},
+    "eu-central-1-waw-1": {_G4DN_2XLARGE: 1.175},
+    "eu-north-1-cph-1": {_G4DN_2XLARGE: 1.157},
+    "eu-north-1-hel-1": {_G4DN_2XLARGE: 0.997},
+    "me-south-1-mct-1": {_G4DN_2XLARGE: 1.153},
+}
+"""By zone group (of a Region's own zones: the Region) and instance type."""
+
+
+@dataclass(frozen=True)
+class HourlyPrice:
+    """What some instances cost together, in dollars per hour."""
+
+    dollars: float
+    """Of the instances whose price is known."""
+    instances: int
+    unknown: tuple[str, ...]
+    """`TYPE in ZONE` of the instances whose price is not known, each once."""
+
+    def __str__(self) -> str:
+        count = f"{self.instances} GPU instance{'' if self.instances == 1 else 's'}"
+        unknown = f"; unknown for {', '.join(self.unknown)}" if self.unknown else ""
+        if self.unknown and not self.dollars:
+            return f"price of {count} unknown ({', '.join(self.unknown)})"
+        return f"${self.dollars:.3f} per hour for {count}{unknown}"
+
+
+def instance_price(zone: str, instance_type: str) -> float | None:
+    """Dollars per hour of one instance in a zone; None where the table does not have it."""
+    # A zone's name is its group's, or its Region's, and a letter.
+    return _DOLLARS_PER_HOUR.get(zone[:-1], {}).get(instance_type)
+
+
+def priced_types(group: str) -> dict[str, float]:
+    """The instance types with a price in a zone group, or in a Region's own zones; none where the table has nothing."""
+    return dict(_DOLLARS_PER_HOUR.get(group, {}))
+
+
+def hourly_price(instances: Iterable[tuple[str, str]]) -> HourlyPrice:
+    """What instances, given as (zone, instance type), cost together."""
+    listed = [(zone, kind, instance_price(zone, kind)) for zone, kind in instances]
+    unknown = tuple(dict.fromkeys(f"{kind} in {zone}" for zone, kind, price in listed if price is None))
+    return HourlyPrice(sum(price for *_, price in listed if price is not None), len(listed), unknown)

@@ -1,0 +1,228 @@
+"""How an environment is at this moment: per replica the machine, the server, what it serves in fact, its load, its users, its price.
+
+Asks EC2, the endpoint, the host itself (over SSH) and Route 53, each on its own: one that does not answer leaves unknown what it alone
+could have said. Left out: history, and mending.
+"""
+
+import json
+import re
+import time
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import urllib3
+
+from automation.endpoints import connections
+from automation.errors import EdgeError
+from automation.hosts import Host, hosts, run, ssh
+from automation.prices import instance_price
+from components.settings import PROJECT, StackConfig
+
+if TYPE_CHECKING:
+    from automation.environment import Environment
+    from automation.resolution import Client, Routes
+
+Health = Literal["healthy", "unhealthy", "unreachable"]
+
+_ASK_SECONDS = 5.0
+_SSH_SECONDS = 15.0
+_WINDOW_SECONDS = 1.0
+"""The shortest time over which tokens are counted."""
+_RECORD = 'sudo cat "${EDGE_HOST_ROOT:-}/opt/edge-inference/serving.json"'
+"""What the host wrote down when its server had generated a token (components/remote/record_serving.py)."""
+_METRIC = re.compile(r"^(?P<name>[\w:]+)(?:\{[^}]*\})? (?P<value>\S+)$", re.MULTILINE)
+_QUEUE = ("tgi_queue_size", "vllm:num_requests_waiting")
+_RUNNING = ("tgi_batch_current_size", "vllm:num_requests_running")
+_TOKENS = ("tgi_request_generated_tokens_sum", "vllm:generation_tokens_total")
+"""TGI counts a request's tokens when it ends."""
+
+
+@dataclass(frozen=True)
+class ReplicaStatus:
+    """One host and its server; None is unknown."""
+
+    name: str
+    instance_id: str | None
+    instance: str | None
+    """EC2's word for its state; `gone` where EC2 does not know the instance."""
+    address: str | None
+    uptime_seconds: float | None
+    """Since the instance was launched."""
+    health: Health
+    """By this machine's own request to /health."""
+    model: str | None
+    """In fact, by the host's own record."""
+    revision: str | None
+    queue: int | None
+    """Requests that wait."""
+    running: int | None
+    """Requests that are generated."""
+    tokens_per_second: float | None
+    """Over the last second or so; TGI counts a request's tokens when it ends."""
+    dollars_per_hour: float | None
+
+
+@dataclass(frozen=True)
+class SiteStatus:
+    """One zone's site."""
+
+    zone: str
+    instance_type: str
+    model: str
+    """As it was deployed."""
+    dns_share: float | None
+    """Of the map's cities, how many Route 53 sends here (automation/resolution.py): a share of places, not of users."""
+    drained: bool
+    replicas: tuple[ReplicaStatus, ...]
+
+    @property
+    def serves(self) -> bool:
+        """Whether one of its replicas is healthy."""
+        return any(replica.health == "healthy" for replica in self.replicas)
+
+    @property
+    def other_models(self) -> tuple[str, ...]:
+        """What its replicas serve, where that is not what was deployed."""
+        return tuple(dict.fromkeys(each.model for each in self.replicas if each.model not in {None, self.model}))  # pyright: ignore[reportReturnType]
+
+
+@dataclass(frozen=True)
+class Status:
+    """An environment as it is."""
+
+    environment: str
+    simulated: bool
+    """On the local cloud: AWS, network and model server are simulated."""
+    sites: tuple[SiteStatus, ...]
+
+    @property
+    def dollars_per_hour(self) -> float:
+        """Of the instances whose price is known."""
+        return sum(each.dollars_per_hour or 0 for site in self.sites for each in site.replicas)
+
+    def described(self) -> dict[str, Any]:
+        """As `edge status --json` prints it."""
+        sites = [{**asdict(site), "serves": site.serves} for site in self.sites]
+        return {"environment": self.environment, "simulated": self.simulated, "sites": sites}
+
+
+def status(environment: "Environment") -> Status:
+    """Asks all sites at once. NothingDeployedError where there are none; a dead site is part of the answer, never an error."""
+    outputs = environment.outputs()
+    config = environment.stack_config()
+    with ThreadPoolExecutor(16) as pool:
+        shares = pool.submit(_shares, environment, outputs)
+        machines = hosts(environment, outputs)
+        urls = {f"{zone}-{n}": each["url"] for zone, site in outputs["sites"].items() for n, each in enumerate(site["replicas"], 1)}
+        asked = {host.key: pool.submit(_replica, environment, config, host, urls[host.key]) for host in machines}
+        replicas = {host.key: asked[host.key].result() for host in machines}
+        share = shares.result()
+    drained = set((outputs.get("routing") or {}).get("drained", ()))
+    return Status(
+        environment.name,
+        environment.on_local_cloud,
+        tuple(
+            SiteStatus(
+                zone, site["instance_type"], site["model"], share.get(zone, 0.0) if share else None, zone in drained,
+                tuple(replicas[host.key] for host in machines if host.zone == zone),
+            )
+            for zone, site in outputs["sites"].items()
+        ),
+    )  # fmt: skip
+
+
+def _replica(environment: "Environment", config: StackConfig, host: Host, url: str | None) -> ReplicaStatus:
+    now = datetime.now(UTC)
+    is_up = host.address is not None and host.state in {"running", None}
+    served = _record(environment, config, host) if is_up else {}
+    health, load = _asked(environment, config, host, url) if is_up and url else ("unreachable", {})
+    price = instance_price(host.zone, host.instance_type or "")
+    return ReplicaStatus(
+        host.key,
+        host.instance_id,
+        host.state,
+        host.address,
+        (now - host.launched).total_seconds() if host.launched and is_up else None,
+        cast("Health", health),
+        served.get("model"),
+        served.get("revision"),
+        _whole(load.get("queue")),
+        _whole(load.get("running")),
+        load.get("tokens_per_second"),
+        price if host.state in {"pending", "running", None} else 0.0,
+    )
+
+
+def _record(environment: "Environment", config: StackConfig, host: Host) -> dict[str, Any]:
+    """What the host says that it serves; empty where it cannot be asked, or has not served yet."""
+    try:
+        with ssh(environment, host, config) as command:
+            text = run(command, _RECORD, seconds=_SSH_SECONDS)
+        return json.loads(text) if text else {}
+    except (EdgeError, ValueError):
+        return {}
+
+
+def _asked(environment: "Environment", config: StackConfig, host: Host, url: str) -> tuple[str, dict[str, float]]:
+    """A server's health, and its load where it tells."""
+    key = config.values.get(f"{PROJECT}:apiKey")
+    headers = {"Authorization": f"Bearer {key.strip()}"} if key else {}
+    try:
+        with connections(environment, str(host.address), url, config.values.get(f"{PROJECT}:tlsCertificate")) as pool:
+            healthy = _get(pool, "/health", {}).status == 200  # noqa: PLR2004
+            before, began = _metrics(pool, headers), time.monotonic()
+            time.sleep(_WINDOW_SECONDS)
+            after, seconds = _metrics(pool, headers), time.monotonic() - began
+    except (urllib3.exceptions.HTTPError, OSError):
+        return "unreachable", {}
+    load = {word: after[name] for word, names in (("queue", _QUEUE), ("running", _RUNNING)) for name in names if name in after}
+    # TGI's counter appears with its first value.
+    counter = next((name for name in _TOKENS if name in after), _TOKENS[0] if _QUEUE[0] in after else None)
+    if counter:
+        load["tokens_per_second"] = (after.get(counter, 0.0) - before.get(counter, 0.0)) / seconds
+    return "healthy" if healthy else "unhealthy", load
+
+
+def _get(pool: urllib3.HTTPConnectionPool, path: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
+    return pool.request("GET", path, headers=headers, timeout=_ASK_SECONDS, retries=False)
+
+
+def _metrics(pool: urllib3.HTTPConnectionPool, headers: Mapping[str, str]) -> dict[str, float]:
+    answer = _get(pool, "/metrics", headers)
+    text = answer.data.decode(errors="replace") if answer.status == 200 else ""  # noqa: PLR2004
+    found: Counter[str] = Counter()
+    for line in _METRIC.finditer(text):
+        found[line["name"]] += float(line["value"])  # pyright: ignore[reportArgumentType]
+    return dict(found)
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else round(value)
+
+
+def _shares(environment: "Environment", outputs: Mapping[str, Any]) -> dict[str, float] | None:
+    """Of the map's cities, the share that each zone gets; None where users are not routed, or Route 53 does not answer."""
+    from automation.resolution import Routes
+
+    try:
+        region = next(iter(outputs["sites"].values()))["region"]
+        routes = Routes(
+            environment.name, outputs, environment.aws_client("route53", region), on_local_cloud=environment.on_local_cloud
+        )
+        zones = Counter(zone for zone in (_zone_for(routes, client) for client in routes.clients()) if zone)
+    except (EdgeError, StopIteration):
+        return None
+    if not zones:
+        return None
+    return {zone: count / zones.total() for zone, count in zones.items()}
+
+
+def _zone_for(routes: "Routes", client: "Client") -> str | None:
+    try:
+        return routes.zone_for(client)
+    except EdgeError:
+        return None

@@ -1,0 +1,315 @@
+"""Follows one run of the engine: turns its events into ours, redacted, and keeps what the run's result is made of.
+
+Decides nothing about how a person is told; progress.py and live_table.py do.
+"""
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from automation.events import (
+    Diagnostic,
+    Event,
+    Interrupted,
+    LaunchWaits,
+    OnEvent,
+    Resource,
+    ResourceDone,
+    ResourceFailed,
+    ResourceStarted,
+    SiteProgress,
+    Stage,
+    StageState,
+)
+from automation.results import ResourceChange
+from automation.site_progress import SiteStages, zone_of
+
+if TYPE_CHECKING:
+    from pulumi.automation.events import EngineEvent, StepEventMetadata
+
+LAUNCH_PATIENCE_SECONDS = 60.0
+"""A launch that takes longer mostly waits for capacity."""
+LAUNCH_REMINDER_SECONDS = 300.0
+_TICK_SECONDS = 1.0
+_UNCHANGING = {"same", "refresh", "read"}
+_STACK = "pulumi:pulumi:Stack"
+_INSTANCE, _COMMAND = "aws:ec2/instance:Instance", "command:remote:Command"
+_SAYS_NOTHING = {
+    f"{operation} {end}"
+    for operation in ("update", "preview", "destroy", "refresh")
+    for end in ("failed", "canceled", "cancelled")
+}
+"""The engine adds these to every failure."""
+_REFUSED_LAUNCH = re.compile(r"\b(InsufficientInstanceCapacity|RequestLimitExceeded|VcpuLimitExceeded)\b")
+
+
+class RunWatch:
+    """What a run has told so far. Use it as a context manager: a thread watches for launches that wait.
+
+    `on_event` is called with one event at a time; what it raises ends nothing, and is raised again by `close`.
+    """
+
+    def __init__(
+        self,
+        on_event: OnEvent | None = None,
+        *,
+        replicas: Mapping[str, int] | None = None,
+        redact: Callable[[str], str] = lambda text: text,
+        stop_command: str = "Ctrl-C",
+    ) -> None:
+        self.errors: list[str] = []
+        """The errors as the engine words them, each once, with the name of the resource."""
+        self.warnings: list[str] = []
+        self.counts: dict[str, int] = {}
+        self.resources: list[ResourceChange] = []
+        self.outputs: dict[str, Any] | None = None
+        """The stack's outputs, once they are told."""
+        self.step_times = StepTimes()
+        self.broken_off: list[str] = []
+        """Names of the resources whose step failed after the run was asked to stop: such as one that only waited."""
+        self.reasons: dict[str, list[str]] = {}
+        """By zone, why it failed."""
+        self._stages = SiteStages(replicas or {})
+        self._on_event, self._redact, self._stop_command = on_event, redact, stop_command
+        self._begun_at = time.monotonic()
+        self._at_work: dict[str, tuple[Resource, str, float]] = {}
+        self._launches: dict[str, float] = {}
+        """By URN of an instance that is being made, when its waiting is told next, in seconds since it was begun."""
+        self._launch_reasons: dict[str, str] = {}
+        self._lock = threading.RLock()
+        self._over = threading.Event()
+        self._ticker = threading.Thread(target=self._tick_until_over, daemon=True)
+        self._broken: BaseException | None = None
+        self._is_stopping = False
+
+    def __enter__(self) -> Self:
+        self._ticker.start()
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._over.set()
+        self._ticker.join()
+        if kind is None and self._broken:
+            raise self._broken
+
+    @property
+    def seconds(self) -> float:
+        """Since the run began."""
+        return time.monotonic() - self._begun_at
+
+    @property
+    def changed(self) -> bool:
+        """Whether any resource has been changed."""
+        return bool(self.resources)
+
+    @property
+    def at_work(self) -> tuple[str, ...]:
+        """Names of the real resources that a step is at work on."""
+        with self._lock:
+            return tuple(resource.name for resource, operation, _ in self._at_work.values() if _is_real(resource, operation))
+
+    def failed_stages(self) -> dict[str, Stage]:
+        """By zone, the first stage that failed."""
+        return self._stages.failed_stages()
+
+    def on_engine_event(self, event: "EngineEvent") -> None:
+        """Takes one event of the engine."""
+        with self._lock:
+            if event.resource_pre_event:
+                self._begin(event.resource_pre_event.metadata)
+            elif event.res_outputs_event:
+                self._end(event.res_outputs_event.metadata)
+            elif event.res_op_failed_event:
+                self._end(event.res_op_failed_event.metadata, failed=True)
+            elif event.diagnostic_event:
+                found = event.diagnostic_event
+                self._diagnose(found.severity, self._redact(found.message.rstrip()), found.urn)
+            elif event.summary_event:
+                counts = event.summary_event.resource_changes or {}
+                self.counts = {str(getattr(each, "value", each)): count for each, count in counts.items()}
+
+    def interrupted(self, times: int) -> None:
+        """The run was asked to stop."""
+        with self._lock:
+            self._is_stopping = True
+            self._emit(Interrupted(seconds=self.seconds, times=times, at_work=self.at_work))
+
+    def tick(self) -> None:
+        """Tells of launches that wait; called about every second."""
+        with self._lock:
+            for urn, tell_after in list(self._launches.items()):
+                resource, _, begun = self._at_work[urn]
+                waited = time.monotonic() - begun
+                if waited >= tell_after:
+                    self._launches[urn] = waited + LAUNCH_REMINDER_SECONDS
+                    self._emit(self._launch_waits(resource, waited))
+
+    def _begin(self, step: "StepEventMetadata") -> None:
+        resource, operation = _resource(step), step.op.value
+        self._at_work[step.urn] = (resource, operation, time.monotonic())
+        if step.type == _INSTANCE and operation in {"create", "create-replacement"}:
+            self._launches[step.urn] = LAUNCH_PATIENCE_SECONDS
+        self.step_times.begin(resource, operation)
+        is_real = _is_real(resource, operation) and _is_custom(step)
+        self._emit(
+            ResourceStarted(seconds=self.seconds, resource=resource, operation=operation, differs=_differs(step), is_real=is_real)
+        )
+        if is_real and not operation.startswith("delete"):
+            self._progress(self._stages.begin(resource.name))
+
+    def _end(self, step: "StepEventMetadata", *, failed: bool = False) -> None:
+        resource, operation = _resource(step), step.op.value
+        _, _, begun = self._at_work.pop(step.urn, (resource, operation, time.monotonic()))
+        self._launches.pop(step.urn, None)
+        is_real = _is_real(resource, operation) and _is_custom(step)
+        if step.type == _STACK and step.new and step.new.outputs:
+            self.outputs = dict(step.new.outputs)
+        if is_real and not failed:
+            self.resources.append(ResourceChange(resource.name, resource.kind, operation, _differs(step), step.urn))
+        if not failed:
+            self.step_times.end(resource, operation)
+        elif self._is_stopping:
+            self.broken_off.append(resource.name)
+        made = ResourceFailed if failed else ResourceDone
+        self._emit(
+            made(
+                seconds=self.seconds,
+                resource=resource,
+                operation=operation,
+                differs=_differs(step),
+                is_real=is_real,
+                took_seconds=round(time.monotonic() - begun, 3),
+            )
+        )
+        if not operation.startswith("delete"):
+            self._progress(self._stages.end(resource.name, changed=is_real, failed=failed))
+
+    def _diagnose(self, severity: str, text: str, urn: str | None) -> None:
+        name = _name(urn or "")
+        if not text.strip() or text.strip() in _SAYS_NOTHING or severity == "debug":
+            return
+        if urn in self._launches and (refused := _REFUSED_LAUNCH.search(text)):
+            self._launch_reasons[name] = refused[1]
+        known = _severity(severity)
+        about = name if urn and f"::{_STACK}::" not in urn else None
+        if known == "error":
+            self._keep_error(about, text.strip())
+        elif known == "warning" and text not in self.warnings:
+            self.warnings.append(text)
+        self._emit(Diagnostic(seconds=self.seconds, severity=known, text=text, resource=about))
+
+    def _keep_error(self, about: str | None, text: str) -> None:
+        told = f"{about}: {text}" if about else text
+        if told in self.errors:
+            return
+        self.errors.append(told)
+        if about and (zone := zone_of(about)):
+            self.reasons.setdefault(zone, []).append(told)
+
+    def _launch_waits(self, resource: Resource, waited: float) -> LaunchWaits:
+        zone, reason = zone_of(resource.name) or "", self._launch_reasons.get(resource.name)
+        cause = (
+            f"AWS refuses the launch ({reason})"
+            if reason
+            else "AWS has not launched it; mostly that means the zone has no capacity now"
+        )
+        text = (
+            f"{resource.name} waits since {waited:.0f} s: {cause}.\n"
+            "The AWS plugin asks again for up to 50 minutes; the other sites go on meanwhile. What can be done:\n"
+            f"  wait; or {self._stop_command} once, then another instanceType, or take {zone} out of `sites`, and `up` again;\n"
+            "  `pulumi config set aws:maxRetries 5` gives up sooner (on throttled calls too)"
+        )
+        return LaunchWaits(
+            seconds=self.seconds, zone=zone, resource=resource.name, waited_seconds=round(waited, 1), reason=reason, text=text
+        )
+
+    def _progress(self, changes: Iterator[tuple[str, Stage, StageState]]) -> None:
+        for zone, stage, state in changes:
+            self._emit(SiteProgress(seconds=self.seconds, zone=zone, stage=stage, state=state))
+
+    def _emit(self, event: Event) -> None:
+        if self._on_event is None or self._broken:
+            return
+        try:
+            self._on_event(event)
+        except BaseException as error:
+            self._broken = error
+
+    def _tick_until_over(self) -> None:
+        while not self._over.wait(_TICK_SECONDS):
+            self.tick()
+
+
+class StepTimes:
+    """Measures how long each host took from its launch to its first token, step by step."""
+
+    _STEPS = {"scripts": "boot", "prepare": "docker", "image": "image", "weights": "model", "ready": "ready"}  # noqa: RUF012
+    """What the steps of a host are called in a summary, in order; `server` is part of `ready`."""
+    _LAST = "ready"
+
+    def __init__(self) -> None:
+        self._begun: dict[tuple[str, str], float] = {}
+        self._ended: dict[tuple[str, str], float] = {}
+
+    def begin(self, resource: Resource, operation: str) -> None:
+        """A step begins."""
+        self._note(resource, operation, self._begun)
+
+    def end(self, resource: Resource, operation: str) -> None:
+        """A step has ended well."""
+        self._note(resource, operation, self._ended)
+
+    def by_replica(self) -> dict[str, dict[str, float]]:
+        """Seconds of each step that ran, by replica, of the replicas whose last step is done.
+
+        A step begins where the one before it has ended: `boot` at the launch, and it ends when the host takes commands.
+        """
+        replicas = sorted(replica for replica, what in self._ended if what == self._LAST)
+        return {replica: dict(self._of_replica(replica)) for replica in replicas}
+
+    def _note(self, resource: Resource, operation: str, times: dict[tuple[str, str], float]) -> None:
+        replica, _, what = resource.name.rpartition("-")
+        is_of_host = resource.type in {_INSTANCE, _COMMAND}
+        if is_of_host and _is_real(resource, operation) and not operation.startswith("delete"):
+            times[replica, what] = time.monotonic()
+
+    def _of_replica(self, replica: str) -> Iterator[tuple[str, float]]:
+        before = self._ended.get((replica, "host"))
+        for what, shown in self._STEPS.items():
+            ended = self._ended.get((replica, what))
+            if ended is None:
+                continue
+            # The server is started and then waited for: two steps, one to a person.
+            first = "server" if what == self._LAST and (replica, "server") in self._begun else what
+            began = before if before is not None else self._begun.get((replica, first), ended)
+            yield shown, round(ended - began, 1)
+            before = ended
+
+
+def _resource(step: "StepEventMetadata") -> Resource:
+    return Resource(name=_name(step.urn), type=step.type, urn=step.urn)
+
+
+def _is_real(resource: Resource, operation: str) -> bool:
+    """Whether a step changes something; components and providers only stand for others."""
+    return operation not in _UNCHANGING and not resource.type.startswith(("pulumi:", "edge-inference:"))
+
+
+def _is_custom(step: "StepEventMetadata") -> bool:
+    state: Any = step.new or step.old
+    return state is not None and bool(state.custom)
+
+
+def _differs(step: "StepEventMetadata") -> tuple[str, ...]:
+    """Names of the inputs that differ, as exactly as the plugin told."""
+    return tuple(step.detailed_diff or step.diffs or ())
+
+
+def _severity(engines: str) -> Literal["info", "warning", "error"]:
+    return "error" if engines == "error" else "warning" if engines == "warning" else "info"
+
+
+def _name(urn: str) -> str:
+    return urn.rpartition("::")[2]

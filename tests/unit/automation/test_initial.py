@@ -1,0 +1,172 @@
+"""A new environment's file: what a person would have written, accepted by the program, all or nothing."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import Result
+from typer.testing import CliRunner
+
+from automation import initial
+from automation.cli import app
+from automation.commands import setup
+from automation.errors import EdgeError, UsageError
+from automation.initial import Draft, create
+from automation.local import prepare_stack
+from localcloud.client import CloudStatus
+
+OWN = "93.184.216.34/32"
+DRAFT = Draft("tokyo", ("us-west-2a", "us-west-2-hnl-1a"), (OWN,), (OWN,), "llm.acme.dev", "acme.dev", hugging_face_token="hf_given")
+
+
+class FakeEnvironment:
+    """Takes secrets, or fails."""
+
+    stored: Mapping[str, str] = {}
+    fails: Exception | None = None
+
+    def __init__(self, name: str, **_: Any) -> None:
+        self.name = name
+
+    def store_secrets(self, values: Mapping[str, str]) -> None:
+        if self.fails:
+            raise self.fails
+        FakeEnvironment.stored = values
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> type[FakeEnvironment]:
+    monkeypatch.setattr(initial, "Environment", FakeEnvironment)
+    monkeypatch.setattr(FakeEnvironment, "stored", {})
+    monkeypatch.setattr(FakeEnvironment, "fails", None)
+    return FakeEnvironment
+
+
+def _config(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))["config"]
+
+
+def test_a_file_as_a_person_would_write_it_and_its_secrets_elsewhere(tmp_path: Path) -> None:
+    path = create(DRAFT, tmp_path)
+    assert _config(path) == {
+        "aws:region": "us-west-2",
+        "edge-inference:sites": [{"zone": "us-west-2a"}, {"zone": "us-west-2-hnl-1a"}],
+        "edge-inference:access": {"clientCidrs": [OWN], "sshCidrs": [OWN]},
+        "edge-inference:routing": {"domain": "llm.acme.dev", "hostedZone": "acme.dev"},
+    }
+    text = path.read_text(encoding="utf-8")
+    assert "# Honolulu; opt in once: --group-name us-west-2-hnl-1" in text
+    assert max(map(len, text.splitlines())) <= 130
+    stored = FakeEnvironment.stored
+    assert stored["edge-inference:huggingFaceToken"] == "hf_given"
+    assert stored["edge-inference:sshPrivateKey"].startswith("-----BEGIN OPENSSH")
+    assert not any(value in text for value in stored.values())
+
+
+def test_without_a_name_sites_are_called_by_their_addresses(tmp_path: Path) -> None:
+    path = create(Draft("tokyo", ("us-west-2a",), (OWN,), (OWN,)), tmp_path)
+    assert _config(path)["edge-inference:routing"] == {"policy": "none"}
+
+
+def test_another_model(tmp_path: Path) -> None:
+    path = create(Draft("tokyo", ("us-west-2a",), (OWN,), (OWN,), model="Qwen/Qwen2.5-3B-Instruct"), tmp_path)
+    assert _config(path)["edge-inference:server"] == {"model": "Qwen/Qwen2.5-3B-Instruct"}
+
+
+def test_a_file_for_a_rehearsal_leaves_to_the_local_cloud_what_is_its_owners(tmp_path: Path) -> None:
+    path = create(Draft("tokyo", ("us-west-2a",), for_rehearsal=True), tmp_path)
+    assert FakeEnvironment.stored == {}
+    assert set(_config(path)) == {"aws:region", "edge-inference:sites"}
+
+    class Cloud(CloudStatus):
+        def request(self, method: str, path: str, body: dict[str, object] | None = None) -> dict[str, Any]:  # noqa: ARG002
+            return {}
+
+    prepared = prepare_stack(path, tmp_path, Cloud(tmp_path, "", 1, 1, "http://127.0.0.1:1", ""))
+    assert any("domain" in each for each in prepared.stand_ins)
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"zones": ("us-west-2-lax-1",)}, "sites[0].zone"),
+        ({"zones": ("us-west-2a", "us-west-2a")}, "sites[1].zone"),
+        ({"ssh_cidrs": ("0.0.0.0/0",)}, "access.sshCidrs[0]"),
+        ({"client_cidrs": ("192.0.2.1/32",)}, "documentation address"),
+        ({"domain": "llm.example.com", "hosted_zone": "example.com"}, "example name"),
+        ({"hosted_zone": "other.dev"}, "does not lie in"),
+        ({"model": "no-owner"}, "server.model"),
+    ],
+)
+def test_what_the_program_would_refuse_is_refused_before_anything_is_written(
+    tmp_path: Path, changed: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(UsageError) as refused:
+        create(Draft(**{**vars(DRAFT), **changed}), tmp_path)
+    assert named in str(refused.value)
+    assert "hf_given" not in str(refused.value)
+    assert list(tmp_path.iterdir()) == []
+    assert FakeEnvironment.stored == {}
+
+
+def test_nothing_half_made_is_left_where_the_secrets_cannot_be_stored(tmp_path: Path, environment: type[FakeEnvironment]) -> None:
+    environment.fails = EdgeError("no login")
+    with pytest.raises(EdgeError, match="no login"):
+        create(DRAFT, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_environment_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "Pulumi.tokyo.yaml"
+    path.write_text("mine", encoding="utf-8")
+    with pytest.raises(UsageError, match="not overwritten"):
+        create(DRAFT, tmp_path)
+    assert path.read_text(encoding="utf-8") == "mine"
+
+
+@pytest.mark.parametrize("name", ["", "Tokyo", "to kyo", "../x", "a" * 32, "1a", "tokyo."])
+def test_names_that_no_environment_can_have(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="no name for an environment"):
+        initial.refuse_existing(name, tmp_path)
+
+
+def _edge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
+    monkeypatch.setattr(setup, "PROJECT_ROOT", tmp_path)
+    return CliRunner().invoke(app, ["init", *arguments])
+
+
+def test_without_questions_the_callers_own_address_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(setup, "_own_cidr", lambda: OWN)
+    monkeypatch.setenv("MY_TOKEN", "hf_from_variable")
+    answer = _edge(
+        tmp_path, monkeypatch, "tokyo", "--yes", "--zone", "us-west-2a", "--domain", "llm.acme.dev",
+        "--hugging-face-token-env", "MY_TOKEN",
+    )  # fmt: skip
+    assert answer.exit_code == 0, answer.output
+    config = _config(tmp_path / "Pulumi.tokyo.yaml")
+    assert config["edge-inference:access"] == {"clientCidrs": [OWN], "sshCidrs": [OWN]}
+    assert config["edge-inference:routing"]["hostedZone"] == "acme.dev"
+    assert FakeEnvironment.stored["edge-inference:huggingFaceToken"] == "hf_from_variable"
+    assert "hf_from_variable" not in answer.output
+
+
+def test_without_questions_everything_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(setup, "_own_cidr", lambda: "")
+    answer = _edge(tmp_path, monkeypatch, "tokyo", "--yes")
+    assert isinstance(answer.exception, UsageError)
+    assert all(option in str(answer.exception) for option in ("--zone", "--ssh-cidr", "--client-cidr"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_terminal_nothing_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = _edge(tmp_path, monkeypatch, "tokyo", "--zone", "us-west-2a")
+    assert isinstance(answer.exception, UsageError)
+    assert "--yes" in str(answer.exception)
+
+
+def test_zones_are_chosen_by_number_or_name() -> None:
+    assert initial.chosen_zones(["2", "us-west-2a", "2"], ["a", "b"]) == ("b", "us-west-2a")
+    with pytest.raises(UsageError, match="1 to 2"):
+        initial.chosen_zones(["3"], ["a", "b"])
