@@ -44,7 +44,10 @@ from automation.watching import RunWatch
 from tools.provide_engine import EngineError, provide
 
 if TYPE_CHECKING:
+    from automation.bench import Clients, Progress
     from automation.resolution import Resolution, Routes
+    from ttft.samples import Run
+    from ttft.schedule import Plan as BenchPlan
 
 # A killed engine makes the SDK warn, from a thread of its own, of its broken event stream.
 warnings.filterwarnings("ignore", "Error in event stream")
@@ -245,6 +248,20 @@ class Environment:
         from automation.drain import put_back
 
         return put_back(self, zone, on_event)
+
+    def bench(
+        self, plan: "BenchPlan | None" = None, clients: "Clients | None" = None, on_progress: "Progress | None" = None
+    ) -> "Run":
+        """Measures the time to first token of every site that serves, side by side; `ttft.summary.summarize` judges the samples.
+
+        `plan` says how (its targets are filled in), `clients` from where; by default warm connections, as bench.Clients says.
+        """
+        from automation.bench import Clients, bench, bench_plan
+        from ttft.schedule import Plan
+
+        clients = clients or Clients()
+        filled = bench_plan(self, plan or Plan(targets=(), connections=("warm",)), clients)
+        return bench(filled, clients, on_progress=on_progress, say=self.say)
 
     def store_drained(self, zones: Sequence[str]) -> None:
         """Stores in the config which sites are to get no users; changes no records."""
