@@ -45,10 +45,13 @@ from automation.watching import RunWatch
 from tools.provide_engine import EngineError, provide
 
 if TYPE_CHECKING:
+    from automation.bench import Clients, Progress
     from automation.doctor import Examination
     from automation.resolution import Resolution, Routes
     from automation.status import Status
     from components.settings import StackConfig
+    from ttft.samples import Run
+    from ttft.schedule import Plan as BenchPlan
 
 # A killed engine makes the SDK warn, from a thread of its own, of its broken event stream.
 warnings.filterwarnings("ignore", "Error in event stream")
@@ -107,14 +110,13 @@ class Environment:
         """What stands in for the owner's own values, once a stack was opened on the local cloud."""
         self.logs = logs or (directory / "logs" if self.on_local_cloud else stack_files / ".edge" / "logs")
         self._commands = Commands(name, is_rehearsal=self.on_local_cloud and name != "local")
-        self._directory = directory
-        self.say = say
+        self._directory, self.say = directory, say
         self._running: EngineCommand | None = None
 
     @property
     def arguments(self) -> str:
         """How `edge` is told of it: `prod`, or `prod --local`."""
-        return self.name + (" --local" if self.on_local_cloud and self.name != "local" else "")
+        return self._commands.arguments
 
     def plan(self, on_event: OnEvent | None = None) -> Plan:
         """What `up` would change, resource by resource; changes nothing."""
@@ -252,24 +254,32 @@ class Environment:
 
         return put_back(self, zone, on_event)
 
+    def bench(
+        self, plan: "BenchPlan | None" = None, clients: "Clients | None" = None, on_progress: "Progress | None" = None
+    ) -> "Run":
+        """Measures the time to first token of every site that serves, side by side; `ttft.summary.summarize` judges the samples.
+
+        `plan` says how (its targets are filled in), `clients` from where; by default warm connections, as bench.Clients says.
+        """
+        from automation.bench import Clients, bench, bench_plan
+        from ttft.schedule import Plan
+
+        clients = clients or Clients()
+        filled = bench_plan(self, plan or Plan(targets=(), connections=("warm",)), clients)
+        return bench(filled, clients, on_progress=on_progress, say=self.say)
+
     def store_drained(self, zones: Sequence[str]) -> None:
         """Stores in the config which sites are to get no users; changes no records."""
-        if self.on_local_cloud and local.lists_drained(self.stack_file):
-            raise UsageError(
-                f"{self.stack_file.name} lists drained sites itself, and a local run changes no tracked file\n"
-                f"  -> change {_DRAINED} there, then {self._commands.edge('up')}"
-            )
-        stack = self._open(may_start=False)
-        with self._engine_trouble("storing the drained sites"):
-            stack.remove_config(_DRAINED)
-            for number, zone in enumerate(zones):
-                stack.set_config(f"{_DRAINED}[{number}]", automation.ConfigValue(zone), path=True)
+        self._refuse_listed_drained()
+        with only_run(self.logs, self.name, "storing the drained sites"):
+            self._store_drained(self._open(may_start=False), zones)
 
     def reroute(self, drained: Sequence[str], on_event: OnEvent | None = None) -> Changes:
         """Stores which sites get no users, and brings health checks and records, and nothing else, up to the config."""
-        self.store_drained(drained)
-        with self._run("reroute", on_event, may_start=False) as run:
+        self._refuse_listed_drained()
+        with self._run("drain", on_event, may_start=False) as run:
             self._refuse_foreign_account(run.stack)
+            self._store_drained(run.stack, drained)
             run.stack.up(continue_on_error=True, target=_ROUTING_TARGETS, **run.listening)
             outputs = run.watch.outputs or run.stack.read_outputs()
         return _changes(run, outputs)
@@ -290,8 +300,8 @@ class Environment:
         """A config value, decrypted; None where it is not set."""
         stack = self._open(may_start=False)
         with self._engine_trouble("reading the config"):
-            found = stack.config().get(key)
-        return found.get("value") if found else None
+            found = stack.get_all_config().get(key)
+        return found.value if found else None
 
     def stack_config(self) -> "StackConfig":
         """The config as the program is handed it, with secrets in clear: for memory only, and not in texts. Where there is no
@@ -502,6 +512,19 @@ class Environment:
                 return Stack.open(self.name, automation.LocalWorkspace(**vars(options)), may_create=may_create)
         except engine_errors.StackNotFoundError as error:
             raise self._nothing_deployed() from error
+
+    def _refuse_listed_drained(self) -> None:
+        if self.on_local_cloud and local.lists_drained(self.stack_file):
+            raise UsageError(
+                f"{self.stack_file.name} lists drained sites itself, and a local run changes no tracked file\n"
+                f"  -> change {_DRAINED} there, then {self._commands.edge('up')}"
+            )
+
+    def _store_drained(self, stack: Stack, zones: Sequence[str]) -> None:
+        with self._engine_trouble("storing the drained sites"):
+            stack.remove_config(_DRAINED)
+            for number, zone in enumerate(zones):
+                stack.set_config(f"{_DRAINED}[{number}]", automation.ConfigValue(zone), path=True)
 
     def _nothing_deployed(self) -> NothingDeployedError:
         where = "on the local cloud" if self.on_local_cloud else "on AWS"

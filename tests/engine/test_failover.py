@@ -100,6 +100,7 @@ def failover(world: World, stack_files: Path) -> Iterator[Failover]:
     world.status.request("PUT", "health-checkers", {"speed": SPEED})
     yield deployed
     world.status.request("PUT", "health-checkers", {"speed": 1.0})
+    deployed.destroy()
 
 
 def client_address(city: str) -> str:
