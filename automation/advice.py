@@ -12,9 +12,14 @@ class Commands:
     environment: str
     is_rehearsal: bool
 
+    @property
+    def arguments(self) -> str:
+        """ENV, with what makes it the same environment."""
+        return self.environment + (" --local" if self.is_rehearsal else "")
+
     def edge(self, verb: str) -> str:
-        """`edge VERB ENV`, with what makes it the same environment."""
-        return f"edge {verb} {self.environment}" + (" --local" if self.is_rehearsal else "")
+        """`edge VERB ENV`."""
+        return f"edge {verb} {self.arguments}"
 
 
 def after_failure(commands: Commands, engines_text: str, errors: Sequence[str], *, has_changed: bool) -> list[str]:

@@ -51,8 +51,9 @@ env_app = typer.Typer(
 _SECTIONS = {
     "set up": (setup.zones, setup.init, setup.keys, setup.doctor),
     "deploy": (deployment.plan, deployment.up, deployment.outputs),
-    "look at": (overview.status, overview.logs, overview.ssh, routes.resolve, routes.routes, overview.cost),
-    "prove": (bench.bench,),
+    "look at": (overview.status, overview.logs, overview.ssh, overview.cost),
+    "who gets which site": (routes.resolve, routes.routes),
+    "measure": (bench.bench,),
     "look after": (deployment.drift, deployment.refresh, routes.drain, deployment.cancel),
     "take down": (deployment.unprotect, deployment.destroy),
 }

@@ -110,14 +110,13 @@ class Environment:
         """What stands in for the owner's own values, once a stack was opened on the local cloud."""
         self.logs = logs or (directory / "logs" if self.on_local_cloud else stack_files / ".edge" / "logs")
         self._commands = Commands(name, is_rehearsal=self.on_local_cloud and name != "local")
-        self._directory = directory
-        self.say = say
+        self._directory, self.say = directory, say
         self._running: EngineCommand | None = None
 
     @property
     def arguments(self) -> str:
         """How `edge` is told of it: `prod`, or `prod --local`."""
-        return self.name + (" --local" if self.on_local_cloud and self.name != "local" else "")
+        return self._commands.arguments
 
     def plan(self, on_event: OnEvent | None = None) -> Plan:
         """What `up` would change, resource by resource; changes nothing."""
@@ -271,12 +270,14 @@ class Environment:
 
     def store_drained(self, zones: Sequence[str]) -> None:
         """Stores in the config which sites are to get no users; changes no records."""
+        self._refuse_listed_drained()
         with only_run(self.logs, self.name, "storing the drained sites"):
             self._store_drained(self._open(may_start=False), zones)
 
     def reroute(self, drained: Sequence[str], on_event: OnEvent | None = None) -> Changes:
         """Stores which sites get no users, and brings health checks and records, and nothing else, up to the config."""
-        with self._run("reroute", on_event, may_start=False) as run:
+        self._refuse_listed_drained()
+        with self._run("drain", on_event, may_start=False) as run:
             self._refuse_foreign_account(run.stack)
             self._store_drained(run.stack, drained)
             run.stack.up(continue_on_error=True, target=_ROUTING_TARGETS, **run.listening)
@@ -299,8 +300,8 @@ class Environment:
         """A config value, decrypted; None where it is not set."""
         stack = self._open(may_start=False)
         with self._engine_trouble("reading the config"):
-            found = stack.config().get(key)
-        return found.get("value") if found else None
+            found = stack.get_all_config().get(key)
+        return found.value if found else None
 
     def stack_config(self) -> "StackConfig":
         """The config as the program is handed it, with secrets in clear: for memory only, and not in texts. Where there is no
@@ -512,12 +513,14 @@ class Environment:
         except engine_errors.StackNotFoundError as error:
             raise self._nothing_deployed() from error
 
-    def _store_drained(self, stack: Stack, zones: Sequence[str]) -> None:
+    def _refuse_listed_drained(self) -> None:
         if self.on_local_cloud and local.lists_drained(self.stack_file):
             raise UsageError(
                 f"{self.stack_file.name} lists drained sites itself, and a local run changes no tracked file\n"
                 f"  -> change {_DRAINED} there, then {self._commands.edge('up')}"
             )
+
+    def _store_drained(self, stack: Stack, zones: Sequence[str]) -> None:
         with self._engine_trouble("storing the drained sites"):
             stack.remove_config(_DRAINED)
             for number, zone in enumerate(zones):

@@ -384,11 +384,11 @@ class Secrets(_Section):
     """What callers send as `Authorization: Bearer KEY` on every path but /health; unset: nobody is asked."""
 
 
-_PROTECT = TypeAdapter(bool)
 DRAINED = (
     "Zones of `sites` that get no users by the service's name. Their hosts serve on, under their own names; not all at once."
 )
 _DRAINED = TypeAdapter(Annotated[list[_ZoneName], AfterValidator(_without_repeats)])
+_PROTECT = TypeAdapter(bool)
 _TAGS = TypeAdapter(dict[Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_tag_key)], str])
 
 

@@ -17,7 +17,7 @@ def bench(  # noqa: PLR0913 - each is an option of the command
     local: LocalFlag = False,
     city: Annotated[list[str] | None, typer.Option("--from", metavar="CITY", help="Local cloud: clients' cities.")] = None,
     via: Annotated[list[str] | None, typer.Option(metavar="[CITY=]USER@HOST", help="AWS: measure from there, over SSH.")] = None,
-    rounds: Annotated[int, typer.Option(min=1, metavar="N", help="Rounds.")] = 30,
+    rounds: Annotated[int, typer.Option(min=1, metavar="N", help="Each asks every site once.")] = 30,
     connection: Annotated[Literal["warm", "cold", "both"], typer.Option(metavar="KIND", help="warm, cold or both.")] = "warm",
     prompt_tokens: Annotated[str, typer.Option(metavar="N[,N]", help="Prompt lengths; a sweep.")] = "128",
     output_tokens: Annotated[int, typer.Option(min=1, metavar="N", help="Length of answers.")] = 16,

@@ -253,9 +253,8 @@ def _show_endpoints(values: Any) -> None:
     if values.get("service_url"):
         show(f"service   {values['service_url']}")
     endpoints: dict[str, str | None] = values.get("endpoint_urls", {})
-    routing: dict[str, Any] = values.get("routing") or {}
     for zone, url in endpoints.items():
-        show(f"endpoint  {zone:<18} {url or 'does not serve'}{'  (drained)' if zone in routing.get('drained', []) else ''}")
+        show(f"endpoint  {zone:<18} {url or 'does not serve'}")
     if url := next(filter(None, endpoints.values()), None):
         show("\nTry one:")
         show(

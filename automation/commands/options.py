@@ -36,7 +36,7 @@ ZoneName = Annotated[
 OptionalZoneName = Annotated[
     str | None, typer.Argument(metavar="[ZONE]", help="One zone of its sites; without it all.", autocompletion=_zones)
 ]
-LocalFlag = Annotated[bool, typer.Option("--local", help="On the local cloud, with stand-ins for what is yours.")]
+LocalFlag = Annotated[bool, typer.Option("--local", help="Rehearse on the local cloud, with stand-ins.")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON, alone on standard output.")]
 EventsFlag = Annotated[bool, typer.Option("--json", help="Print events as JSON lines on standard output, the result last.")]
 YesFlag = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
