@@ -124,6 +124,9 @@ def _lines(draft: Draft) -> Iterator[str]:
     name = draft.name
     yield f"# Environment '{name}', begun by `edge init` on {datetime.now(UTC):%Y-%m-%d}."
     yield f"# README.md has all keys; `edge doctor {name}` looks it over."
+    if not draft.for_rehearsal:
+        # Not at the end: Pulumi would take it for a part of the last section.
+        yield "# The secrets are encrypted by the stack's secrets provider; `pulumi config set --secret` changes one."
     yield "config:"
     yield f"  aws:region: {draft.region}"
     yield f"  {PROJECT}:sites:"
@@ -139,8 +142,6 @@ def _lines(draft: Draft) -> Iterator[str]:
     if draft.for_rehearsal:
         yield f"  # Secrets: `edge keys {name}` makes sshPrivateKey and hostKeySecret; the Hugging Face token is yours:"
         yield f"  # pulumi config set --secret {PROJECT}:huggingFaceToken --stack {name}"
-    else:
-        yield "  # Secrets, encrypted by the stack's secrets provider; `pulumi config set --secret` changes them:"
 
 
 def described(zone: str) -> str:
