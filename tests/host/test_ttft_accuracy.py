@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 import statistics
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from automation.keys import new_certificate
+from tests.host.canary import watched
 from tests.host.delayed_path import delayed_path
 from ttft.samples import Connection, Run, Sample, Target
 from ttft.schedule import Plan, run
@@ -19,16 +22,23 @@ from ttft.selftest import server_process, truth_ms
 
 pytestmark = pytest.mark.host
 
-ROUNDS = 31
+ROUNDS = 13
+GENERATION_MS = 25.0
 WITHIN_MS = 1.0
+CALM_MS = 0.75
+"""A machine that delivers packets or wakes sleepers later than this cannot say what the client does within a millisecond."""
 NAME = "site.example"
-ROUND_TRIPS: dict[tuple[str, Connection], int] = {
+HELD_BACK_WITHIN_MS = 2.0
+"""TCP's smallest round trip ends in the kernel. The way from there to both processes counts as generation then: about 1 ms."""
+HANDSHAKE_WITHIN_MS = 2.0
+"""Of a TLS handshake: processors that slept through a round trip compute it slower than beside the client, up to 1.5 ms here."""
+EXCHANGES: dict[tuple[str, Connection], int] = {
     ("http", "warm"): 1,
-    ("http", "cold"): 2,
+    ("http", "cold"): 1,
     ("https", "warm"): 1,
-    ("https", "cold"): 3,
+    ("https", "cold"): 2,
 }
-"""Request and headers; TCP before it; TLS 1.3 between them."""
+"""Request and headers; before it, where a TLS 1.3 connection is opened, its handshake. TCP's own is the kernels' alone."""
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +60,7 @@ class Rig:
 
     def __init__(self, round_trip_ms: float, scheme: str, directory: Path, stack: ExitStack) -> None:
         certificate, key = new_certificate([NAME])
-        self._wanted_ms = self.round_trip_ms = round_trip_ms
+        self._wanted_ms = round_trip_ms
         self.scheme, self.ca_file = scheme, directory / "certificate.pem"
         self.ca_file.write_text(key + certificate)
         self._options = ("--certificate", str(self.ca_file)) if scheme == "https" else ()
@@ -62,9 +72,14 @@ class Rig:
             self.near = self._served(stack, "127.0.0.1")
         with self.path.at_server():
             self.far = self._served(stack, self.path.server_address)
+            self._plain_far = self._served(stack, self.path.server_address, plain=True)
+        with self.path.at_client():
+            self._plain_near = self._served(stack, "127.0.0.1", plain=True)
 
-    def _served(self, stack: ExitStack, address: str) -> tuple[str, int]:
-        return address, stack.enter_context(server_process("--address", address, *self._options))
+    def _served(self, stack: ExitStack, address: str, *, plain: bool = False) -> tuple[str, int]:
+        options = () if plain else self._options
+        started = server_process("--address", address, "--first-token-ms", str(GENERATION_MS), *options)
+        return address, stack.enter_context(started)
 
     def target(self, name: str, where: tuple[str, int], behaviour: str = "") -> Target:
         address, port = where
@@ -77,13 +92,42 @@ class Rig:
             return statistics.median(truth_ms(f"http://{host}:{port}"))
 
     def measure(self, *targets: Target) -> Run:
-        plan = Plan(targets, rounds=ROUNDS, gap_seconds=0.02, output_tokens=2, ca_file=str(self.ca_file), seed=1)
-        with self.path.at_client():
+        plan = Plan(targets, rounds=ROUNDS, gap_seconds=0.01, output_tokens=1, ca_file=str(self.ca_file), seed=1)
+        with watched() as disturbance, self.path.at_client():
             found = run(plan)
+            self.connecting_ms = connecting_ms(self._plain_far)
+            self.exchange_ms = exchange_ms(self._plain_far)
+            self.farther_connecting_ms = self.connecting_ms - connecting_ms(self._plain_near)
+            self.farther_exchange_ms = self.exchange_ms - exchange_ms(self._plain_near)
+        # Packets pass two kernels, an exchange two processes besides.
+        late_ms = max(self.path.delivered_ms(), self.connecting_ms, (self._wanted_ms + self.exchange_ms) / 2) - self._wanted_ms
+        if max(late_ms, disturbance.late_ms) > CALM_MS:
+            pytest.skip(f"disturbed machine: packets came {late_ms:.2f} ms late, sleepers woke {disturbance.late_ms:.2f} ms late")
         assert not found.failures
-        self.round_trip_ms = self.path.delivered_ms()
-        assert self.round_trip_ms == pytest.approx(self._wanted_ms, abs=WITHIN_MS), "this machine is too busy to carry packets"
         return found
+
+
+def connecting_ms(address: tuple[str, int]) -> float:
+    """The round trip as a bare TCP handshake has it: what the carrier delivers, and the kernel's way to it and from it."""
+    taken: list[float] = []
+    for _ in range(ROUNDS):
+        begin = time.perf_counter()
+        with socket.create_connection(address):
+            taken.append(time.perf_counter() - begin)
+    return statistics.median(taken) * 1000
+
+
+def exchange_ms(address: tuple[str, int]) -> float:
+    """A round trip between processes, as the simplest of clients has it: a request on an open connection, its first byte back."""
+    taken: list[float] = []
+    with socket.create_connection(address) as connection:
+        for _ in range(ROUNDS):
+            time.sleep(0.01)  # as far apart as the run's own requests
+            begin = time.perf_counter()
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: site\r\n\r\n")
+            connection.recv(4096)
+            taken.append(time.perf_counter() - begin)
+    return statistics.median(taken) * 1000
 
 
 @pytest.fixture
@@ -106,17 +150,22 @@ def test_network_and_generation_of_a_known_path(rig: Callable[[float, str], Rig]
     found = made.measure(made.target("near", made.near), made.target("far", made.far))
     for connection in ("warm", "cold"):
         near, far = (median(found, name, connection, lambda sample: sample.network_ms) for name in ("near", "far"))
-        assert far - near == pytest.approx(ROUND_TRIPS[scheme, connection] * made.round_trip_ms, abs=WITHIN_MS)
+        truth = EXCHANGES[scheme, connection] * made.farther_exchange_ms
+        truth += made.farther_connecting_ms if connection == "cold" else 0.0
+        within_ms = HANDSHAKE_WITHIN_MS if (scheme, connection) == ("https", "cold") else WITHIN_MS
+        assert far - near == pytest.approx(truth, abs=within_ms)
         for name in ("near", "far"):
-            assert median(found, name, connection, lambda sample: sample.generation_ms) == pytest.approx(50.0, abs=WITHIN_MS)
+            assert median(found, name, connection, lambda sample: sample.generation_ms) == pytest.approx(
+                GENERATION_MS, abs=WITHIN_MS
+            )
 
 
 def test_a_plain_warm_request_costs_one_round_trip(rig: Callable[[float, str], Rig]) -> None:
     made = rig(30.0, "http")
     found = made.measure(made.target("far", made.far))
     network_ms = median(found, "far", "warm", lambda sample: sample.network_ms)
-    assert network_ms == pytest.approx(made.round_trip_ms, abs=WITHIN_MS)
-    assert median(found, "far", "warm", lambda sample: sample.min_rtt_ms) == pytest.approx(network_ms, abs=WITHIN_MS)
+    assert network_ms == pytest.approx(made.exchange_ms, abs=WITHIN_MS)
+    assert median(found, "far", "warm", lambda sample: sample.min_rtt_ms) == pytest.approx(made.connecting_ms, abs=WITHIN_MS)
     truth = made.truth_ms()
     assert median(found, "far", "warm", lambda sample: sample.generation_ms) == pytest.approx(truth, abs=WITHIN_MS)
 
@@ -125,5 +174,6 @@ def test_headers_that_are_held_back_leave_the_split_to_tcp(rig: Callable[[float,
     made = rig(30.0, "http")
     found = made.measure(made.target("far", made.far, "/held-back"))
     assert {sample.split for sample in found.samples} == {"tcp_rtt"}
-    assert median(found, "far", "warm", lambda sample: sample.network_ms) == pytest.approx(made.round_trip_ms, abs=WITHIN_MS)
-    assert median(found, "far", "warm", lambda sample: sample.generation_ms) == pytest.approx(made.truth_ms(), abs=WITHIN_MS)
+    assert median(found, "far", "warm", lambda sample: sample.network_ms) == pytest.approx(made.connecting_ms, abs=WITHIN_MS)
+    generation_ms = median(found, "far", "warm", lambda sample: sample.generation_ms)
+    assert generation_ms == pytest.approx(made.truth_ms(), abs=HELD_BACK_WITHIN_MS)
