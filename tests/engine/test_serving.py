@@ -16,8 +16,12 @@ from huggingface_hub import InferenceClient
 from openai import OpenAI
 from support import HONOLULU, LOS_ANGELES, OREGON, Deployment, World, assert_contract, tokens
 
+from automation.bench import Clients
 from automation.errors import NothingDeployedError
+from automation.hosts import find_host, run, ssh
 from automation.paths import PROJECT_ROOT
+from ttft.schedule import Plan
+from ttft.summary import summarize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,6 +94,35 @@ def test_every_endpoint_streams_to_openais_client(prod: Prod) -> None:
             model="tgi", messages=[{"role": "user", "content": "Hello"}], max_tokens=5, stream=True
         )
         assert "".join(chunk.choices[0].delta.content or "" for chunk in chat if chunk.choices)
+
+
+def test_what_is_deployed_can_be_looked_at(prod: Prod) -> None:
+    status = prod.environment.status()
+    assert {site.zone for site in status.sites if site.serves} == PROD_ZONES
+    assert status.simulated
+    assert status.dollars_per_hour == pytest.approx(0.752 + 0.902 + 1.241)
+    for site in status.sites:
+        (replica,) = site.replicas
+        assert (replica.instance, replica.health, replica.model) == ("running", "healthy", site.model)
+        assert site.dns_share
+    examination = prod.environment.doctor()
+    assert not examination.failed, examination.failed
+    assert any(check.subject.startswith("DNS") and check.state == "ok" for check in examination.checks)
+
+
+def test_a_host_can_be_logged_in_to(prod: Prod) -> None:
+    host = find_host(prod.environment, HONOLULU)
+    with ssh(prod.environment, host, prod.environment.stack_config()) as command:
+        assert run(command, "sudo docker logs --tail 5 edge-inference-server 2>&1", seconds=30)
+
+
+def test_every_site_is_measured_from_every_city(prod: Prod) -> None:
+    plan = Plan(targets=(), rounds=2, connections=("warm", "cold"), output_tokens=2, gap_seconds=0.0)
+    measured = prod.environment.bench(plan, Clients(cities=("Honolulu", "Denver")))
+    assert not measured.failures
+    assert len(measured.samples) == 2 * len(PROD_ZONES) * 2 * 2
+    summary = summarize(measured)
+    assert (summary.simulated.network, summary.simulated.model) == (True, True)
 
 
 def test_a_second_up_changes_nothing_and_a_preview_expects_nothing(prod: Prod) -> None:
