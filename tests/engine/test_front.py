@@ -14,7 +14,6 @@ import os
 import pty
 import re
 import runpy
-import signal
 import subprocess
 import sys
 import threading
@@ -66,8 +65,6 @@ def in_a_terminal(command: list[str], interrupt_at: str) -> tuple[int, str]:
     if pid == 0:
         os.environ |= {"COLUMNS": "80", "LINES": "24", "TERM": "xterm"}
         os.chdir(PROJECT_ROOT)
-        # Whoever runs the tests in the background has it ignored, and that is inherited.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.execv(command[0], command)  # noqa: S606 - this interpreter
     shown, is_interrupted = "", False
     end = threading.Timer(READY_SECONDS, os.kill, (pid, 9))
