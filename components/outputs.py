@@ -58,4 +58,5 @@ def stack_outputs(
 
 
 def _when_serving(ready: pulumi.Output[str], value: pulumi.Input[str]) -> pulumi.Output[str]:
-    return pulumi.Output.all(ready, value).apply(lambda known: str(known[1]))
+    # What a step with secrets on its standard input prints is secret; where its site answers is not.
+    return pulumi.Output.unsecret(pulumi.Output.all(ready, value).apply(lambda known: str(known[1])))
