@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
+from automation.endpoints import port_of
 from automation.errors import NothingDeployedError, UsageError
 from automation.vantage import measure_from
 from geography.cities import CITIES, City, find_city, local_network
@@ -138,13 +138,11 @@ def target(site: Site) -> "Target":
 
 def _local_target(environment: "Environment", site: Site, city: City) -> "Target":
     """A site as the clients of a city see it on the local cloud, which no resolver of this machine knows."""
-    split = urlsplit(site.url)
-    port = split.port or (443 if split.scheme == "https" else 80)
     return replace(
         target(site),
         name=f"{site.zone} from {city.name}",
         city=city.name,
         source_address=str(local_network(city).network_address + 1),
         connect_address=site.address,
-        connect_port=environment.port_of(site.address, port),
+        connect_port=port_of(environment, site.address, site.url),
     )

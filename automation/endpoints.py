@@ -15,10 +15,16 @@ if TYPE_CHECKING:
 _PORTS = {"http": 80, "https": 443}
 
 
+def port_of(environment: "Environment", address: str, url: str) -> int:
+    """The port by which the endpoint of a URL is reached at a replica's address."""
+    split = urlsplit(url)
+    return environment.port_of(address, split.port or _PORTS[split.scheme])
+
+
 def connections(environment: "Environment", address: str, url: str, certificate: str | None) -> urllib3.HTTPConnectionPool:
     """Connections to the replica at an address; with TLS under the URL's name, and only to who has the certificate (PEM)."""
     split = urlsplit(url)
-    port = environment.port_of(address, split.port or _PORTS[split.scheme])
+    port = port_of(environment, address, url)
     if split.scheme == "http":
         return urllib3.HTTPConnectionPool(address, port)
     context = ssl.create_default_context(cadata=certificate)
