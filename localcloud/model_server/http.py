@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
     from starlette.requests import Request
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Send
 
 SIMULATED = {"x-simulated-by": "edge-inference-local-cloud"}
 KEEP_ALIVE_SECONDS = 15.0
@@ -38,9 +38,12 @@ class Refused(Exception):  # noqa: N818 - an answer, not a fault
         self.response = response
 
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+
+
 def compact(value: object) -> str:
     """JSON as serde writes it: no spaces, text unescaped."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return _ENCODER.encode(value)
 
 
 class Json(JSONResponse):
@@ -61,33 +64,45 @@ DONE = b"data: [DONE]\n\n"
 
 def stream(events: AsyncGenerator[bytes], headers: Mapping[str, str], keep_alive_seconds: float) -> Response:
     """An event stream whose headers leave at once, before the first event exists."""
-    return StreamingResponse(
-        _kept_alive(events, keep_alive_seconds),
-        headers={"content-type": "text/event-stream", "cache-control": "no-cache", **headers},
+    return _EventStream(
+        events,
+        keep_alive_seconds,
+        {"content-type": "text/event-stream", "cache-control": "no-cache", **headers},
     )
 
 
-async def _kept_alive(events: AsyncGenerator[bytes], seconds: float) -> AsyncGenerator[bytes]:
-    async with aclosing(events):
-        pending: asyncio.Task[bytes] | None = None
+class _EventStream(StreamingResponse):
+    """Writes a comment wherever no event has come for some time."""
+
+    def __init__(self, events: AsyncGenerator[bytes], keep_alive_seconds: float, headers: Mapping[str, str]) -> None:
+        super().__init__(self._noting(events), headers=headers)
+        self._keep_alive_seconds = keep_alive_seconds
+        self._written = 0.0
+
+    async def _noting(self, events: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+        time = asyncio.get_running_loop().time
+        async with aclosing(events):
+            async for each in events:
+                self._written = time()
+                yield each
+
+    async def stream_response(self, send: Send) -> None:
+        """Write the events, and comments beside them."""
+        comments = asyncio.ensure_future(self._comment(send))
         try:
-            while True:
-                pending = pending or asyncio.ensure_future(anext(events))
-                await asyncio.wait({pending}, timeout=seconds)
-                if not pending.done():
-                    yield b":\n\n"
-                    continue
-                try:
-                    chunk = pending.result()
-                except StopAsyncIteration:
-                    return
-                pending = None
-                yield chunk
+            await super().stream_response(send)
         finally:
-            if pending and not pending.done():
-                pending.cancel()
-                with suppress(asyncio.CancelledError):
-                    await pending
+            comments.cancel()
+
+    async def _comment(self, send: Send) -> None:
+        """One task for a stream, not one for each event: tokens are many."""
+        time = asyncio.get_running_loop().time
+        self._written = time()
+        while True:
+            await asyncio.sleep(self._written + self._keep_alive_seconds - time())
+            if time() >= self._written + self._keep_alive_seconds:
+                self._written = time()
+                await send({"type": "http.response.body", "body": b":\n\n", "more_body": True})
 
 
 async def read_body(request: Request, model: type[Body]) -> Body:
