@@ -42,7 +42,9 @@ IMAGE = "ghcr.io/huggingface/text-generation-inference:2.4.0"
 FAR_CITIES = ("Portland", "Los Angeles", "Honolulu", "London", "Singapore")
 HERE = "127.0.0.1"
 PORT = 8080
-TOKENS, FIRST_TOKEN_MS, TOKEN_MS = 50, 20.0, 20.0
+TOKENS, FIRST_TOKEN_MS, TOKEN_MS = 100, 20.0, 20.0
+BEGIN_SECONDS = 1.0
+"""Half of what a stream takes, so that all run at once. A request costs its server as much as ten tokens do."""
 BODY = json.dumps({"inputs": "What is the edge?", "parameters": {"max_new_tokens": TOKENS}}).encode()
 REQUEST = (
     b"POST /generate_stream HTTP/1.1\r\nHost: benchmark\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
@@ -286,14 +288,14 @@ class Stream(asyncio.Protocol):
 
 
 async def streams_at_once(way: Way, number: int) -> list[Stream]:
-    """So many streams on connections that are set up already, begun evenly over the time of four tokens."""
+    """So many streams on connections that are set up already, begun evenly over the first half of the time that one takes."""
     loop = asyncio.get_running_loop()
     streams = [
         (await loop.create_connection(Stream, way.address, way.port, local_addr=(way.source, 0)))[1] for _ in range(number)
     ]
     await asyncio.sleep(0.5)
     for index, stream in enumerate(streams):
-        loop.call_later(index / number * 4 * TOKEN_MS / 1000, stream.ask)
+        loop.call_later(index / number * BEGIN_SECONDS, stream.ask)
     await asyncio.gather(*[stream.done for stream in streams])
     for stream in streams:
         stream.transport.abort()

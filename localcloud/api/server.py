@@ -84,6 +84,7 @@ def reset_world() -> None:
     with world.lock:
         for backends in BACKENDS:
             backends.clear()
+        world.changed()
         faults.reset()
         zones.reset()
         health.reset()
@@ -162,6 +163,8 @@ class ApiServer:
             action = handler._get_action()  # noqa: SLF001
             reading = action.startswith(READING)
             status, headers, body = _call(service, handler, throttled=not reading)
+            if not reading:
+                world.changed()
         log.info("%s %s %s", service, action, status)
         if service in {"ec2", "route53"} and not reading:
             self._on_change()

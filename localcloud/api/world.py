@@ -1,7 +1,7 @@
 """What the rest of the local cloud may know of AWS's state: instances, and who reaches them.
 
 Read-only, and consistent: every function takes the lock that the API server holds while it
-answers a request.
+answers a request, or tells what it found under it since the last change.
 """
 
 # moto is partly untyped, and its parts use each other's state:
@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import ipaddress
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 lock = threading.RLock()
 """Held while moto's state is read or changed."""
+
+_refusals: dict[tuple[str, int, str], str | None] = {}
+"""What `refusal` found since the last change: connections come while the API works, and must not wait for it."""
 
 
 @dataclass(frozen=True)
@@ -67,20 +71,33 @@ def _view(backend: Any, instance: Any) -> InstanceView:
     )
 
 
+def changed() -> None:
+    """AWS's state is another from now on; called under the lock."""
+    _refusals.clear()
+
+
 def refusal(address: str, port: int, source: str) -> str | None:
     """Why a TCP connection from `source` to `address`:`port` does not get through, or None.
 
     The reason is in AWS terms. Network ACLs are left out: the project leaves them open.
     """
+    key = address, port, source
+    with suppress(KeyError):
+        return _refusals[key]
     with lock:
-        for backend in backends():
-            for elastic in backend.addresses:
-                if elastic.public_ip == address:
-                    return _refusal(backend, elastic, port, ipaddress.IPv4Address(source))
+        _refusals[key] = _refusal(address, port, ipaddress.IPv4Address(source))
+        return _refusals[key]
+
+
+def _refusal(address: str, port: int, source: ipaddress.IPv4Address) -> str | None:
+    for backend in backends():
+        for elastic in backend.addresses:
+            if elastic.public_ip == address:
+                return _refusal_by(backend, elastic, port, source)
     return f"{address} is not an Elastic IP address of this account"
 
 
-def _refusal(
+def _refusal_by(
     backend: Any,
     elastic: Any,
     port: int,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -86,3 +87,20 @@ def test_a_closed_way_is_named(ec2: Any, reachable: tuple[Site, str, str]) -> No
     assert world.refusal(address, 22, CLIENT) is None
     ec2.delete_route(RouteTableId=site.route_table, DestinationCidrBlock="0.0.0.0/0")
     assert "no route" in (world.refusal(address, 22, CLIENT) or "")
+
+
+def test_what_is_known_is_told_while_the_api_works(reachable: tuple[Site, str, str]) -> None:
+    address = reachable[2]
+    world.refusal(address, 22, CLIENT)
+    with ThreadPoolExecutor() as others, world.lock:
+        assert others.submit(world.refusal, address, 22, CLIENT).result(timeout=10) is None
+
+
+def test_a_change_is_seen_by_the_next_connection(ec2: Any, reachable: tuple[Site, str, str]) -> None:
+    site, _, address = reachable
+    assert world.refusal(address, 22, CLIENT) is None
+    ec2.revoke_security_group_ingress(
+        GroupId=site.group,
+        IpPermissions=[{"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "127.0.0.0/16"}]}],
+    )
+    assert "no inbound rule" in (world.refusal(address, 22, CLIENT) or "")
