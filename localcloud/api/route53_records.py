@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from moto.core.utils import get_service_model
 from moto.route53.exceptions import InvalidInput
 
+from geography import codes
 from localcloud.api import zones
 
 if TYPE_CHECKING:
@@ -26,15 +27,6 @@ _MODEL: Any = get_service_model("route53")
 TYPES: list[str] = _MODEL.shape_for("RRType").enum
 REGIONS: list[str] = _MODEL.shape_for("ResourceRecordSetRegion").enum
 _FAILOVERS: list[str] = _MODEL.shape_for("ResourceRecordSetFailover").enum
-# Route 53's own model names no countries. Route 53 Domains' has ISO 3166-1, and two codes that ISO has withdrawn.
-_DOMAINS_MODEL: Any = get_service_model("route53domains")
-_COUNTRIES: frozenset[str] = frozenset({*_DOMAINS_MODEL.shape_for("CountryCode").enum, "*"} - {"AN", "TP"})
-_CONTINENTS = frozenset({"AF", "AN", "AS", "EU", "OC", "NA", "SA"})
-_US_STATES = frozenset({
-    "AK", "AL", "AR", "AZ", "CA", "CO", "CT", "DC", "DE", "FL", "GA", "HI", "IA", "ID", "IL", "IN", "KS", "KY", "LA", "MA",
-    "MD", "ME", "MI", "MN", "MO", "MS", "MT", "NC", "ND", "NE", "NH", "NJ", "NM", "NV", "NY", "OH", "OK", "OR", "PA", "RI",
-    "SC", "SD", "TN", "TX", "UT", "VA", "VT", "WA", "WI", "WV", "WY",
-})  # fmt: skip
 _LATITUDE = re.compile(_MODEL.shape_for("Latitude").metadata["pattern"])
 _LONGITUDE = re.compile(_MODEL.shape_for("Longitude").metadata["pattern"])
 
@@ -156,7 +148,7 @@ def _check_location(location: dict[str, Any]) -> None:
 
 def _check_geolocation(location: dict[str, str]) -> None:
     """A continent, a country (or `*`, the default), or a state of the US."""
-    known = {"ContinentCode": _CONTINENTS, "CountryCode": _COUNTRIES, "SubdivisionCode": _US_STATES}
+    known = {"ContinentCode": codes.CONTINENTS, "CountryCode": {*codes.COUNTRIES, "*"}, "SubdivisionCode": codes.US_STATES}
     for name, value in location.items():
         if value not in known[name]:
             raise InvalidInput(f"{name} '{value}' is not a location that Route 53 supports.")
