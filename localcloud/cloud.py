@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import gc
 import json
 import logging
 import os
@@ -65,9 +64,6 @@ class Cloud:
         self.url = f"http://127.0.0.1:{api.port}"
         await self.hosts.open(f"{self.url}/_localcloud/hub")
         await self.dns.open()
-        # what stays for good is never searched for garbage again: that stops everything, streams too, for 0.2 s
-        gc.collect()
-        gc.freeze()
         api.start()
         self._announce(api.port)
         log.info("world %s at %s, DNS at port %s", self.world_id, self.url, self.dns.port)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from moto.core import responses
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.core.responses import ActionResult, BaseResponse
-from moto.core.utils import get_service_model, method_names_from_class
+from moto.core.utils import method_names_from_class
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models import ec2_backends
 from moto.iam.models import iam_backends
@@ -128,8 +128,6 @@ class ApiServer:
                 request_handler=_Handler,
                 fd=listener.fileno(),
             )
-        for handler in SERVICES.values():  # or else each one's first request reads its model, megabytes of JSON
-            get_service_model(handler().boto3_service_name)
         reset_world()
         self._thread = threading.Thread(target=self._server.serve_forever, args=(POLL_SECONDS,), name="api-server", daemon=True)
 
