@@ -13,7 +13,6 @@ import struct
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import cast
 
 from localcloud.hosts.distance import Line
 
@@ -23,128 +22,141 @@ Refusal = Callable[[str, int, str], str | None]
 
 _FIRST_UNPRIVILEGED_PORT = 1024
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+_READ_BYTES = 1 << 18
 
 
-class _Side(asyncio.Protocol):
-    """One half of a spliced connection: what arrives here is written to the other half."""
+class _End:
+    """One end of a spliced connection: what arrives here is sent from the other end.
 
-    transport: asyncio.Transport
-    other: _Side | None = None
-    line: Line | None = None
-    """To the other half; None where the client is no distance away."""
-    has_ended = False
+    On bare sockets: asyncio's transports take turns of the loop to set up a connection, which 0.1 ms and more are spent on.
+    """
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport; both halves are stream transports."""
-        self.transport = cast("asyncio.Transport", transport)
+    def __init__(self, connection: socket.socket, open_ends: set[_End]) -> None:
+        self.connection = connection
+        self.line: Line | None = None
+        """To the other end; None where the client is no distance away."""
+        self.is_reading = False
+        self.is_closed = False
+        self.unsent = bytearray()
+        self._has_ended = self._may_end = False
+        self._loop = asyncio.get_running_loop()
+        self._open_ends = open_ends
+        open_ends.add(self)
 
-    def data_received(self, data: bytes) -> None:
-        """Forward what came."""
-        if self.line and self.other:
-            self.line.put(partial(self.other.transport.write, data), len(data))
-        elif self.other:
-            self.other.transport.write(data)
+    def splice(self, other: _End) -> None:
+        """Begin to read, for the other end."""
+        self.other = other
+        self.set_full(False)
 
-    def eof_received(self) -> bool:
-        """Forward the half close; the other direction stays open until it ends too."""
-        self.has_ended = True
-        if self.other:
-            self._forward(self.other.end)
-        return True
-
-    def end(self) -> None:
-        """The other half has sent all: half close towards here, or close where nothing more comes from here either."""
-        if self.has_ended:
-            self.transport.close()
+    def set_full(self, full: bool) -> None:  # noqa: FBT001 - called with a state
+        """Read no more while the line to the other end is full, or the other end cannot send."""
+        if full and self.is_reading:
+            self._loop.remove_reader(self.connection)
+        elif not full and not self.is_reading and not self._has_ended and not self.is_closed:
+            self._loop.add_reader(self.connection, self._read)
+        else:
             return
-        with suppress(OSError):  # reset in this moment, of which connection_lost tells
-            self.transport.write_eof()
+        self.is_reading = not full
 
-    def pause_writing(self) -> None:
-        """Let nothing more come from the other half while this one cannot be written."""
-        if self.other and self.other.line:
-            self.other.line.hold()
-        elif self.other:
-            self.other.transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        """Let it come from the other half again."""
-        if self.other and self.other.line:
-            self.other.line.release()
-        elif self.other:
-            self.other.transport.resume_reading()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """End the other half as this one ended: in order, or with a reset."""
-        if not self.other:
+    def _read(self) -> None:
+        try:
+            data = self.connection.recv(_READ_BYTES)
+        except (BlockingIOError, InterruptedError):
             return
-        if self.other.line:
-            self.other.line.drop()
-        self._forward(partial(reset, self.other.transport) if exc else self.other.transport.close)
+        except OSError:
+            self._lose()
+            return
+        if data:
+            self._forward(partial(self.other.send, data), len(data))
+            return
+        self.set_full(True)
+        self._has_ended = True
+        self._forward(self.other.end)
+        self._close_if_done()
 
-    def _forward(self, action: Callable[[], None]) -> None:
+    def _forward(self, action: Callable[[], None], size: int = 0) -> None:
         if self.line:
-            self.line.put(action)
+            self.line.put(action, size)
         else:
             action()
 
-    def set_full(self, full: bool) -> None:  # noqa: FBT001 - called with a state
-        """Read no more while the line to the other half is full."""
-        if full:
-            self.transport.pause_reading()
-        else:
-            self.transport.resume_reading()
-
-
-class _Outside(_Side):
-    """The client's half."""
-
-    def __init__(self, doorway: Doorway) -> None:
-        super().__init__()
-        self.doorway = doorway
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Let the connection through to the service, or reset it."""
-        super().connection_made(transport)
-        self.arrived = asyncio.get_running_loop().time()
-        self.transport.pause_reading()
-        source: str = transport.get_extra_info("peername")[0]
-        reason = self.doorway.refusal(self.doorway.address, self.doorway.port, source)
-        if reason:
-            self.doorway.refuse(self.transport, source, reason)
+    def send(self, data: bytes) -> None:
+        """Send what came at the other end, which waits where that takes time."""
+        if self.is_closed:
             return
-        self.doorway.outsides.add(self)
-        self.connecting = asyncio.ensure_future(self._connect(source))
+        if not self.unsent:
+            data = data[self._sent(data) :]
+            if not data or self.is_closed:
+                return
+            self._loop.add_writer(self.connection, self._send_more)
+            self.other.wait()
+        self.unsent += data
 
-    async def _connect(self, source: str) -> None:
-        loop = asyncio.get_running_loop()
+    def _send_more(self) -> None:
+        del self.unsent[: self._sent(self.unsent)]
+        if self.unsent or self.is_closed:
+            return
+        self._loop.remove_writer(self.connection)
+        self.other.go_on()
+        if self._may_end:
+            self.end()
+
+    def _sent(self, data: bytes | bytearray) -> int:
         try:
-            _, inside = await loop.create_connection(_Side, "127.0.0.1", self.doorway.inside_port)
+            return self.connection.send(data)
+        except (BlockingIOError, InterruptedError):
+            return 0
         except OSError:
-            self.doorway.refuse(self.transport, source, "nothing listens there any more")
-            return
-        if self.transport.is_closing():
-            inside.transport.abort()
-            return
-        self.other, inside.other = inside, self
-        if round_trip := self.doorway.round_trip_seconds(source):
-            # the client's half of the handshake takes one round trip, its last packet half of one more to the service
-            self.line = Line(round_trip / 2, self.arrived + round_trip, loop, self.set_full)
-            inside.line = Line(round_trip / 2, self.arrived + round_trip * 1.5, loop, inside.set_full)
-        self.transport.resume_reading()
+            self._lose()
+            return 0
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
-        self.doorway.outsides.discard(self)
-        super().connection_lost(exc)
+    def wait(self) -> None:
+        """Let nothing more come to the other end: it cannot send."""
+        if self.line:
+            self.line.hold()
+        else:
+            self.set_full(True)
 
+    def go_on(self) -> None:
+        """Let it come again."""
+        if self.line:
+            self.line.release()
+        else:
+            self.set_full(False)
 
-def reset(transport: asyncio.Transport) -> None:
-    """Close a connection with a TCP reset, as a refused or cut one ends."""
-    raw = transport.get_extra_info("socket")
-    if raw is not None and not transport.is_closing():
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-    transport.abort()
+    def end(self) -> None:
+        """The other end has got all there is: half close here once all is sent."""
+        self._may_end = True
+        if not self.unsent and not self.is_closed:
+            with suppress(OSError):  # reset in this moment, of which the next read tells
+                self.connection.shutdown(socket.SHUT_WR)
+            self._close_if_done()
+
+    def _close_if_done(self) -> None:
+        if self._has_ended and self._may_end and not self.unsent:
+            self.close()
+
+    def _lose(self) -> None:
+        """Reset here: so is the other, after what is under way to it."""
+        self.close()
+        if self.other.line:
+            self.other.line.drop()
+        self._forward(self.other.reset)
+
+    def reset(self) -> None:
+        """Close with a TCP reset, as a refused or cut connection ends."""
+        if not self.is_closed:
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            self.close()
+
+    def close(self) -> None:
+        """Be done with this end."""
+        if not self.is_closed:
+            self.set_full(True)
+            self._loop.remove_writer(self.connection)
+            self.is_closed = True
+            self.connection.close()
+            self._open_ends.discard(self)
 
 
 def unprivileged(port: int) -> int:
@@ -152,19 +164,23 @@ def unprivileged(port: int) -> int:
     return port if port >= _FIRST_UNPRIVILEGED_PORT else 20000 + port
 
 
+def _tcp_socket() -> socket.socket:
+    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    made.setblocking(False)  # noqa: FBT003
+    return made
+
+
 def bound_socket(address: str, port: int) -> socket.socket:
     """A TCP socket, bound but not listening: it refuses connections until someone serves on it.
 
-    What it accepts inherits TCP_NODELAY, which asyncio sets by itself only on sockets whose protocol
-    is named; without it the first token waits for the acknowledgement of the headers.
+    What it accepts inherits TCP_NODELAY, without which the first token waits for the acknowledgement of the headers.
     """
-    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    bound = _tcp_socket()
     try:
         if port:  # or else two sockets that do not listen yet may be given the same free port
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         bound.bind((address, port))
-        bound.setblocking(False)  # noqa: FBT003
     except OSError:
         bound.close()
         raise
@@ -187,26 +203,63 @@ class Doorway:
     ) -> None:
         self.address, self.port, self.inside_port = address, port, inside_port
         self.refusal, self.round_trip_seconds = refusal, round_trip_seconds
-        self.outsides: set[_Outside] = set()
+        self.open_ends: set[_End] = set()
         self._listener = bound_socket(address, unprivileged(port))
-        self._server: asyncio.Server | None = None
+        self._serving: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Accept connections from now on (the port is already bound)."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Outside(self), sock=self._listener, backlog=256)
+        self._listener.listen(256)
+        self._serving = asyncio.ensure_future(self._serve())
 
-    def refuse(self, transport: asyncio.Transport, source: str, reason: str) -> None:
-        """Reset a connection and say why in the cloud's log."""
-        log.info("refused %s -> %s:%s: %s", source, self.address, self.port, reason)
-        reset(transport)
+    async def _serve(self) -> None:
+        while True:
+            try:
+                connection, (source, _) = await asyncio.get_running_loop().sock_accept(self._listener)
+            except OSError as error:  # out of file descriptors
+                log.warning("%s:%s cannot accept: %s", self.address, self.port, error)
+                await asyncio.sleep(1)
+                continue
+            outside = _End(connection, self.open_ends)
+            try:
+                await self._let_in(outside, source)
+            except Exception:
+                log.exception("%s -> %s:%s could not be let in", source, self.address, self.port)
+                outside.reset()
+
+    async def _let_in(self, outside: _End, source: str) -> None:
+        """Splice a connection to the service, or reset it and say why in the cloud's log."""
+        loop = asyncio.get_running_loop()
+        arrived = loop.time()
+        reason = self.refusal(self.address, self.port, source)
+        round_trip = self.round_trip_seconds(source)
+        inside = _End(_tcp_socket(), self.open_ends)
+        service = "127.0.0.1", self.inside_port
+        try:
+            if not reason:
+                # on loopback the connection stands when this returns, and the second try says so without a turn of the loop
+                inside.connection.connect_ex(service)
+                await loop.sock_connect(inside.connection, service)
+        except OSError:
+            reason = "nothing listens there any more"
+        if reason:
+            log.info("refused %s -> %s:%s: %s", source, self.address, self.port, reason)
+            outside.reset()
+            inside.close()
+            return
+        if round_trip:
+            # the client's half of the handshake takes one round trip, its last packet half of one more to the service
+            outside.line = Line(round_trip / 2, arrived + round_trip, loop, outside.set_full)
+            inside.line = Line(round_trip / 2, arrived + round_trip * 1.5, loop, inside.set_full)
+        outside.splice(inside)
+        inside.splice(outside)
 
     def close(self) -> None:
         """Stop listening and cut what is connected, as when an address goes away."""
-        if self._server:
-            self._server.close()
+        if self._serving:
+            asyncio.get_running_loop().remove_reader(self._listener)
+            self._serving.cancel()
+            self._serving = None
         self._listener.close()
-        for outside in list(self.outsides):
-            for side in (outside, outside.other):
-                if side:
-                    reset(side.transport)
+        for end in list(self.open_ends):
+            end.reset()

@@ -113,7 +113,7 @@ def test_nothing_is_left_of_a_connection_that_both_sides_have_ended(round_trip: 
                 writer.write_eof()
                 assert await reader.read() == b"x"
                 writer.close()
-            await until(lambda: not to.outsides)
+            await until(lambda: not to.open_ends)
 
     within(20, run())
 
@@ -141,7 +141,7 @@ def test_a_client_that_resets_resets_the_service_after_its_data(round_trip: floa
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
             assert await ended == (b"hello", ConnectionResetError)
-            await until(lambda: not to.outsides)
+            await until(lambda: not to.open_ends)
 
     within(20, run())
 
@@ -161,7 +161,7 @@ def test_a_service_that_resets_resets_the_client(round_trip: float) -> None:
             with pytest.raises(ConnectionResetError):
                 await reader.read()
             writer.close()
-            await until(lambda: not to.outsides)
+            await until(lambda: not to.open_ends)
 
     within(20, run())
 
@@ -183,13 +183,13 @@ def test_a_sender_waits_for_a_receiver_that_does_not_read_and_nothing_is_lost(ro
             sent = os.urandom(1 << 20) * 64  # more than sockets, the line and the service's stream hold together
             writer.write(sent)
             writer.write_eof()
-            await until(lambda: to.outsides and not next(iter(to.outsides)).transport.is_reading())
-            (outside,) = to.outsides
-            await until(lambda: outside.other and outside.other.transport.get_write_buffer_size())
+            await until(lambda: any(end.unsent for end in to.open_ends))
+            [outside] = [end.other for end in to.open_ends if end.unsent]
+            await until(lambda: not outside.is_reading)
             held = 0
             if outside.line:
                 line = outside.line
-                await until(lambda: line.held and not outside.transport.is_reading())
+                await until(lambda: line.held and not outside.is_reading)
                 held = line.under_way_bytes
             assert held <= WINDOW_BYTES + (1 << 18)
             assert not got
@@ -206,10 +206,30 @@ def test_a_doorway_that_closes_cuts_what_is_far_away_at_once() -> None:
         async with doorway(echo, 3600.0) as to:
             reader, writer = await connect(to)
             writer.write(b"x")
-            await until(lambda: to.outsides and next(iter(to.outsides)).line)
+            await until(lambda: any(end.line for end in to.open_ends))
             to.close()
             with pytest.raises(ConnectionResetError):
                 await reader.read()
+            writer.close()
+
+    within(20, run())
+
+
+def test_one_connection_that_fails_does_not_close_the_doorway() -> None:
+    def fails_once(_source: str) -> float:
+        failures.append(1)
+        return 1 / (len(failures) - 1)
+
+    failures: list[int] = []
+
+    async def run() -> None:
+        async with doorway(echo, 0.0) as to:
+            to.round_trip_seconds = fails_once
+            with pytest.raises(ConnectionResetError):
+                await (await connect(to))[0].read()
+            reader, writer = await connect(to)
+            writer.write(b"x")
+            assert await reader.readexactly(1) == b"x"
             writer.close()
 
     within(20, run())
