@@ -10,7 +10,6 @@ import http.client
 import socket
 import ssl
 import struct
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -24,17 +23,13 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.util.connection import create_connection
 
+from ttft.receiver import READ_BYTES, Arrivals, Clock, TimedOut, ask_for_timestamps, now
+
 if TYPE_CHECKING:
     from pathlib import Path
 
-now = time.perf_counter
-"""Seconds; on Linux the machine's monotonic clock."""
-
-TimedOut = socket.timeout
-"""TimeoutError, but on Python 3.9 a class of its own."""
 _TCP_INFO_RTT_OFFSET, _TCP_INFO_MIN_RTT_OFFSET = 68, 148
 """linux/tcp.h: tcpi_rtt and tcpi_min_rtt, microseconds."""
-_READ_BYTES = 65536
 
 
 @dataclass
@@ -83,8 +78,7 @@ class _Connection(urllib3.connection.HTTPConnection):
         self._held: list[bytes] | None = None
         self.marks = Marks(0.0, 0.0, 0.0, 0.0, opened=False)
         self.answer: http.client.HTTPResponse | None = None
-        self.answering: socket.socket | None = None
-        """The answer's socket, which http.client forgets where the connection ends with the answer."""
+        self.arrivals: Arrivals | None = None
 
     def _new_conn(self) -> socket.socket:
         begin = now()
@@ -96,6 +90,7 @@ class _Connection(urllib3.connection.HTTPConnection):
         resolved = now()
         sock = self._first_that_connects([str(address[0]) for *_, address in found], port)
         connected = now()
+        ask_for_timestamps(sock)
         self._opening = Marks(begin, resolved, connected, connected, opened=True)
         return sock
 
@@ -148,13 +143,14 @@ class _Connection(urllib3.connection.HTTPConnection):
         self, *args: Any, **kwargs: Any
     ) -> http.client.HTTPResponse:
         """What http.client makes its answers with; here it stays at hand, to be read without urllib3 in between."""
-        self.answering = self.sock
-        self.answer = http.client.HTTPResponse(*args, **kwargs)
+        self.arrivals = Arrivals(cast("socket.socket", self.sock), cast("float", self.timeout))
+        self.answer = http.client.HTTPResponse(self.arrivals, *args[1:], **kwargs)  # pyright: ignore[reportArgumentType] - a file is all it wants of a socket
         return self.answer
 
     def getresponse(self) -> Any:
         response = super().getresponse()
-        self.marks.headers = now()
+        self.marks.headers = cast("Arrivals", self.arrivals).arrived
+        self.marks.written = min(self.marks.written, self.marks.headers)  # an answer can be quicker than this thread
         return response
 
 
@@ -252,33 +248,32 @@ def trusted(*, ca_file: Path | None = None, verify: bool = True) -> ssl.SSLConte
 
 
 class Stream:
-    """An answer whose headers have come, as bytes of the wire.
-
-    `read` waits and does nothing else, so that the clock can be read at once; `payload` takes chunks apart and may be called
-    later, on many reads together: that is most of the CPU time of a request.
-    """
+    """An answer whose headers have come, as bytes of the wire."""
 
     def __init__(self, response: requests.Response) -> None:
         connection = cast("_Connection", response.raw.connection)
         self.response = response
         self.marks = connection.marks
         self.ended = False
-        self._socket = cast("socket.socket", connection.answering)
+        self._socket = cast("socket.socket", connection.sock)
+        self._arrivals = cast("Arrivals", connection.arrivals)
         self._answer = cast("http.client.HTTPResponse", connection.answer)
         self._chunked = bool(self._answer.chunked)
         self._read_ahead = True
         self._frame = b""
 
-    def read(self) -> bytes:
-        """What has come, as soon as anything has; empty where the server closed. Raises OSError, TimedOut among them."""
-        if self._chunked and not self._read_ahead:
-            return self._socket.recv(_READ_BYTES)
-        self._read_ahead = False  # the first read empties what http.client has read together with the headers
-        return self._answer.fp.read1(_READ_BYTES) if self._chunked else self._answer.read1(_READ_BYTES)
+    @property
+    def clock(self) -> Clock:
+        """Whose clock the arrivals are on: of the kernel's packets, or of this program's reads."""
+        return self._arrivals.clock
 
-    def may_end_with(self, received: bytes) -> bool:
-        """Whether this read can be the last: then `payload` knows."""
-        return not self._chunked or received.endswith(b"0\r\n\r\n") or not received
+    def read(self) -> tuple[float, bytes]:
+        """When and what came next; empty where the server closed. Raises OSError, TimedOut among them."""
+        if self._chunked and not self._read_ahead:
+            return self._arrivals.next()
+        self._read_ahead = False  # the first read empties what http.client has read together with the headers
+        received = self._answer.fp.read1(READ_BYTES) if self._chunked else self._answer.read1(READ_BYTES)
+        return self._arrivals.arrived, received
 
     def payload(self, received: bytes) -> bytes:
         """The body in these bytes; sets `ended` with its last. Raises ValueError for what is no HTTP chunk."""
@@ -291,9 +286,9 @@ class Stream:
             self.response.raw.release_conn()
         return received
 
-    def wait_at_most(self, seconds: float) -> None:
-        """Let reading give up after this time."""
-        self._socket.settimeout(seconds)
+    def give_up_at(self, moment: float) -> None:
+        """Let reading give up then, in seconds of `now`."""
+        self._arrivals.give_up_at = moment
 
     def tcp_round_trip_ms(self) -> tuple[float | None, float | None]:
         """Linux' TCP_INFO: smoothed and smallest round-trip time in milliseconds; None elsewhere or once closed."""

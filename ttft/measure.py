@@ -1,6 +1,6 @@
 """One request, from its first step to its last token: a sample, or a failure with its name.
 
-The clock is read right after each read and the bytes are understood later. Leaves out when to send what: schedule.py.
+What came carries its time, so that the bytes are understood once there is time. Leaves out when to send what: schedule.py.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import http.client
 from dataclasses import dataclass, replace
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import requests
 import urllib3.exceptions
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _OK = 200
 _QUIET_SECONDS = 1.0
-"""After a pause of this length there is time to look at what came, and a keep-alive comment must not pass for a token."""
+"""What the end of the HTTP answer may take once the server has said that it is done."""
 _TOGETHER_MS = 1.0
 """Headers and first token this close left the server together."""
 _UNEXPLAINED_MS = 20.0
@@ -75,68 +75,45 @@ class _Tokens:
         self.tcp_round_trip_ms: tuple[float | None, float | None] = (None, None)
         self._stream, self._dialect, self._patience = stream, dialect, patience
         self._parser = EventParser()
-        self._unread: list[tuple[float, bytes]] = []
         self._done = False
-        self._given_up = False
-        self._limit = 0.0
 
     def read_all(self) -> None:
         """Raises RequestFaultError where no whole stream with a real token came."""
-        self._limit = self._stream.marks.written + self._patience.first_token_seconds
-        while not (self._stream.ended or self._given_up):
-            received, arrived = self._collect()
-            first = not self.arrivals
-            self._understand()
-            if first and self.arrivals:
-                self.tcp_round_trip_ms = self._stream.tcp_round_trip_ms()
-            if not self._stream.ended:
-                self._check_patience(arrived)
+        limit = self._stream.marks.written + self._patience.first_token_seconds
+        while not self._stream.ended:
+            self._stream.give_up_at(limit)
+            try:
+                arrived, received = self._stream.read()
+            except TimedOut:
+                self._give_up()
+                break
+            except (OSError, http.client.HTTPException) as error:
+                self._broke(str(error) or type(error).__name__)
+            self._understand(received, arrived)
+            limit = self._limit_after(arrived, limit)
+            if arrived > limit:
+                self._give_up()
+                break
             if not received and not self._stream.ended:
                 self._broke("the server closed the connection")
         if not self.arrivals:
             raise RequestFaultError(Fault("empty_stream", f"{self._dialect.route} ended without a real token", _OK))
 
-    def _check_patience(self, arrived: float) -> None:
-        """After a look at what came: what is waited for from here, and whether it was too long already."""
+    def _limit_after(self, arrived: float, limit: float) -> float:
+        """After a look at what came: until when something has to come again."""
         if self._done:
-            self._limit = arrived + _QUIET_SECONDS  # for the end of the HTTP answer
-        elif self.arrivals:
-            self._limit = self.arrivals[-1] + self._patience.stall_seconds
-        if arrived > self._limit:
-            self._give_up()
-        else:
-            self._stream.wait_at_most(self._limit - arrived)
+            return arrived + _QUIET_SECONDS  # for the end of the HTTP answer
+        return self.arrivals[-1] + self._patience.stall_seconds if self.arrivals else limit
 
-    def _collect(self) -> tuple[bytes, float]:
-        """Read until there is something to understand now: before the first token, after a pause, at what may be the end."""
-        read, unread, may_end_with = self._stream.read, self._unread, self._stream.may_end_with
-        last = now()
+    def _understand(self, received: bytes, arrived: float) -> None:
+        first = not self.arrivals
         try:
-            while True:
-                received = read()
-                arrived = now()
-                unread.append((arrived, received))
-                if not self.arrivals or arrived - last > _QUIET_SECONDS or may_end_with(received):
-                    return received, arrived
-                last = arrived
-        except TimedOut:
-            self._understand()
-            self._give_up()
-            return b"", now()
-        except (OSError, http.client.HTTPException) as error:
-            self._understand()
-            self._broke(str(error) or type(error).__name__)
-            raise
-
-    def _understand(self) -> None:
-        unread, self._unread = self._unread, []
-        for arrived, received in unread:
-            try:
-                events = self._parser.feed(self._stream.payload(received))
-                for event in events:
-                    self._take(event, arrived)
-            except (NotThisDialectError, ValueError) as error:
-                raise RequestFaultError(Fault("wrong_dialect", str(error), _OK)) from error
+            for event in self._parser.feed(self._stream.payload(received)):
+                self._take(event, arrived)
+        except (NotThisDialectError, ValueError) as error:
+            raise RequestFaultError(Fault("wrong_dialect", str(error), _OK)) from error
+        if first and self.arrivals:
+            self.tcp_round_trip_ms = self._stream.tcp_round_trip_ms()
 
     def _take(self, event: bytes, arrived: float) -> None:
         said = self._dialect.read(event)
@@ -150,7 +127,6 @@ class _Tokens:
     def _give_up(self) -> None:
         """Time is over: a fault, unless the server has said that it is done."""
         patience = self._patience
-        self._given_up = self._done
         if self._done:
             return
         if self.arrivals:
@@ -159,7 +135,7 @@ class _Tokens:
         words = f"headers came, but no token within {patience.first_token_seconds:g} s"
         raise RequestFaultError(Fault("first_token_timeout", words, _OK))
 
-    def _broke(self, why: str) -> None:
+    def _broke(self, why: str) -> NoReturn:
         words = f"the stream broke after {len(self.arrivals)} tokens: {why}"
         raise RequestFaultError(Fault("cut", words, _OK))
 

@@ -26,6 +26,7 @@ from ttft.dialects import DIALECTS, Dialect, DialectName
 from ttft.identify import Server, identify
 from ttft.measure import Order, Patience, measure, settle_splits
 from ttft.prompts import Prompts, Tokenizer
+from ttft.receiver import receiver
 from ttft.samples import Connection, Failure, Run, Sample, Target
 
 if TYPE_CHECKING:
@@ -175,11 +176,13 @@ class _Running:
             orders = self._timed(orders, self._plan.rate_per_second)
         results: list[Result] = []
         queue = iter(orders)
+        receiving_seconds = receiver().cpu_seconds
         futures = [self._pool.submit(self._user, user, site, queue, results) for user in site.users]
         try:
             for future in futures:
                 future.result()
         finally:  # also when interrupted: what is measured is measured
+            site.cpu_seconds += receiver().cpu_seconds - receiving_seconds
             if recorded:
                 self._keep(site, list(results))
         return results

@@ -1,0 +1,203 @@
+"""One thread that receives for all users, and the kernel's word for when each packet came.
+
+Threads that each wake for every token fight over the interpreter: that costs CPU time and delays their clocks. Linux keeps when a
+packet came (SO_TIMESTAMPNS), so one thread may look a little later, at several streams together; elsewhere it looks at once and
+reads its own clock. Needs epoll or kqueue. Leaves out what the bytes mean.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import math
+import selectors
+import socket
+import ssl
+import struct
+import sys
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Buffer
+
+now = time.perf_counter
+"""Seconds; on Linux the machine's monotonic clock."""
+TimedOut = socket.timeout
+"""TimeoutError, but on Python 3.9 a class of its own."""
+Clock = Literal["kernel", "user space"]
+
+READ_BYTES = 16384
+_QUIET_SECONDS = 1.0
+"""After a pause of this length there is time to look at what came, and a keep-alive comment must not pass for a token."""
+_TICK_SECONDS = 0.001
+"""Packets of one stream that come within this time may share the time of the last, where several streams are open."""
+_LAST_CHUNK = b"0\r\n\r\n"
+_SO_TIMESTAMPNS = 35
+"""linux/socket.h; Python has no name for it before 3.14."""
+_STAMP = struct.Struct("@ll")
+_STAMP_BYTES = socket.CMSG_SPACE(_STAMP.size) if sys.platform == "linux" else 0
+_AT_ONCE_SECONDS = 50e-6
+
+
+class Arrivals(io.RawIOBase):
+    """The answer to one request as it comes: every read with its time. http.client reads from it as from a socket."""
+
+    def __init__(self, sock: socket.socket, patience_seconds: float) -> None:
+        self.give_up_at = now() + patience_seconds
+        self.arrived = 0.0
+        """When what was read last came, in seconds of `now`."""
+        self.clock: Clock = "user space"
+        self.descriptor = sock.fileno()
+        self._sock = sock
+        self._held = sock.makefile("rb", buffering=0)  # keeps the socket open where the connection ends with the answer
+        self._reads: deque[tuple[float, bytes]] = deque()
+        self._error: OSError | None = None
+        self.worth_a_look = threading.Semaphore(0)
+        self._came = now()
+        self._chunked: bool | None = None
+        self._tail = b""
+
+    def next(self) -> tuple[float, bytes]:
+        """When and what came next; empty where the server closed. Raises OSError, TimedOut after `give_up_at`."""
+        if not self._reads:
+            self._wait()
+        self.arrived, data = self._reads.popleft()
+        return self.arrived, data
+
+    def _wait(self) -> None:
+        """Until this may be the end, or nothing more came for a while, or it is too late."""
+        if self._error:
+            raise self._error
+        self._sock.settimeout(0)
+        receiver().add(self)
+        try:
+            while True:
+                looks = self.worth_a_look.acquire(timeout=max(0.0, min(_QUIET_SECONDS, self.give_up_at - now())))
+                late = now() >= self.give_up_at
+                if self._reads and (looks or late or now() - self._came >= _QUIET_SECONDS):
+                    return
+                if self._error:
+                    raise self._error
+                if late:
+                    raise TimedOut
+        finally:
+            receiver().remove(self)
+
+    def receive(self, clock_difference_seconds: float) -> bool:
+        """Take what is there, in the receiver's thread; whether somebody should look at it now."""
+        try:
+            data, ancillary = self._read()
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return False
+        except OSError as error:
+            self._error = error
+            return True
+        came = now()
+        self.clock = "kernel" if ancillary else "user space"
+        if ancillary:
+            seconds, nanoseconds = _STAMP.unpack(ancillary[0][2])
+            came = max(self._came, min(came, seconds - clock_difference_seconds + nanoseconds * 1e-9))
+        self._came = came
+        self._reads.append((came, data))
+        return self._may_end_with(data)
+
+    def _read(self) -> tuple[bytes, list[tuple[int, int, bytes]]]:
+        """What is there, and what the kernel says of it. TLS reads by itself: a look at its next packet tells the time."""
+        if not _STAMP_BYTES:
+            return self._sock.recv(READ_BYTES), []
+        if not isinstance(self._sock, ssl.SSLSocket):
+            return self._sock.recvmsg(READ_BYTES, _STAMP_BYTES)[:2]
+        ancillary = socket.socket.recvmsg(self._sock, 1, _STAMP_BYTES, socket.MSG_PEEK)[1]
+        return self._sock.recv(READ_BYTES), ancillary
+
+    def _may_end_with(self, data: bytes) -> bool:
+        """Whether this read can be the last; of an answer that does not come in chunks each can."""
+        if self._chunked is None:
+            self._chunked = b"chunked" in data.lower()
+        self._tail = (self._tail + data[-len(_LAST_CHUNK) :])[-len(_LAST_CHUNK) :]
+        return not self._chunked or self._tail == _LAST_CHUNK or not data
+
+    def makefile(self, *_args: Any) -> io.BufferedReader:
+        """The way in which http.client asks a socket for a file."""
+        return io.BufferedReader(self, READ_BYTES)
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Buffer, /) -> int:
+        """The next read, or the part of it for which there is room."""
+        view = memoryview(buffer)
+        came, data = self.next()
+        if len(data) > len(view):
+            self._reads.appendleft((came, data[len(view) :]))
+        view[: len(data)] = data[: len(view)]
+        return min(len(data), len(view))
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        self._held.close()
+        super().close()
+
+
+def ask_for_timestamps(sock: socket.socket) -> None:
+    """Let the kernel keep when packets came; without effect where it does not know how."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+
+
+class Receiver:
+    """Receives for any number of threads."""
+
+    def __init__(self) -> None:
+        self.cpu_seconds = 0.0
+        """CPU time of its thread up to now."""
+        self._selector = selectors.DefaultSelector()
+        self._lock = threading.Lock()
+        threading.Thread(target=self._run, name="receiver", daemon=True).start()
+
+    def add(self, arrivals: Arrivals) -> None:
+        """Receive for it, until there is something worth a look."""
+        with self._lock:
+            self._selector.register(arrivals.descriptor, selectors.EVENT_READ, arrivals)
+
+    def remove(self, arrivals: Arrivals) -> None:
+        """No longer; the other thread may have been quicker, and the descriptor may be another's by now."""
+        with self._lock:
+            key = self._selector.get_map().get(arrivals.descriptor)
+            if key and key.data is arrivals:
+                self._selector.unregister(arrivals.descriptor)
+
+    def _run(self) -> None:
+        while True:
+            ready = self._selector.select()
+            difference_seconds = _clock_difference_seconds()
+            for key, _ in ready:
+                arrivals = cast("Arrivals", key.data)
+                if arrivals.receive(difference_seconds):
+                    self.remove(arrivals)
+                    arrivals.worth_a_look.release()
+            self.cpu_seconds = time.thread_time()
+            if ready and len(self._selector.get_map()) > 1 and ready[0][0].data.clock == "kernel":
+                time.sleep(_TICK_SECONDS)
+
+
+def _clock_difference_seconds() -> float:
+    """The kernel's clock less `now`; taken again where something came between the two looks."""
+    difference_seconds, taken_seconds = 0.0, math.inf
+    while taken_seconds > _AT_ONCE_SECONDS:
+        begin = now()
+        difference_seconds = time.time() - begin
+        taken_seconds = now() - begin
+    return difference_seconds
+
+
+@functools.cache
+def receiver() -> Receiver:
+    """The one of this process."""
+    return Receiver()
