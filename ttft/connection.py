@@ -267,13 +267,13 @@ class Stream:
         """Whose clock the arrivals are on: of the kernel's packets, or of this program's reads."""
         return self._arrivals.clock
 
-    def read(self) -> tuple[float, bytes]:
-        """When and what came next; empty where the server closed. Raises OSError, TimedOut among them."""
+    def read(self) -> list[tuple[float, bytes]]:
+        """When and what came, in reads; an empty one where the server closed. Raises OSError, TimedOut among them."""
         if self._chunked and not self._read_ahead:
-            return self._arrivals.next()
+            return self._arrivals.take()
         self._read_ahead = False  # the first read empties what http.client has read together with the headers
         received = self._answer.fp.read1(READ_BYTES) if self._chunked else self._answer.read1(READ_BYTES)
-        return self._arrivals.arrived, received
+        return [(self._arrivals.arrived, received)]
 
     def payload(self, received: bytes) -> bytes:
         """The body in these bytes; sets `ended` with its last. Raises ValueError for what is no HTTP chunk."""

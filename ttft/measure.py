@@ -6,6 +6,7 @@ What came carries its time, so that the bytes are understood once there is time.
 from __future__ import annotations
 
 import http.client
+import math
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING, NoReturn
@@ -76,28 +77,29 @@ class _Tokens:
         self._stream, self._dialect, self._patience = stream, dialect, patience
         self._parser = EventParser()
         self._done = False
+        self._given_up = False
 
     def read_all(self) -> None:
         """Raises RequestFaultError where no whole stream with a real token came."""
         limit = self._stream.marks.written + self._patience.first_token_seconds
-        while not self._stream.ended:
+        while not (self._stream.ended or self._given_up):
             self._stream.give_up_at(limit)
-            try:
-                arrived, received = self._stream.read()
-            except TimedOut:
-                self._give_up()
-                break
-            except (OSError, http.client.HTTPException) as error:
-                self._broke(str(error) or type(error).__name__)
-            self._understand(received, arrived)
-            limit = self._limit_after(arrived, limit)
-            if arrived > limit:
-                self._give_up()
-                break
-            if not received and not self._stream.ended:
-                self._broke("the server closed the connection")
+            for arrived, received in self._reads():
+                if arrived > limit:
+                    self._give_up()
+                    break
+                self._understand(received, arrived)
+                limit = self._limit_after(arrived, limit)
         if not self.arrivals:
             raise RequestFaultError(Fault("empty_stream", f"{self._dialect.route} ended without a real token", _OK))
+
+    def _reads(self) -> list[tuple[float, bytes]]:
+        try:
+            return self._stream.read()
+        except TimedOut:
+            return [(math.inf, b"")]
+        except (OSError, http.client.HTTPException) as error:
+            self._broke(str(error) or type(error).__name__)
 
     def _limit_after(self, arrived: float, limit: float) -> float:
         """After a look at what came: until when something has to come again."""
@@ -106,14 +108,16 @@ class _Tokens:
         return self.arrivals[-1] + self._patience.stall_seconds if self.arrivals else limit
 
     def _understand(self, received: bytes, arrived: float) -> None:
-        first = not self.arrivals
+        is_first = not self.arrivals
         try:
             for event in self._parser.feed(self._stream.payload(received)):
                 self._take(event, arrived)
         except (NotThisDialectError, ValueError) as error:
             raise RequestFaultError(Fault("wrong_dialect", str(error), _OK)) from error
-        if first and self.arrivals:
+        if is_first and self.arrivals:
             self.tcp_round_trip_ms = self._stream.tcp_round_trip_ms()
+        if not received and not self._stream.ended:
+            self._broke("the server closed the connection")
 
     def _take(self, event: bytes, arrived: float) -> None:
         said = self._dialect.read(event)
@@ -127,6 +131,7 @@ class _Tokens:
     def _give_up(self) -> None:
         """Time is over: a fault, unless the server has said that it is done."""
         patience = self._patience
+        self._given_up = self._done
         if self._done:
             return
         if self.arrivals:

@@ -19,7 +19,7 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Buffer
@@ -33,13 +33,13 @@ Clock = Literal["kernel", "user space"]
 READ_BYTES = 16384
 _QUIET_SECONDS = 1.0
 """After a pause of this length there is time to look at what came, and a keep-alive comment must not pass for a token."""
-_TICK_SECONDS = 0.001
+_TICK_SECONDS = 0.002
 """Packets of one stream that come within this time may share the time of the last, where several streams are open."""
 _LAST_CHUNK = b"0\r\n\r\n"
 _SO_TIMESTAMPNS = 35
 """linux/socket.h; Python has no name for it before 3.14."""
 _STAMP = struct.Struct("@ll")
-_STAMP_BYTES = socket.CMSG_SPACE(_STAMP.size) if sys.platform == "linux" else 0
+_STAMP_BYTES = socket.CMSG_SPACE(_STAMP.size)
 _AT_ONCE_SECONDS = 50e-6
 
 
@@ -52,24 +52,29 @@ class Arrivals(io.RawIOBase):
         """When what was read last came, in seconds of `now`."""
         self.clock: Clock = "user space"
         self.descriptor = sock.fileno()
+        self.worth_a_look = threading.Semaphore(0)
         self._sock = sock
         self._held = sock.makefile("rb", buffering=0)  # keeps the socket open where the connection ends with the answer
         self._reads: deque[tuple[float, bytes]] = deque()
         self._error: OSError | None = None
-        self.worth_a_look = threading.Semaphore(0)
         self._came = now()
-        self._chunked: bool | None = None
-        self._tail = b""
+        self._is_tls = isinstance(sock, ssl.SSLSocket)
+        self._is_chunked: bool | None = None
 
-    def next(self) -> tuple[float, bytes]:
-        """When and what came next; empty where the server closed. Raises OSError, TimedOut after `give_up_at`."""
+    def take(self) -> list[tuple[float, bytes]]:
+        """When and what has come, at least one read; an empty one where the server closed.
+
+        Waits for what may be the end, for a pause, or for `give_up_at`. Raises OSError, TimedOut among them.
+        """
         if not self._reads:
             self._wait()
-        self.arrived, data = self._reads.popleft()
-        return self.arrived, data
+        taken = list(self._reads)
+        for _ in taken:
+            self._reads.popleft()
+        self.arrived = taken[-1][0]
+        return taken
 
     def _wait(self) -> None:
-        """Until this may be the end, or nothing more came for a while, or it is too late."""
         if self._error:
             raise self._error
         self._sock.settimeout(0)
@@ -87,39 +92,28 @@ class Arrivals(io.RawIOBase):
         finally:
             receiver().remove(self)
 
-    def receive(self, clock_difference_seconds: float) -> bool:
+    def receive(self, difference_seconds: float) -> bool:
         """Take what is there, in the receiver's thread; whether somebody should look at it now."""
         try:
-            data, ancillary = self._read()
+            if self._is_tls:  # reads by itself, so that a look at its next packet has to tell the time
+                ancillary = _peek(self._sock)
+                data = self._sock.recv(READ_BYTES)
+            else:
+                data, ancillary, _, _ = self._sock.recvmsg(READ_BYTES, _STAMP_BYTES)
         except (BlockingIOError, ssl.SSLWantReadError):
             return False
         except OSError as error:
             self._error = error
             return True
         came = now()
-        self.clock = "kernel" if ancillary else "user space"
         if ancillary:
-            seconds, nanoseconds = _STAMP.unpack(ancillary[0][2])
-            came = max(self._came, min(came, seconds - clock_difference_seconds + nanoseconds * 1e-9))
+            self.clock = "kernel"
+            came = max(self._came, min(came, _stamp_seconds(ancillary) - difference_seconds))
         self._came = came
         self._reads.append((came, data))
-        return self._may_end_with(data)
-
-    def _read(self) -> tuple[bytes, list[tuple[int, int, bytes]]]:
-        """What is there, and what the kernel says of it. TLS reads by itself: a look at its next packet tells the time."""
-        if not _STAMP_BYTES:
-            return self._sock.recv(READ_BYTES), []
-        if not isinstance(self._sock, ssl.SSLSocket):
-            return self._sock.recvmsg(READ_BYTES, _STAMP_BYTES)[:2]
-        ancillary = socket.socket.recvmsg(self._sock, 1, _STAMP_BYTES, socket.MSG_PEEK)[1]
-        return self._sock.recv(READ_BYTES), ancillary
-
-    def _may_end_with(self, data: bytes) -> bool:
-        """Whether this read can be the last; of an answer that does not come in chunks each can."""
-        if self._chunked is None:
-            self._chunked = b"chunked" in data.lower()
-        self._tail = (self._tail + data[-len(_LAST_CHUNK) :])[-len(_LAST_CHUNK) :]
-        return not self._chunked or self._tail == _LAST_CHUNK or not data
+        if self._is_chunked is None:
+            self._is_chunked = b"chunked" in data.lower()
+        return not self._is_chunked or data.endswith(_LAST_CHUNK) or not data
 
     def makefile(self, *_args: Any) -> io.BufferedReader:
         """The way in which http.client asks a socket for a file."""
@@ -132,9 +126,11 @@ class Arrivals(io.RawIOBase):
     def readinto(self, buffer: Buffer, /) -> int:
         """The next read, or the part of it for which there is room."""
         view = memoryview(buffer)
-        came, data = self.next()
+        if not self._reads:
+            self._wait()
+        self.arrived, data = self._reads.popleft()
         if len(data) > len(view):
-            self._reads.appendleft((came, data[len(view) :]))
+            self._reads.appendleft((self.arrived, data[len(view) :]))
         view[: len(data)] = data[: len(view)]
         return min(len(data), len(view))
 
@@ -149,6 +145,31 @@ def ask_for_timestamps(sock: socket.socket) -> None:
     if sys.platform == "linux":
         with suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+
+
+def next_arrival(sock: socket.socket) -> float:
+    """Wait until there is something to read, and tell when it came, in seconds of `now`."""
+    ancillary = _peek(sock)
+    return min(now(), _stamp_seconds(ancillary) - _difference_seconds()) if ancillary else now()
+
+
+def _peek(sock: socket.socket) -> list[tuple[int, int, bytes]]:
+    return socket.socket.recvmsg(sock, 1, _STAMP_BYTES, socket.MSG_PEEK)[1]
+
+
+def _stamp_seconds(ancillary: list[tuple[int, int, bytes]]) -> float:
+    seconds, nanoseconds = _STAMP.unpack(ancillary[0][2])
+    return seconds + nanoseconds * 1e-9
+
+
+def _difference_seconds() -> float:
+    """The kernel's clock less `now`; taken again where something came between the two looks."""
+    difference_seconds, taken_seconds = 0.0, math.inf
+    while taken_seconds > _AT_ONCE_SECONDS:
+        begin = now()
+        difference_seconds = time.time() - begin
+        taken_seconds = now() - begin
+    return difference_seconds
 
 
 class Receiver:
@@ -176,25 +197,15 @@ class Receiver:
     def _run(self) -> None:
         while True:
             ready = self._selector.select()
-            difference_seconds = _clock_difference_seconds()
+            difference_seconds = _difference_seconds()
             for key, _ in ready:
-                arrivals = cast("Arrivals", key.data)
+                arrivals: Arrivals = key.data
                 if arrivals.receive(difference_seconds):
                     self.remove(arrivals)
                     arrivals.worth_a_look.release()
             self.cpu_seconds = time.thread_time()
-            if ready and len(self._selector.get_map()) > 1 and ready[0][0].data.clock == "kernel":
+            if len(self._selector.get_map()) > 1 and all(key.data.clock == "kernel" for key, _ in ready):
                 time.sleep(_TICK_SECONDS)
-
-
-def _clock_difference_seconds() -> float:
-    """The kernel's clock less `now`; taken again where something came between the two looks."""
-    difference_seconds, taken_seconds = 0.0, math.inf
-    while taken_seconds > _AT_ONCE_SECONDS:
-        begin = now()
-        difference_seconds = time.time() - begin
-        taken_seconds = now() - begin
-    return difference_seconds
 
 
 @functools.cache

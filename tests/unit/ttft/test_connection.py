@@ -25,7 +25,7 @@ def read_all(user: Client) -> tuple[bytes, bool]:
     stream = user.stream("/generate_stream", BODY, 5.0)
     payload = b""
     while not stream.ended:
-        payload += stream.payload(stream.read()[1])
+        payload += b"".join(stream.payload(received) for _, received in stream.read())
     return payload, stream.marks.opened
 
 
