@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import http.client
+import re
 import socket
 import ssl
 import struct
@@ -26,10 +27,13 @@ from urllib3.util.connection import create_connection
 from ttft.receiver import READ_BYTES, Arrivals, Clock, TimedOut, ask_for_timestamps, now
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 _TCP_INFO_RTT_OFFSET, _TCP_INFO_MIN_RTT_OFFSET = 68, 148
 """linux/tcp.h: tcpi_rtt and tcpi_min_rtt, microseconds."""
+_HEAD_END = b"\r\n\r\n"
+_LENGTH = re.compile(rb"(?<=\r\nContent-Length: )\d+")
 
 
 @dataclass
@@ -79,6 +83,8 @@ class _Connection(urllib3.connection.HTTPConnection):
         self.marks = Marks(0.0, 0.0, 0.0, 0.0, opened=False)
         self.answer: http.client.HTTPResponse | None = None
         self.arrivals: Arrivals | None = None
+        self.head = b""
+        """Of the newest request that requests made."""
 
     def _new_conn(self) -> socket.socket:
         begin = now()
@@ -126,11 +132,33 @@ class _Connection(urllib3.connection.HTTPConnection):
             super().request(*args, **kwargs)
         finally:
             whole, self._held = b"".join(self._held), None
+        self.head = whole[: whole.index(_HEAD_END) + len(_HEAD_END)]
+        self._write(whole)
+
+    def repeat(self, head: bytes, body: bytes, wait_seconds: float) -> None:
+        """A request whose head an earlier one had, over the open connection: without what requests and urllib3 keep books of."""
+        self.timeout = wait_seconds
+        self._write(_LENGTH.sub(b"%d" % len(body), head, count=1) + body)
+        answer = self.response_class(self.sock, method="POST")
+        answer.begin()
+        self._mark_headers()
+        if answer.will_close:
+            self.close()
+
+    def _write(self, whole: bytes) -> None:
+        """At once, not after the look for room that a socket with a timeout takes first, and another thread's turn with it."""
+        sock = cast("socket.socket", self.sock)
+        sock.settimeout(0)
         marks, self._opening = self._opening, None
         begin = now()
         self.marks = marks or Marks(begin, begin, begin, begin, opened=False)
         self.marks.writing = begin
-        self.send(whole)
+        sent = 0
+        with suppress(BlockingIOError, ssl.SSLWantWriteError):
+            sent = sock.send(whole)
+        if sent < len(whole):
+            sock.settimeout(cast("float", self.timeout))
+            sock.sendall(whole[sent:])
         self.marks.written = now()
 
     def send(self, data: Any) -> None:
@@ -149,9 +177,12 @@ class _Connection(urllib3.connection.HTTPConnection):
 
     def getresponse(self) -> Any:
         response = super().getresponse()
+        self._mark_headers()
+        return response
+
+    def _mark_headers(self) -> None:
         self.marks.headers = cast("Arrivals", self.arrivals).arrived
         self.marks.written = min(self.marks.written, self.marks.headers)  # an answer can be quicker than this thread
-        return response
 
 
 class _TlsConnection(_Connection, urllib3.connection.HTTPSConnection):  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -186,6 +217,10 @@ class _Adapter(HTTPAdapter):
     def _connection(self, kind: type[_Connection], *args: Any, **kwargs: Any) -> _Connection:
         self._newest = kind(*args, dial=self._dial, **kwargs)
         return self._newest
+
+    def kept(self) -> _Connection | None:
+        """The connection, if it is open still."""
+        return self._newest if self._newest and self._newest.sock and self._newest.is_connected else None
 
     def abort(self) -> None:
         """Shut the newest connection down, whoever reads from it."""
@@ -250,17 +285,29 @@ def trusted(*, ca_file: Path | None = None, verify: bool = True) -> ssl.SSLConte
 class Stream:
     """An answer whose headers have come, as bytes of the wire."""
 
-    def __init__(self, response: requests.Response) -> None:
-        connection = cast("_Connection", response.raw.connection)
-        self.response = response
+    def __init__(self, connection: _Connection, release: Callable[[], None] = lambda: None) -> None:
         self.marks = connection.marks
         self.ended = False
-        self._socket = cast("socket.socket", connection.sock)
+        self._release = release
         self._arrivals = cast("Arrivals", connection.arrivals)
         self._answer = cast("http.client.HTTPResponse", connection.answer)
         self._chunked = bool(self._answer.chunked)
         self._read_ahead = True
         self._frame = b""
+
+    @property
+    def status(self) -> int:
+        """Of the answer."""
+        return self._answer.status
+
+    @property
+    def content_type(self) -> str:
+        """Of the answer, empty where it names none."""
+        return self._answer.getheader("content-type", "")
+
+    def text(self) -> str:
+        """The whole body, of an answer that is no stream."""
+        return self._answer.read().decode(errors="replace")
 
     @property
     def clock(self) -> Clock:
@@ -283,7 +330,7 @@ class Stream:
             self.ended = self._answer.isclosed() or not received
         if self.ended:
             self._answer.close()
-            self.response.raw.release_conn()
+            self._release()
         return received
 
     def give_up_at(self, moment: float) -> None:
@@ -293,7 +340,7 @@ class Stream:
     def tcp_round_trip_ms(self) -> tuple[float | None, float | None]:
         """Linux' TCP_INFO: smoothed and smallest round-trip time in milliseconds; None elsewhere or once closed."""
         try:
-            information = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_MIN_RTT_OFFSET + 4)
+            information = self._arrivals.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_MIN_RTT_OFFSET + 4)
             smoothed: int = struct.unpack_from("=I", information, _TCP_INFO_RTT_OFFSET)[0]
             smallest: int = struct.unpack_from("=I", information, _TCP_INFO_MIN_RTT_OFFSET)[0]
         except (OSError, AttributeError, struct.error):
@@ -311,6 +358,7 @@ class Client:
         self._access = access
         self._headers: CaseInsensitiveDict[str | bytes] = CaseInsensitiveDict(access.headers())
         self._adapter = _Adapter(access, source_address, dial)
+        self._heads: dict[str, bytes] = {}
 
     def _send(self, method: str, route: str, body: bytes | None, wait_seconds: float) -> requests.Response:
         request = requests.PreparedRequest()
@@ -320,8 +368,15 @@ class Client:
         return self._adapter.send(request, stream=True, timeout=(self._access.connect_timeout_seconds, wait_seconds))
 
     def stream(self, route: str, body: bytes, wait_seconds: float) -> Stream:
-        """Post; returns when the headers have come. Raises requests' errors; `wait_seconds` bounds each wait for bytes."""
-        return Stream(self._send("POST", route, body, wait_seconds))
+        """Post; returns when the headers have come, within `wait_seconds`. Raises errors of requests, http.client and OSError."""
+        connection = self._adapter.kept()
+        if connection and route in self._heads:
+            connection.repeat(self._heads[route], body, wait_seconds)
+            return Stream(connection)
+        response = self._send("POST", route, body, wait_seconds).raw
+        connection = cast("_Connection", response.connection)
+        self._heads[route] = connection.head
+        return Stream(connection, response.release_conn)
 
     def ask(self, method: str, route: str, body: bytes | None = None, wait_seconds: float = 20.0) -> requests.Response:
         """A whole answer, whatever its status. Raises requests' errors."""

@@ -172,15 +172,15 @@ def measure(client: Client, dialect: Dialect, order: Order, patience: Patience, 
 def _streamed(client: Client, dialect: Dialect, order: Order, patience: Patience) -> tuple[Stream, _Tokens]:
     try:
         stream = client.stream(dialect.route, order.body, patience.first_token_seconds)
-    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+    except (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
         raise RequestFaultError(broken(error, patience.first_token_seconds)) from error
     try:
-        _check_headers(stream.response, dialect)
+        _check_headers(stream, dialect)
         tokens = _Tokens(stream, dialect, patience)
         tokens.read_all()
         if not stream.ended:
             client.close()
-    except requests.RequestException as error:
+    except (http.client.HTTPException, OSError) as error:
         raise RequestFaultError(broken(error, patience.first_token_seconds)) from error
     return stream, tokens
 
@@ -191,10 +191,10 @@ def _check_kept(stream: Stream) -> None:
         raise RequestFaultError(Fault("not_kept", words, _OK))
 
 
-def _check_headers(response: requests.Response, dialect: Dialect) -> None:
-    if response.status_code != _OK:
-        raise RequestFaultError(refused(response.status_code, response.text, dialect.route))
-    if fault := not_a_stream(response.headers.get("content-type", ""), dialect.route):
+def _check_headers(stream: Stream, dialect: Dialect) -> None:
+    if stream.status != _OK:
+        raise RequestFaultError(refused(stream.status, stream.text(), dialect.route))
+    if fault := not_a_stream(stream.content_type, dialect.route):
         raise RequestFaultError(fault)
 
 

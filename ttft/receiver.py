@@ -53,7 +53,7 @@ class Arrivals(io.RawIOBase):
         self.clock: Clock = "user space"
         self.descriptor = sock.fileno()
         self.worth_a_look = threading.Semaphore(0)
-        self._sock = sock
+        self.sock = sock
         self._held = sock.makefile("rb", buffering=0)  # keeps the socket open where the connection ends with the answer
         self._reads: deque[tuple[float, bytes]] = deque()
         self._error: OSError | None = None
@@ -77,7 +77,7 @@ class Arrivals(io.RawIOBase):
     def _wait(self) -> None:
         if self._error:
             raise self._error
-        self._sock.settimeout(0)
+        self.sock.settimeout(0)
         receiver().add(self)
         try:
             while True:
@@ -96,10 +96,10 @@ class Arrivals(io.RawIOBase):
         """Take what is there, in the receiver's thread; whether somebody should look at it now."""
         try:
             if self._is_tls:  # reads by itself, so that a look at its next packet has to tell the time
-                ancillary = _peek(self._sock)
-                data = self._sock.recv(READ_BYTES)
+                ancillary = _peek(self.sock)
+                data = self.sock.recv(READ_BYTES)
             else:
-                data, ancillary, _, _ = self._sock.recvmsg(READ_BYTES, _STAMP_BYTES)
+                data, ancillary, _, _ = self.sock.recvmsg(READ_BYTES, _STAMP_BYTES)
         except (BlockingIOError, ssl.SSLWantReadError):
             return False
         except OSError as error:
