@@ -69,6 +69,26 @@ def unchunked(data: bytes) -> tuple[bytes, bytes, bool]:
     return payload, data[at:], False
 
 
+class _Answer(http.client.HTTPResponse):
+    """http.client's, quick with the head of a usual stream: the email package, which reads heads else, takes long for one."""
+
+    def begin(self) -> None:
+        """Read status and headers. Raises what http.client raises."""
+        head, end, _ = self.fp.peek().partition(_HEAD_END)
+        usual = head.lower()
+        is_usual = usual.startswith(b"http/1.1 200 ") and b"\r\ntransfer-encoding: chunked" in usual
+        if self.headers is not None or not end or not is_usual or b"\r\nconnection: close" in usual:
+            super().begin()
+            return
+        self.fp.read(len(head) + len(end))
+        self.headers = self.msg = http.client.HTTPMessage()
+        for line in head.decode("iso-8859-1").split("\r\n")[1:]:
+            name, _, value = line.partition(":")
+            self.headers.add_header(name, value.strip())
+        self.code = self.status = http.client.OK
+        self.version, self.reason, self.chunked, self.chunk_left, self.will_close = 11, "", True, None, False
+
+
 class _Connection(urllib3.connection.HTTPConnection):
     """Marks resolution, TCP, writing and headers.
 
@@ -172,7 +192,7 @@ class _Connection(urllib3.connection.HTTPConnection):
     ) -> http.client.HTTPResponse:
         """What http.client makes its answers with; here it stays at hand, to be read without urllib3 in between."""
         self.arrivals = Arrivals(cast("socket.socket", self.sock), cast("float", self.timeout))
-        self.answer = http.client.HTTPResponse(self.arrivals, *args[1:], **kwargs)  # pyright: ignore[reportArgumentType] - a file is all it wants of a socket
+        self.answer = _Answer(self.arrivals, *args[1:], **kwargs)  # pyright: ignore[reportArgumentType] - a file is all it wants of a socket
         return self.answer
 
     def getresponse(self) -> Any:

@@ -198,13 +198,15 @@ class Receiver:
         while True:
             ready = self._selector.select()
             difference_seconds = _difference_seconds()
+            may_rest = len(self._selector.get_map()) > 1
             for key, _ in ready:
                 arrivals: Arrivals = key.data
                 if arrivals.receive(difference_seconds):
                     self.remove(arrivals)
                     arrivals.worth_a_look.release()
+                may_rest = may_rest and arrivals.clock == "kernel"
             self.cpu_seconds = time.thread_time()
-            if len(self._selector.get_map()) > 1 and all(key.data.clock == "kernel" for key, _ in ready):
+            if may_rest:
                 time.sleep(_TICK_SECONDS)
 
 
