@@ -19,7 +19,7 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, List, Literal, Tuple  # noqa: UP035 - Python 3.9 evaluates _Read
 
 if TYPE_CHECKING:
     from collections.abc import Buffer
@@ -41,6 +41,9 @@ _SO_TIMESTAMPNS = 35
 _STAMP = struct.Struct("@ll")
 _STAMP_BYTES = socket.CMSG_SPACE(_STAMP.size)
 _AT_ONCE_SECONDS = 50e-6
+_Ancillary = List[Tuple[int, int, bytes]]  # noqa: UP006
+_Read = Tuple[float, float, _Ancillary, bytes]  # noqa: UP006
+"""When this program read it, the kernel's clock less `now`, what the kernel says of it, and what it is."""
 
 
 class Arrivals(io.RawIOBase):
@@ -48,16 +51,15 @@ class Arrivals(io.RawIOBase):
 
     def __init__(self, sock: socket.socket, patience_seconds: float) -> None:
         self.give_up_at = now() + patience_seconds
-        self.arrived = 0.0
+        self.arrived = now()
         """When what was read last came, in seconds of `now`."""
         self.clock: Clock = "user space"
         self.descriptor = sock.fileno()
         self.worth_a_look = threading.Semaphore(0)
         self.sock = sock
         self._held = sock.makefile("rb", buffering=0)  # keeps the socket open where the connection ends with the answer
-        self._reads: deque[tuple[float, bytes]] = deque()
+        self._reads: deque[_Read] = deque()
         self._error: OSError | None = None
-        self._came = now()
         self._is_tls = isinstance(sock, ssl.SSLSocket)
         self._is_chunked: bool | None = None
 
@@ -68,11 +70,13 @@ class Arrivals(io.RawIOBase):
         """
         if not self._reads:
             self._wait()
-        taken = list(self._reads)
-        for _ in taken:
-            self._reads.popleft()
-        self.arrived = taken[-1][0]
-        return taken
+        return [self._next() for _ in range(len(self._reads))]
+
+    def _next(self) -> tuple[float, bytes]:
+        looked, difference_seconds, ancillary, data = self._reads.popleft()
+        came = _stamp_seconds(ancillary) - difference_seconds if ancillary else looked
+        self.arrived = max(self.arrived, min(came, looked))  # also where somebody has set the clock meanwhile
+        return self.arrived, data
 
     def _wait(self) -> None:
         if self._error:
@@ -83,7 +87,7 @@ class Arrivals(io.RawIOBase):
             while True:
                 looks = self.worth_a_look.acquire(timeout=max(0.0, min(_QUIET_SECONDS, self.give_up_at - now())))
                 late = now() >= self.give_up_at
-                if self._reads and (looks or late or now() - self._came >= _QUIET_SECONDS):
+                if self._reads and (looks or late or now() - self._reads[-1][0] >= _QUIET_SECONDS):
                     return
                 if self._error:
                     raise self._error
@@ -105,15 +109,11 @@ class Arrivals(io.RawIOBase):
         except OSError as error:
             self._error = error
             return True
-        came = now()
-        if ancillary:
-            self.clock = "kernel"
-            came = max(self._came, min(came, _stamp_seconds(ancillary) - difference_seconds))
-        self._came = came
-        self._reads.append((came, data))
+        self._reads.append((now(), difference_seconds, ancillary, data))
         if self._is_chunked is None:
             self._is_chunked = b"chunked" in data.lower()
-        return not self._is_chunked or data.endswith(_LAST_CHUNK) or not data
+            self.clock = "kernel" if ancillary else "user space"
+        return not self._is_chunked or data[-len(_LAST_CHUNK) :] == _LAST_CHUNK or not data
 
     def makefile(self, *_args: Any) -> io.BufferedReader:
         """The way in which http.client asks a socket for a file."""
@@ -128,9 +128,9 @@ class Arrivals(io.RawIOBase):
         view = memoryview(buffer)
         if not self._reads:
             self._wait()
-        self.arrived, data = self._reads.popleft()
+        came, data = self._next()
         if len(data) > len(view):
-            self._reads.appendleft((self.arrived, data[len(view) :]))
+            self._reads.appendleft((came, 0.0, [], data[len(view) :]))
         view[: len(data)] = data[: len(view)]
         return min(len(data), len(view))
 
@@ -153,11 +153,11 @@ def next_arrival(sock: socket.socket) -> float:
     return min(now(), _stamp_seconds(ancillary) - _difference_seconds()) if ancillary else now()
 
 
-def _peek(sock: socket.socket) -> list[tuple[int, int, bytes]]:
+def _peek(sock: socket.socket) -> _Ancillary:
     return socket.socket.recvmsg(sock, 1, _STAMP_BYTES, socket.MSG_PEEK)[1]
 
 
-def _stamp_seconds(ancillary: list[tuple[int, int, bytes]]) -> float:
+def _stamp_seconds(ancillary: _Ancillary) -> float:
     seconds, nanoseconds = _STAMP.unpack(ancillary[0][2])
     return seconds + nanoseconds * 1e-9
 
