@@ -77,7 +77,7 @@ class _Answer(http.client.HTTPResponse):
         head, end, _ = self.fp.peek().partition(_HEAD_END)
         usual = head.lower()
         is_usual = usual.startswith(b"http/1.1 200 ") and b"\r\ntransfer-encoding: chunked" in usual
-        if self.headers is not None or not end or not is_usual or b"\r\nconnection: close" in usual:
+        if not end or not is_usual or b"\r\nconnection: close" in usual:
             super().begin()
             return
         self.fp.read(len(head) + len(end))
@@ -379,6 +379,8 @@ class Client:
         self._headers: CaseInsensitiveDict[str | bytes] = CaseInsensitiveDict(access.headers())
         self._adapter = _Adapter(access, source_address, dial)
         self._heads: dict[str, bytes] = {}
+        self.clock: Clock | None = None
+        """Which the newest answer's arrivals were read from: the kernel's, of packets, or this program's, of reads."""
 
     def _send(self, method: str, route: str, body: bytes | None, wait_seconds: float) -> requests.Response:
         request = requests.PreparedRequest()
@@ -392,11 +394,14 @@ class Client:
         connection = self._adapter.kept()
         if connection and route in self._heads:
             connection.repeat(self._heads[route], body, wait_seconds)
-            return Stream(connection)
-        response = self._send("POST", route, body, wait_seconds).raw
-        connection = cast("_Connection", response.connection)
-        self._heads[route] = connection.head
-        return Stream(connection, response.release_conn)
+            stream = Stream(connection)
+        else:
+            response = self._send("POST", route, body, wait_seconds).raw
+            connection = cast("_Connection", response.connection)
+            self._heads[route] = connection.head
+            stream = Stream(connection, response.release_conn)
+        self.clock = stream.clock
+        return stream
 
     def ask(self, method: str, route: str, body: bytes | None = None, wait_seconds: float = 20.0) -> requests.Response:
         """A whole answer, whatever its status. Raises requests' errors."""

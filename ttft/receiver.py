@@ -22,7 +22,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, List, Literal, Tuple  # noqa: UP035 - Python 3.9 evaluates _Read
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer
+    from _typeshed import WriteableBuffer
 
 now = time.perf_counter
 """Seconds; on Linux the machine's monotonic clock."""
@@ -123,7 +123,7 @@ class Arrivals(io.RawIOBase):
         """It is."""
         return True
 
-    def readinto(self, buffer: Buffer, /) -> int:
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
         """The next read, or the part of it for which there is room."""
         view = memoryview(buffer)
         if not self._reads:

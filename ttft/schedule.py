@@ -77,6 +77,8 @@ CONVENTIONS = {
     "network": "all but generation: name, TCP, TLS, sending, and the way to the headers, the server's router included",
     "generation": "from the headers to the first token; where headers are held back, all but TCP's smallest round trip",
     "tls": "full handshakes, no resumption",
+    "clock": "kernel: when packets came, by the system (Linux); with several users, packets of one stream that come within about "
+    "2 ms may share the later one's time. user space: when this program had read them",
 }
 
 
@@ -262,6 +264,7 @@ class _Running:
         setup = cast("dict[str, Any]", self._run.setup)
         setup["servers"][name] = asdict(site.server)
         setup["dialect"][name] = site.dialect.name
+        setup["clock"][name] = site.users[0].clock
         setup["prompts"][name] = site.prompts.how()
         if self._plan.simulated_model is None:
             setup["simulated"]["model"] |= site.server.simulated
@@ -319,6 +322,7 @@ def _setup(plan: Plan, seed: int) -> dict[str, Any]:
             "system": f"{platform.system()} {platform.release()}",
         },
         "dialect": {},
+        "clock": {},
         "servers": {},
         "simulated": {"network": bool(plan.simulated_network), "model": bool(plan.simulated_model)},
         "conventions": CONVENTIONS,

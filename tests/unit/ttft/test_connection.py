@@ -58,6 +58,17 @@ def test_the_kernel_tells_the_round_trip(server: SelftestServer) -> None:
     assert 0 < smallest <= smoothed
 
 
+def test_the_kernels_clock_is_used_and_named(
+    server: SelftestServer, serve_tls: Callable[[int], tuple[SelftestServer, Path]]
+) -> None:
+    plain = client(f"http://127.0.0.1:{server.port}")
+    read_all(plain)
+    secure, ca_file = serve_tls(365)
+    tls = client(f"https://localhost:{secure.port}", Access(trusted(ca_file=ca_file), 5.0))
+    read_all(tls)
+    assert plain.clock == tls.clock == "kernel"
+
+
 def test_dial_and_source_leave_the_name_alone(serve_tls: Callable[[int], tuple[SelftestServer, Path]]) -> None:
     server, ca_file = serve_tls(365)
     access = Access(trusted(ca_file=ca_file), 5.0)
