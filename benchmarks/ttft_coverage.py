@@ -25,7 +25,7 @@ from ttft.summary import Difference, summarize
 TRUTH_MS = -25.0
 """a minus b."""
 ROUNDS = (10, 30, 100)
-REAL_ROUNDS, REAL_ROUND_TRIP_MS, REAL_GENERATION_MS = 20, 20.0, 5.0
+REAL_ROUNDS, REAL_ROUND_TRIP_MS, REAL_GENERATION_MS = 10, 20.0, 5.0
 
 
 def session(rng: np.random.Generator, rounds: int, *, interleaved: bool) -> Run:
@@ -80,7 +80,7 @@ def exchanges_ms(address: str, port: int) -> list[float]:
     taken: list[float] = []
     with socket.create_connection((address, port)) as connection:
         ask_for_timestamps(connection)
-        for _ in range(REAL_ROUNDS // 2):
+        for _ in range(REAL_ROUNDS):
             time.sleep(0.01)
             begin = time.perf_counter()
             connection.sendall(b"GET /health HTTP/1.1\r\nHost: site\r\n\r\n")
