@@ -2,18 +2,31 @@
 
 A simulation through ttft's own summary: two sites 25 ms apart, skewed noise (lognormal), a session that drifts by 15 ms and
 wanders (AR(1)). Nothing is measured. Prints a Markdown table. tests/unit/ttft/test_statistics.py runs a smaller one.
+
+--real measures: short runs of a server beside the client and one behind a delayed path (tests/host/delayed_path.py: root only).
+The truth of a run, in medians: the round trip as the path delivered its packets, and what both servers say that first tokens
+took. What kernels and processes take besides is found for all runs together, by a bare socket's exchanges.
 """
 
 import argparse
+import socket
+import statistics
+import time
+from contextlib import ExitStack
 
 import numpy as np
 
+from tests.host.delayed_path import delayed_path
+from ttft.receiver import ask_for_timestamps, next_arrival
 from ttft.samples import Run, Sample, Target
+from ttft.schedule import Plan, run
+from ttft.selftest import server_process, truth_ms
 from ttft.summary import Difference, summarize
 
 TRUTH_MS = -25.0
 """a minus b."""
 ROUNDS = (10, 30, 100)
+REAL_ROUNDS, REAL_ROUND_TRIP_MS, REAL_GENERATION_MS = 10, 20.0, 5.0
 
 
 def session(rng: np.random.Generator, rounds: int, *, interleaved: bool) -> Run:
@@ -58,16 +71,66 @@ def _sample(target: str, number: int, ttft_ms: float) -> Sample:
     )
 
 
-def holds(found: Difference) -> bool:
+def holds(found: Difference, truth_ms: float = TRUTH_MS) -> bool:
     """Whether the interval holds the truth."""
-    return found.low_ms is not None and found.high_ms is not None and found.low_ms <= TRUTH_MS <= found.high_ms
+    return found.low_ms is not None and found.high_ms is not None and found.low_ms <= truth_ms <= found.high_ms
+
+
+def exchange_ms(address: str, port: int) -> float:
+    """The median round trip as the simplest of clients has it: a request on an open connection, and its answer in the kernel."""
+    taken: list[float] = []
+    with socket.create_connection((address, port)) as connection:
+        ask_for_timestamps(connection)
+        for _ in range(REAL_ROUNDS):
+            time.sleep(0.01)
+            begin = time.perf_counter()
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: site\r\n\r\n")
+            taken.append((next_arrival(connection) - begin) * 1000)
+            connection.recv(4096)
+    return statistics.median(taken)
+
+
+def real(repetitions: int) -> None:
+    """Measure again and again, and print how often the interval held the truth."""
+    first_token = ("--first-token-ms", str(REAL_GENERATION_MS))
+    found: list[Difference] = []
+    truths_ms: list[float] = []
+    besides_ms: list[list[float]] = []
+    with ExitStack() as stack:
+        path = stack.enter_context(delayed_path(REAL_ROUND_TRIP_MS))
+        with path.at_server():
+            far_port = stack.enter_context(server_process("--address", path.server_address, *first_token))
+        with path.at_client(), server_process(*first_token) as near_port:
+            near, far = ("127.0.0.1", near_port), (path.server_address, far_port)
+            targets = tuple(Target(name, f"http://{host}:{port}") for name, (host, port) in (("near", near), ("far", far)))
+            plan = Plan(targets, "tgi", rounds=REAL_ROUNDS, connections=("warm",), output_tokens=1, gap_seconds=0.01)
+            for _ in range(repetitions):
+                besides_ms.append([exchange_ms(*near), exchange_ms(*far) - path.delivered_ms()])
+                found += summarize(run(plan)).differences
+                delivered_ms = path.delivered_ms()
+                near_ms, far_ms = (statistics.median(truth_ms(each.url)[-2 * REAL_ROUNDS :]) for each in targets)
+                truths_ms.append(near_ms - far_ms - delivered_ms)
+    beside_near_ms, beside_far_ms = map(statistics.median, zip(*besides_ms, strict=True))
+    truths_ms = [each + beside_near_ms - beside_far_ms for each in truths_ms]
+    held = sum(holds(each, truth) for each, truth in zip(found, truths_ms, strict=True))
+    estimates = [each.median_ms for each in found]
+    width_ms = statistics.mean((each.high_ms or 0) - (each.low_ms or 0) for each in found)
+    print("| runs | rounds | mean truth, ms | mean estimate, ms | held by its interval | mean width, ms |")
+    print("|---|---|---|---|---|---|")
+    means = f"{statistics.mean(truths_ms):.2f} | {statistics.mean(estimates):.2f}"
+    print(f"| {len(found)} | {REAL_ROUNDS} | {means} | {held} | {width_ms:.2f} |")
 
 
 def main() -> None:
     """The table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=1000)
-    repetitions: int = parser.parse_args().repetitions
+    parser.add_argument("--real", action="store_true", help="measure over a delayed path (root only) instead of simulating")
+    arguments = parser.parse_args()
+    repetitions: int = arguments.repetitions
+    if arguments.real:
+        real(repetitions)
+        return
     print(f"{repetitions} sessions each\n")
     print("| design | rounds | mean estimate, ms | coverage | mean width, ms |\n|---|---|---|---|---|")
     for interleaved in (True, False):

@@ -142,9 +142,11 @@ def command_of(name: str, url: str, load: Load, directory: Path, output: Path) -
         return [str(programs / "python"), "-c", AIOHTTP, url, str(load.users), str(load.requests)]
     tokenizer = str(tokenizer_directory(directory))
     if name == "guidellm":
-        data = f"prompt_tokens=20,output_tokens={TOKENS}"
-        options = f"--profile concurrent --rate {load.users} --max-requests {count} --data {data} --processor {tokenizer}"
-        return [str(programs / name), "benchmark", "run", "--target", url, *options.split(), "--output-dir", str(output)]
+        backend = f"--backend kind=openai_http,target={url},model=selftest,request_format=/v1/completions"
+        profile = f"--profile kind=concurrent,streams={load.users} --constraint kind=max_requests,count={count}"
+        data = f"--data kind=synthetic_text,prompt_tokens=20,output_tokens={TOKENS} --tokenizer kind=hf_auto,model={tokenizer}"
+        options = f"{backend} {profile} {data} --output kind=json,path={output}/report.json --disable-console"
+        return [str(programs / name), "run", *options.split()]
     options = f"--model selftest --endpoint-type completions --streaming --use-legacy-max-tokens --tokenizer {tokenizer}"
     sizes = f"--synthetic-input-tokens-mean 20 --output-tokens-mean {TOKENS} --ui none --output-artifact-dir {output}"
     counts = f"--concurrency {load.users} --request-count {count}"

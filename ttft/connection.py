@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import functools
 import http.client
+import re
 import socket
 import ssl
 import struct
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -24,17 +24,16 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.util.connection import create_connection
 
+from ttft.receiver import READ_BYTES, Arrivals, Clock, TimedOut, ask_for_timestamps, now
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-now = time.perf_counter
-"""Seconds; on Linux the machine's monotonic clock."""
-
-TimedOut = socket.timeout
-"""TimeoutError, but on Python 3.9 a class of its own."""
 _TCP_INFO_RTT_OFFSET, _TCP_INFO_MIN_RTT_OFFSET = 68, 148
 """linux/tcp.h: tcpi_rtt and tcpi_min_rtt, microseconds."""
-_READ_BYTES = 65536
+_HEAD_END = b"\r\n\r\n"
+_LENGTH = re.compile(rb"(?<=\r\nContent-Length: )\d+")
 
 
 @dataclass
@@ -70,6 +69,26 @@ def unchunked(data: bytes) -> tuple[bytes, bytes, bool]:
     return payload, data[at:], False
 
 
+class _Answer(http.client.HTTPResponse):
+    """http.client's, quick with the head of a usual stream: the email package, which reads heads else, takes long for one."""
+
+    def begin(self) -> None:
+        """Read status and headers. Raises what http.client raises."""
+        head, end, _ = self.fp.peek().partition(_HEAD_END)
+        usual = head.lower()
+        is_usual = usual.startswith(b"http/1.1 200 ") and b"\r\ntransfer-encoding: chunked" in usual
+        if not end or not is_usual or b"\r\nconnection: close" in usual:
+            super().begin()
+            return
+        self.fp.read(len(head) + len(end))
+        self.headers = self.msg = http.client.HTTPMessage()
+        for line in head.decode("iso-8859-1").split("\r\n")[1:]:
+            name, _, value = line.partition(":")
+            self.headers.add_header(name, value.strip())
+        self.code = self.status = http.client.OK
+        self.version, self.reason, self.chunked, self.chunk_left, self.will_close = 11, "", True, None, False
+
+
 class _Connection(urllib3.connection.HTTPConnection):
     """Marks resolution, TCP, writing and headers.
 
@@ -83,8 +102,9 @@ class _Connection(urllib3.connection.HTTPConnection):
         self._held: list[bytes] | None = None
         self.marks = Marks(0.0, 0.0, 0.0, 0.0, opened=False)
         self.answer: http.client.HTTPResponse | None = None
-        self.answering: socket.socket | None = None
-        """The answer's socket, which http.client forgets where the connection ends with the answer."""
+        self.arrivals: Arrivals | None = None
+        self.head = b""
+        """Of the newest request that requests made."""
 
     def _new_conn(self) -> socket.socket:
         begin = now()
@@ -96,6 +116,7 @@ class _Connection(urllib3.connection.HTTPConnection):
         resolved = now()
         sock = self._first_that_connects([str(address[0]) for *_, address in found], port)
         connected = now()
+        ask_for_timestamps(sock)
         self._opening = Marks(begin, resolved, connected, connected, opened=True)
         return sock
 
@@ -131,11 +152,33 @@ class _Connection(urllib3.connection.HTTPConnection):
             super().request(*args, **kwargs)
         finally:
             whole, self._held = b"".join(self._held), None
+        self.head = whole[: whole.index(_HEAD_END) + len(_HEAD_END)]
+        self._write(whole)
+
+    def repeat(self, head: bytes, body: bytes, wait_seconds: float) -> None:
+        """A request whose head an earlier one had, over the open connection: without what requests and urllib3 keep books of."""
+        self.timeout = wait_seconds
+        self._write(_LENGTH.sub(b"%d" % len(body), head, count=1) + body)
+        answer = self.response_class(self.sock, method="POST")
+        answer.begin()
+        self._mark_headers()
+        if answer.will_close:
+            self.close()
+
+    def _write(self, whole: bytes) -> None:
+        """At once, not after the look for room that a socket with a timeout takes first, and another thread's turn with it."""
+        sock = cast("socket.socket", self.sock)
+        sock.settimeout(0)
         marks, self._opening = self._opening, None
         begin = now()
         self.marks = marks or Marks(begin, begin, begin, begin, opened=False)
         self.marks.writing = begin
-        self.send(whole)
+        sent = 0
+        with suppress(BlockingIOError, ssl.SSLWantWriteError):
+            sent = sock.send(whole)
+        if sent < len(whole):
+            sock.settimeout(cast("float", self.timeout))
+            sock.sendall(whole[sent:])
         self.marks.written = now()
 
     def send(self, data: Any) -> None:
@@ -148,14 +191,18 @@ class _Connection(urllib3.connection.HTTPConnection):
         self, *args: Any, **kwargs: Any
     ) -> http.client.HTTPResponse:
         """What http.client makes its answers with; here it stays at hand, to be read without urllib3 in between."""
-        self.answering = self.sock
-        self.answer = http.client.HTTPResponse(*args, **kwargs)
+        self.arrivals = Arrivals(cast("socket.socket", self.sock), cast("float", self.timeout))
+        self.answer = _Answer(self.arrivals, *args[1:], **kwargs)  # pyright: ignore[reportArgumentType] - a file is all it wants of a socket
         return self.answer
 
     def getresponse(self) -> Any:
         response = super().getresponse()
-        self.marks.headers = now()
+        self._mark_headers()
         return response
+
+    def _mark_headers(self) -> None:
+        self.marks.headers = cast("Arrivals", self.arrivals).arrived
+        self.marks.written = min(self.marks.written, self.marks.headers)  # an answer can be quicker than this thread
 
 
 class _TlsConnection(_Connection, urllib3.connection.HTTPSConnection):  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -190,6 +237,10 @@ class _Adapter(HTTPAdapter):
     def _connection(self, kind: type[_Connection], *args: Any, **kwargs: Any) -> _Connection:
         self._newest = kind(*args, dial=self._dial, **kwargs)
         return self._newest
+
+    def kept(self) -> _Connection | None:
+        """The connection, if it is open still."""
+        return self._newest if self._newest and self._newest.sock and self._newest.is_connected else None
 
     def abort(self) -> None:
         """Shut the newest connection down, whoever reads from it."""
@@ -252,33 +303,44 @@ def trusted(*, ca_file: Path | None = None, verify: bool = True) -> ssl.SSLConte
 
 
 class Stream:
-    """An answer whose headers have come, as bytes of the wire.
+    """An answer whose headers have come, as bytes of the wire."""
 
-    `read` waits and does nothing else, so that the clock can be read at once; `payload` takes chunks apart and may be called
-    later, on many reads together: that is most of the CPU time of a request.
-    """
-
-    def __init__(self, response: requests.Response) -> None:
-        connection = cast("_Connection", response.raw.connection)
-        self.response = response
+    def __init__(self, connection: _Connection, release: Callable[[], None] = lambda: None) -> None:
         self.marks = connection.marks
         self.ended = False
-        self._socket = cast("socket.socket", connection.answering)
+        self._release = release
+        self._arrivals = cast("Arrivals", connection.arrivals)
         self._answer = cast("http.client.HTTPResponse", connection.answer)
         self._chunked = bool(self._answer.chunked)
         self._read_ahead = True
         self._frame = b""
 
-    def read(self) -> bytes:
-        """What has come, as soon as anything has; empty where the server closed. Raises OSError, TimedOut among them."""
-        if self._chunked and not self._read_ahead:
-            return self._socket.recv(_READ_BYTES)
-        self._read_ahead = False  # the first read empties what http.client has read together with the headers
-        return self._answer.fp.read1(_READ_BYTES) if self._chunked else self._answer.read1(_READ_BYTES)
+    @property
+    def status(self) -> int:
+        """Of the answer."""
+        return self._answer.status
 
-    def may_end_with(self, received: bytes) -> bool:
-        """Whether this read can be the last: then `payload` knows."""
-        return not self._chunked or received.endswith(b"0\r\n\r\n") or not received
+    @property
+    def content_type(self) -> str:
+        """Of the answer, empty where it names none."""
+        return self._answer.getheader("content-type", "")
+
+    def text(self) -> str:
+        """The whole body, of an answer that is no stream."""
+        return self._answer.read().decode(errors="replace")
+
+    @property
+    def clock(self) -> Clock:
+        """Whose clock the arrivals are on: of the kernel's packets, or of this program's reads."""
+        return self._arrivals.clock
+
+    def read(self) -> list[tuple[float, bytes]]:
+        """When and what came, in reads; an empty one where the server closed. Raises OSError, TimedOut among them."""
+        if self._chunked and not self._read_ahead:
+            return self._arrivals.take()
+        self._read_ahead = False  # the first read empties what http.client has read together with the headers
+        received = self._answer.fp.read1(READ_BYTES) if self._chunked else self._answer.read1(READ_BYTES)
+        return [(self._arrivals.arrived, received)]
 
     def payload(self, received: bytes) -> bytes:
         """The body in these bytes; sets `ended` with its last. Raises ValueError for what is no HTTP chunk."""
@@ -288,17 +350,17 @@ class Stream:
             self.ended = self._answer.isclosed() or not received
         if self.ended:
             self._answer.close()
-            self.response.raw.release_conn()
+            self._release()
         return received
 
-    def wait_at_most(self, seconds: float) -> None:
-        """Let reading give up after this time."""
-        self._socket.settimeout(seconds)
+    def give_up_at(self, moment: float) -> None:
+        """Let reading give up then, in seconds of `now`."""
+        self._arrivals.give_up_at = moment
 
     def tcp_round_trip_ms(self) -> tuple[float | None, float | None]:
         """Linux' TCP_INFO: smoothed and smallest round-trip time in milliseconds; None elsewhere or once closed."""
         try:
-            information = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_MIN_RTT_OFFSET + 4)
+            information = self._arrivals.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_MIN_RTT_OFFSET + 4)
             smoothed: int = struct.unpack_from("=I", information, _TCP_INFO_RTT_OFFSET)[0]
             smallest: int = struct.unpack_from("=I", information, _TCP_INFO_MIN_RTT_OFFSET)[0]
         except (OSError, AttributeError, struct.error):
@@ -316,6 +378,9 @@ class Client:
         self._access = access
         self._headers: CaseInsensitiveDict[str | bytes] = CaseInsensitiveDict(access.headers())
         self._adapter = _Adapter(access, source_address, dial)
+        self._heads: dict[str, bytes] = {}
+        self.clock: Clock | None = None
+        """Which the newest answer's arrivals were read from: the kernel's, of packets, or this program's, of reads."""
 
     def _send(self, method: str, route: str, body: bytes | None, wait_seconds: float) -> requests.Response:
         request = requests.PreparedRequest()
@@ -325,8 +390,18 @@ class Client:
         return self._adapter.send(request, stream=True, timeout=(self._access.connect_timeout_seconds, wait_seconds))
 
     def stream(self, route: str, body: bytes, wait_seconds: float) -> Stream:
-        """Post; returns when the headers have come. Raises requests' errors; `wait_seconds` bounds each wait for bytes."""
-        return Stream(self._send("POST", route, body, wait_seconds))
+        """Post; returns when the headers have come, within `wait_seconds`. Raises errors of requests, http.client and OSError."""
+        connection = self._adapter.kept()
+        if connection and route in self._heads:
+            connection.repeat(self._heads[route], body, wait_seconds)
+            stream = Stream(connection)
+        else:
+            response = self._send("POST", route, body, wait_seconds).raw
+            connection = cast("_Connection", response.connection)
+            self._heads[route] = connection.head
+            stream = Stream(connection, response.release_conn)
+        self.clock = stream.clock
+        return stream
 
     def ask(self, method: str, route: str, body: bytes | None = None, wait_seconds: float = 20.0) -> requests.Response:
         """A whole answer, whatever its status. Raises requests' errors."""

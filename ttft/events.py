@@ -19,20 +19,24 @@ class EventParser:
 
         Lines end in LF, CR or CRLF, also when a CRLF arrives in two parts; `data:` stands with or without a space.
         """
+        if self._after_carriage_return or b"\r" in received:
+            received = self._in_newlines(received)
+        *lines, self._rest = (self._rest + received).split(b"\n")
+        events: list[bytes] = []
+        for line in lines:
+            if not line:
+                if self._data:
+                    events.append(b"\n".join(self._data))
+                    self._data = []
+            elif line[:5] == b"data:":
+                self._data.append(line[6:] if line[5:6] == b" " else line[5:])
+            elif line == b"data":
+                self._data.append(b"")
+        return events
+
+    def _in_newlines(self, received: bytes) -> bytes:
         if self._after_carriage_return and received.startswith(b"\n"):
             received, self._after_carriage_return = received[1:], False
         if received:
             self._after_carriage_return = received.endswith(b"\r")
-        if b"\r" in received:
-            received = received.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        *lines, self._rest = (self._rest + received).split(b"\n")
-        events: list[bytes] = []
-        for line in lines:
-            if line.startswith(b"data:"):
-                self._data.append(line[6:] if line.startswith(b" ", 5) else line[5:])
-            elif line == b"data":
-                self._data.append(b"")
-            elif not line and self._data:
-                events.append(b"\n".join(self._data))
-                self._data = []
-        return events
+        return received.replace(b"\r\n", b"\n").replace(b"\r", b"\n")

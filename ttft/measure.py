@@ -1,20 +1,21 @@
 """One request, from its first step to its last token: a sample, or a failure with its name.
 
-The clock is read right after each read and the bytes are understood later. Leaves out when to send what: schedule.py.
+What came carries its time, so that the bytes are understood once there is time. Leaves out when to send what: schedule.py.
 """
 
 from __future__ import annotations
 
 import http.client
+import math
 from dataclasses import dataclass, replace
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import requests
 import urllib3.exceptions
 
 from ttft.connection import Client, Stream, TimedOut, now
-from ttft.dialects import Dialect, NotThisDialectError
+from ttft.dialects import TOKEN, Dialect, NotThisDialectError
 from ttft.events import EventParser
 from ttft.faults import Fault, broken, not_a_stream, refused
 from ttft.samples import Connection, Failure, Sample
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 _OK = 200
 _QUIET_SECONDS = 1.0
-"""After a pause of this length there is time to look at what came, and a keep-alive comment must not pass for a token."""
+"""What the end of the HTTP answer may take once the server has said that it is done."""
 _TOGETHER_MS = 1.0
 """Headers and first token this close left the server together."""
 _UNEXPLAINED_MS = 20.0
@@ -75,71 +76,54 @@ class _Tokens:
         self.tcp_round_trip_ms: tuple[float | None, float | None] = (None, None)
         self._stream, self._dialect, self._patience = stream, dialect, patience
         self._parser = EventParser()
-        self._unread: list[tuple[float, bytes]] = []
         self._done = False
         self._given_up = False
-        self._limit = 0.0
 
     def read_all(self) -> None:
         """Raises RequestFaultError where no whole stream with a real token came."""
-        self._limit = self._stream.marks.written + self._patience.first_token_seconds
+        limit = self._stream.marks.written + self._patience.first_token_seconds
         while not (self._stream.ended or self._given_up):
-            received, arrived = self._collect()
-            first = not self.arrivals
-            self._understand()
-            if first and self.arrivals:
-                self.tcp_round_trip_ms = self._stream.tcp_round_trip_ms()
-            if not self._stream.ended:
-                self._check_patience(arrived)
-            if not received and not self._stream.ended:
-                self._broke("the server closed the connection")
+            self._stream.give_up_at(limit)
+            for arrived, received in self._reads():
+                if arrived > limit:
+                    self._give_up()
+                    break
+                self._understand(received, arrived)
+                limit = self._limit_after(arrived, limit)
         if not self.arrivals:
             raise RequestFaultError(Fault("empty_stream", f"{self._dialect.route} ended without a real token", _OK))
 
-    def _check_patience(self, arrived: float) -> None:
-        """After a look at what came: what is waited for from here, and whether it was too long already."""
-        if self._done:
-            self._limit = arrived + _QUIET_SECONDS  # for the end of the HTTP answer
-        elif self.arrivals:
-            self._limit = self.arrivals[-1] + self._patience.stall_seconds
-        if arrived > self._limit:
-            self._give_up()
-        else:
-            self._stream.wait_at_most(self._limit - arrived)
-
-    def _collect(self) -> tuple[bytes, float]:
-        """Read until there is something to understand now: before the first token, after a pause, at what may be the end."""
-        read, unread, may_end_with = self._stream.read, self._unread, self._stream.may_end_with
-        last = now()
+    def _reads(self) -> list[tuple[float, bytes]]:
         try:
-            while True:
-                received = read()
-                arrived = now()
-                unread.append((arrived, received))
-                if not self.arrivals or arrived - last > _QUIET_SECONDS or may_end_with(received):
-                    return received, arrived
-                last = arrived
+            return self._stream.read()
         except TimedOut:
-            self._understand()
-            self._give_up()
-            return b"", now()
+            return [(math.inf, b"")]
         except (OSError, http.client.HTTPException) as error:
-            self._understand()
             self._broke(str(error) or type(error).__name__)
-            raise
 
-    def _understand(self) -> None:
-        unread, self._unread = self._unread, []
-        for arrived, received in unread:
-            try:
-                events = self._parser.feed(self._stream.payload(received))
-                for event in events:
-                    self._take(event, arrived)
-            except (NotThisDialectError, ValueError) as error:
-                raise RequestFaultError(Fault("wrong_dialect", str(error), _OK)) from error
+    def _limit_after(self, arrived: float, limit: float) -> float:
+        """After a look at what came: until when something has to come again."""
+        if self._done:
+            return arrived + _QUIET_SECONDS  # for the end of the HTTP answer
+        return self.arrivals[-1] + self._patience.stall_seconds if self.arrivals else limit
+
+    def _understand(self, received: bytes, arrived: float) -> None:
+        is_first = not self.arrivals
+        try:
+            for event in self._parser.feed(self._stream.payload(received)):
+                self._take(event, arrived)
+        except (NotThisDialectError, ValueError) as error:
+            raise RequestFaultError(Fault("wrong_dialect", str(error), _OK)) from error
+        if is_first and self.arrivals:
+            self.tcp_round_trip_ms = self._stream.tcp_round_trip_ms()
+        if not received and not self._stream.ended:
+            self._broke("the server closed the connection")
 
     def _take(self, event: bytes, arrived: float) -> None:
         said = self._dialect.read(event)
+        if said is TOKEN:  # nearly always
+            self.arrivals.append(arrived)
+            return
         if said.error is not None:
             raise RequestFaultError(Fault("stream_error", f"an error within an answer of status 200: {said.error}", _OK))
         if said.token:
@@ -159,7 +143,7 @@ class _Tokens:
         words = f"headers came, but no token within {patience.first_token_seconds:g} s"
         raise RequestFaultError(Fault("first_token_timeout", words, _OK))
 
-    def _broke(self, why: str) -> None:
+    def _broke(self, why: str) -> NoReturn:
         words = f"the stream broke after {len(self.arrivals)} tokens: {why}"
         raise RequestFaultError(Fault("cut", words, _OK))
 
@@ -191,15 +175,15 @@ def measure(client: Client, dialect: Dialect, order: Order, patience: Patience, 
 def _streamed(client: Client, dialect: Dialect, order: Order, patience: Patience) -> tuple[Stream, _Tokens]:
     try:
         stream = client.stream(dialect.route, order.body, patience.first_token_seconds)
-    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+    except (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
         raise RequestFaultError(broken(error, patience.first_token_seconds)) from error
     try:
-        _check_headers(stream.response, dialect)
+        _check_headers(stream, dialect)
         tokens = _Tokens(stream, dialect, patience)
         tokens.read_all()
         if not stream.ended:
             client.close()
-    except requests.RequestException as error:
+    except (http.client.HTTPException, OSError) as error:
         raise RequestFaultError(broken(error, patience.first_token_seconds)) from error
     return stream, tokens
 
@@ -210,10 +194,10 @@ def _check_kept(stream: Stream) -> None:
         raise RequestFaultError(Fault("not_kept", words, _OK))
 
 
-def _check_headers(response: requests.Response, dialect: Dialect) -> None:
-    if response.status_code != _OK:
-        raise RequestFaultError(refused(response.status_code, response.text, dialect.route))
-    if fault := not_a_stream(response.headers.get("content-type", ""), dialect.route):
+def _check_headers(stream: Stream, dialect: Dialect) -> None:
+    if stream.status != _OK:
+        raise RequestFaultError(refused(stream.status, stream.text(), dialect.route))
+    if fault := not_a_stream(stream.content_type, dialect.route):
         raise RequestFaultError(fault)
 
 

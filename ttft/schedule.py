@@ -26,6 +26,7 @@ from ttft.dialects import DIALECTS, Dialect, DialectName
 from ttft.identify import Server, identify
 from ttft.measure import Order, Patience, measure, settle_splits
 from ttft.prompts import Prompts, Tokenizer
+from ttft.receiver import receiver
 from ttft.samples import Connection, Failure, Run, Sample, Target
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ CONVENTIONS = {
     "network": "all but generation: name, TCP, TLS, sending, and the way to the headers, the server's router included",
     "generation": "from the headers to the first token; where headers are held back, all but TCP's smallest round trip",
     "tls": "full handshakes, no resumption",
+    "clock": "kernel: when packets came, by the system (Linux); with several users, packets of one stream that come within about "
+    "2 ms may share the later one's time. user space: when this program had read them",
 }
 
 
@@ -175,11 +178,13 @@ class _Running:
             orders = self._timed(orders, self._plan.rate_per_second)
         results: list[Result] = []
         queue = iter(orders)
+        receiving_seconds = receiver().cpu_seconds
         futures = [self._pool.submit(self._user, user, site, queue, results) for user in site.users]
         try:
             for future in futures:
                 future.result()
         finally:  # also when interrupted: what is measured is measured
+            site.cpu_seconds += receiver().cpu_seconds - receiving_seconds
             if recorded:
                 self._keep(site, list(results))
         return results
@@ -259,6 +264,7 @@ class _Running:
         setup = cast("dict[str, Any]", self._run.setup)
         setup["servers"][name] = asdict(site.server)
         setup["dialect"][name] = site.dialect.name
+        setup["clock"][name] = site.users[0].clock
         setup["prompts"][name] = site.prompts.how()
         if self._plan.simulated_model is None:
             setup["simulated"]["model"] |= site.server.simulated
@@ -316,6 +322,7 @@ def _setup(plan: Plan, seed: int) -> dict[str, Any]:
             "system": f"{platform.system()} {platform.release()}",
         },
         "dialect": {},
+        "clock": {},
         "servers": {},
         "simulated": {"network": bool(plan.simulated_network), "model": bool(plan.simulated_model)},
         "conventions": CONVENTIONS,

@@ -18,6 +18,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import IO, Any
 
+from ttft.receiver import ask_for_timestamps, next_arrival
+
 MODEL = "selftest"
 LONG_WORD_MARK = "q"
 """A word with this letter is two tokens, so that a prompt of exact length has something to find out."""
@@ -149,16 +151,19 @@ class SelftestServer:
                 wrapped = self._tls.wrap_socket(connection, server_side=True) if self._tls else connection
                 with wrapped, wrapped.makefile("rb") as incoming:
                     try:
-                        while (request := _Request.read(incoming)) and self._answer(wrapped, request):
-                            pass
+                        ask_for_timestamps(connection)
+                        while True:
+                            came = next_arrival(wrapped)
+                            request = _Request.read(incoming)
+                            if not request or not self._answer(wrapped, request, came):
+                                break
                     except ValueError:
                         wrapped.sendall(_whole(400, ""))
         finally:
             self._connections.discard(connection)
 
-    def _answer(self, connection: socket.socket, request: _Request) -> bool:
+    def _answer(self, connection: socket.socket, request: _Request, came: float) -> bool:
         """Answer one request; false where the connection ends with it."""
-        came = time.perf_counter()
         scenario, behaviour = request.behaviour()
         route = request.path.removeprefix(f"/{scenario}") if scenario else request.path
         peer, port = connection.getpeername()

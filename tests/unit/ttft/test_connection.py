@@ -20,12 +20,12 @@ def client(url: str, access: Access | None = None) -> Client:
     return Client(url, access or Access(trusted(), 5.0))
 
 
-def read_all(user: Client) -> tuple[bytes, bool]:
+def read_all(user: Client, body: bytes = BODY) -> tuple[bytes, bool]:
     """The body, and whether the request opened its connection."""
-    stream = user.stream("/generate_stream", BODY, 5.0)
+    stream = user.stream("/generate_stream", body, 5.0)
     payload = b""
     while not stream.ended:
-        payload += stream.payload(stream.read())
+        payload += b"".join(stream.payload(received) for _, received in stream.read())
     return payload, stream.marks.opened
 
 
@@ -58,13 +58,24 @@ def test_the_kernel_tells_the_round_trip(server: SelftestServer) -> None:
     assert 0 < smallest <= smoothed
 
 
+def test_the_kernels_clock_is_used_and_named(
+    server: SelftestServer, serve_tls: Callable[[int], tuple[SelftestServer, Path]]
+) -> None:
+    plain = client(f"http://127.0.0.1:{server.port}")
+    read_all(plain)
+    secure, ca_file = serve_tls(365)
+    tls = client(f"https://localhost:{secure.port}", Access(trusted(ca_file=ca_file), 5.0))
+    read_all(tls)
+    assert plain.clock == tls.clock == "kernel"
+
+
 def test_dial_and_source_leave_the_name_alone(serve_tls: Callable[[int], tuple[SelftestServer, Path]]) -> None:
     server, ca_file = serve_tls(365)
     access = Access(trusted(ca_file=ca_file), 5.0)
     user = Client("https://site.example", access, "127.0.0.9", ("127.0.0.1", server.port))
     stream = user.stream("/generate_stream", BODY, 5.0)
     assert stream.marks.secured > stream.marks.connected
-    assert stream.response.status_code == 200
+    assert stream.status == 200
     assert server.seen[-1].peer == "127.0.0.9"
 
 
@@ -76,18 +87,32 @@ def test_the_key_is_sent_but_not_shown(server: SelftestServer) -> None:
     assert KEY not in f"{access} {access!r} {user!r} {access.hide(f'body says {KEY}')}"
 
 
-def test_head_and_body_leave_in_one_write(server: SelftestServer, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("room", [None, 0, 10])
+def test_head_and_body_leave_in_one_write(server: SelftestServer, monkeypatch: pytest.MonkeyPatch, room: int | None) -> None:
+    """As requests makes them, and as they are repeated; what the kernel does not take at once follows."""
     writes: list[bytes] = []
-    send = socket.socket.sendall
+    send = socket.socket.send
 
-    def sendall(sock: socket.socket, data: bytes) -> None:
+    def sending(sock: socket.socket, data: bytes) -> int:
         writes.append(data)
-        send(sock, data)
+        if room == 0:
+            raise BlockingIOError
+        return send(sock, data[:room])
 
-    monkeypatch.setattr(socket.socket, "sendall", sendall)
-    read_all(client(f"http://127.0.0.1:{server.port}"))
+    monkeypatch.setattr(socket.socket, "send", sending)
+    user = client(f"http://127.0.0.1:{server.port}")
+    bodies = [read_all(user)[0] for _ in range(2)]
+    assert bodies[0] == bodies[1]
+    assert writes == [writes[0], writes[0]]
     assert writes[0].startswith(b"POST /generate_stream")
     assert writes[0].endswith(BODY)
+
+
+def test_a_repeated_request_has_its_own_length(server: SelftestServer) -> None:
+    user = client(f"http://127.0.0.1:{server.port}")
+    read_all(user)
+    longer = json.dumps({"inputs": "a b c", "parameters": {"max_new_tokens": 5}}).encode()
+    assert read_all(user, longer)[0].count(b"data:") == 5
 
 
 @given(st.lists(st.binary(min_size=1, max_size=20), max_size=6), st.integers(1, 9))
