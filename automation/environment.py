@@ -38,6 +38,7 @@ from automation.errors import (
 from automation.events import Event, Interrupted, LaunchWaits, OnEvent, SiteProgress
 from automation.locks import only_run
 from automation.paths import LOCAL_DIRECTORY, PROJECT_ROOT, known_environments, stack_file
+from automation.prices import price_change
 from automation.redaction import Redactor, config_secrets, environment_secrets
 from automation.results import Changes, Drift, Inventory, Plan, inventory_of
 from automation.run_log import RunLog
@@ -119,10 +120,12 @@ class Environment:
         return self._commands.arguments
 
     def plan(self, on_event: OnEvent | None = None) -> Plan:
-        """What `up` would change, resource by resource; changes nothing."""
+        """What `up` would change, resource by resource, and what that costs; changes nothing."""
         with self._run("plan", on_event, may_start=True) as run:
             run.stack.preview(**run.listening)
-        return Plan(run.watch.counts, run.watch.seconds, resources=tuple(run.watch.resources), log=run.log.path)
+        watch = run.watch
+        price = price_change(inventory_of(run.stack.deployment).instances, list(watch.instances.values()))
+        return Plan(watch.counts, watch.seconds, resources=tuple(watch.resources), log=run.log.path, price=price)
 
     def up(self, on_event: OnEvent | None = None) -> Changes:
         """Deploys: afterwards every site of the config serves. DeploymentFailedError names what does not; one site that

@@ -143,8 +143,7 @@ def _replica_lines(site: "SiteStatus", replica: "ReplicaStatus") -> Iterator[str
 
 
 def _cost(found: "Cost", *, simulated: bool) -> Iterator[str]:
-    from automation.costs import HOURS_PER_MONTH
-    from automation.prices import AS_OF, NOT_INCLUDED, SOURCE
+    from automation.prices import AS_OF, HOURS_PER_MONTH, NOT_INCLUDED, SOURCE
     from automation.tables import table
 
     what = f"What '{found.environment}' runs" if found.basis == "deployed" else f"What Pulumi.{found.environment}.yaml asks for"
@@ -167,7 +166,7 @@ def _cost(found: "Cost", *, simulated: bool) -> Iterator[str]:
 
 
 def _amounts(dollars: float) -> tuple[str, str]:
-    from automation.costs import HOURS_PER_MONTH
+    from automation.prices import HOURS_PER_MONTH
 
     return f"{dollars:.3f}", f"{dollars * HOURS_PER_MONTH:.2f}"
 

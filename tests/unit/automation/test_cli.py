@@ -15,6 +15,7 @@ import pytest
 import typer.main
 
 from automation import cli
+from automation.advice import Commands
 from automation.commands import cloud
 from automation.errors import (
     DeploymentFailedError,
@@ -28,6 +29,7 @@ from automation.errors import (
 )
 from automation.events import Diagnostic, OnEvent
 from automation.paths import LOCAL_DIRECTORY
+from automation.prices import price_change
 from automation.results import Changes, DeployedSite, Drift, Inventory, Plan, ResourceChange
 from automation.terminal import say
 from localcloud import client
@@ -56,6 +58,10 @@ class FakeEnvironment:
         self.counts = {"create": 3}
         self.resources: tuple[ResourceChange, ...] = ()
 
+    @property
+    def arguments(self) -> str:
+        return Commands(self.name, is_rehearsal=self.on_local_cloud and self.name != "local").arguments
+
     def _run(self, name: str, on_event: OnEvent | None = None) -> Changes:
         self.done.append(name)
         if on_event:
@@ -69,7 +75,8 @@ class FakeEnvironment:
 
     def plan(self, on_event: OnEvent | None = None) -> Plan:
         changes = self._run("plan", on_event)
-        return Plan(changes.counts, changes.seconds, resources=changes.resources, log=LOG)
+        price = price_change([], [("us-west-2a", "g4dn.2xlarge")])
+        return Plan(changes.counts, changes.seconds, resources=changes.resources, log=LOG, price=price)
 
     def refresh(self, on_event: OnEvent) -> Changes:
         return self._run("refresh", on_event)
@@ -239,6 +246,8 @@ def test_a_plan_is_one_json(shell: Shell, environment: FakeEnvironment, command:
     printed = json.loads(out)
     assert printed["changes"] == {"create": 3}
     assert printed["resources"][0]["differs"] == ["tags"]
+    assert printed["price"]["planned"]["dollars_per_hour"] == printed["price"]["change"]["dollars_per_hour"] == 0.752
+    assert printed["price"]["simulated"] is True
     assert err == ""
 
 
@@ -271,9 +280,29 @@ def test_plan_says_would(shell: Shell, environment: FakeEnvironment, command: st
 
 
 @pytest.mark.usefixtures("environment")
+def test_a_plan_ends_with_what_it_costs(shell: Shell) -> None:
+    *_, change, price, source = shell.edge("plan prod")[2].splitlines()
+    assert change == "change    +$0.752 per hour (+$548.96 per month) against what runs now"
+    assert price == "price     $0.752 per hour ($548.96 per month) for 1 GPU instance"
+    assert "list prices of 2026-01-21" in source
+    assert "source: edge cost prod" in source
+    assert "here nothing is billed: all is simulated" in shell.edge("plan local")[2]
+
+
+def test_the_question_before_a_deployment_says_what_it_costs(
+    shell: Shell, environment: FakeEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", open("/dev/null"))  # noqa: PTH123, SIM115 # pytest puts the old one back
+    _, _, err = shell.edge("up prod")
+    assert environment.done == ["plan"]
+    assert "change    +$0.752 per hour" in err
+    assert "Deploy 'prod' to AWS, at $0.752 per hour ($548.96 per month) for 1 GPU instance?" in err
+
+
+@pytest.mark.usefixtures("environment")
 def test_up_ends_with_price_and_log(shell: Shell) -> None:
     _, _, err = shell.edge("up prod --yes")
-    assert "price     $0.752 per hour for 1 GPU instance\n" in err
+    assert "price     $0.752 per hour ($548.96 per month) for 1 GPU instance\n" in err
     assert "list prices of 2026-01-21" in err
     assert err.splitlines()[-1] == f"log       {LOG}"
     assert "all is simulated" in shell.edge("up local")[2]
@@ -310,7 +339,7 @@ def test_destroy_shows_first_what_goes_and_what_stops(shell: Shell, environment:
     _, _, err = shell.edge("destroy prod --yes")
     assert environment.done == ["plan_destroy", "destroy"]
     assert "'prod' on AWS: 73 resources go, with them:\n  us-west-2a         2 x g4dn.2xlarge\n" in err
-    assert "stops: $1.504 per hour for 2 GPU instances" in err
+    assert "stops: $1.504 per hour ($1097.92 per month) for 2 GPU instances" in err
 
 
 def test_protection_is_taken_off_by_name(shell: Shell, environment: FakeEnvironment) -> None:

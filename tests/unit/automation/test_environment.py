@@ -197,6 +197,30 @@ def test_plan_counts(environment: Environment, monkeypatch: pytest.MonkeyPatch) 
     assert opened(environment, monkeypatch, FakeStack(events=[summary(create=3)])).plan().counts == {"create": 3}
 
 
+def planned(zone: str, operation: str, instance_type: str = "g4dn.2xlarge") -> EngineEvent:
+    """A step on a host in a preview."""
+    urn = f"urn:pulumi:dev::edge-inference::a$aws:ec2/instance:Instance::{zone}-1-host"
+    state = {"type": "aws:ec2/instance:Instance", "urn": urn, "custom": True, "inputs": {"instanceType": instance_type}}
+    metadata = {"op": operation, "urn": urn, "type": state["type"], "old" if operation.startswith("delete") else "new": state}
+    return EngineEvent.from_json({"sequence": 1, "timestamp": 1, "resourcePreEvent": {"metadata": metadata}})
+
+
+def test_a_plan_tells_what_it_costs_and_what_runs_now(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = [
+        planned("us-west-2a", "same"),
+        planned("us-west-2-lax-1a", "delete-replaced"),
+        planned("us-west-2-lax-1a", "create-replacement"),
+        planned("us-west-2-hnl-1a", "create"),
+        planned("us-west-2-den-1a", "delete"),
+    ]
+    before = deployment(*(host(zone) for zone in ("us-west-2a", "us-west-2-lax-1a", "us-west-2-den-1a")))
+    price = opened(environment, monkeypatch, FakeStack(events=events, deployment=before)).plan().price
+    assert (price.before.instances, price.after.instances) == (3, 3)
+    assert price.before.dollars == pytest.approx(0.752 + 0.902 + 1.015)
+    assert price.after.dollars == pytest.approx(0.752 + 0.902 + 1.241)
+    assert price.dollars == pytest.approx(1.241 - 1.015)
+
+
 def test_no_drift(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not opened(environment, monkeypatch, FakeStack()).drift()
 
@@ -403,7 +427,7 @@ def test_what_goes_is_known_with_its_price(environment: Environment, monkeypatch
     accounts(environment, monkeypatch, "111122223333")
     goes = environment.plan_destroy()
     assert (goes.resources, set(goes.sites), goes.account) == (2, {"us-west-2a", "us-west-2-lax-1a"}, "111122223333")
-    assert str(goes.price) == "$1.654 per hour for 2 GPU instances"
+    assert str(goes.price) == "$1.654 per hour ($1207.42 per month) for 2 GPU instances"
 
 
 def protected(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> FakeStack:

@@ -13,11 +13,12 @@ from typing import Any, cast
 import pytest
 
 from automation import doctor, hosts, status
-from automation.costs import HOURS_PER_MONTH, cost
+from automation.costs import cost
 from automation.environment import Environment
 from automation.errors import EdgeError, NothingDeployedError, UsageError
 from automation.hosts import Host
 from automation.keys import new_deployer_key, new_host_key_secret
+from automation.prices import HOURS_PER_MONTH
 from automation.results import DeployedSite, Inventory
 from components.settings import StackConfig
 
