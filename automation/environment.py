@@ -38,6 +38,7 @@ from automation.errors import (
 from automation.events import Event, Interrupted, LaunchWaits, OnEvent, SiteProgress
 from automation.locks import only_run
 from automation.paths import LOCAL_DIRECTORY, PROJECT_ROOT, known_environments, stack_file
+from automation.plugins import official_home
 from automation.prices import price_change
 from automation.redaction import Redactor, config_secrets, environment_secrets
 from automation.results import Changes, Drift, Inventory, Plan, inventory_of
@@ -342,6 +343,11 @@ class Environment:
         from automation.doctor import examine
 
         return examine(self)
+
+    @property
+    def plugin_home(self) -> Path:
+        """The PULUMI_HOME below which the engine looks for its provider plugins."""
+        return self._directory / "pulumi" if self.on_local_cloud else official_home()
 
     def hub_endpoint(self) -> str | None:
         """The Hugging Face Hub that the program asks; None: the usual one."""

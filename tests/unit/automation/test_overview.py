@@ -192,7 +192,7 @@ def test_a_remote_command_that_fails_or_hangs_says_nothing() -> None:
 class Doctored(FakeEnvironment):
     """A stack file that cannot be deployed, on an account that nobody answers for."""
 
-    engine = (Path("/opt/pulumi"), "3.230.0")
+    engine, plugin_home = (Path("/opt/pulumi"), "3.230.0"), Path("/nowhere")
 
     def inventory(self) -> Inventory:
         raise EdgeError("opening the stack failed: no login\n  -> pulumi login")
