@@ -205,11 +205,45 @@ def test_help_is_shown(shell: Shell) -> None:
     assert "Example: edge up local" in out
 
 
-def test_help_comes_without_loading_the_engine() -> None:
-    """It must come at once."""
-    program = "import sys; from automation import cli; print(sorted({'pulumi', 'boto3', 'moto'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+EDGE = "import sys; sys.argv[0] = 'edge'; from automation.cli import main; main()"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--help"], None),
+        (["up", "--help"], None),
+        (["cloud", "start", "--help"], None),
+        ([], "edge up "),
+        ([], "edge unprotect prod us-west-2-"),
+        ([], "edge bench local --rounds 3 --conn"),
+    ],
+)
+def test_help_and_completion_load_nothing_heavy(arguments: list[str], words: str | None) -> None:
+    """They must come at once."""
+    heavy = "{'pulumi', 'boto3', 'moto', 'pydantic', 'rich', 'requests'}"
+    watched = f"import atexit, sys; atexit.register(lambda: print(sorted({heavy} & set(sys.modules)), file=sys.stderr)); {EDGE}"
+    completing = (
+        {"_EDGE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)} if words else {}
+    )
+    command = [sys.executable, "-c", watched, *arguments]
+    done = subprocess.run(command, env={**os.environ, **completing}, capture_output=True, text=True, check=True)
+    assert done.stdout
+    assert done.stderr == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("bench local --rounds many", "Invalid value for '--rounds'"),
+        ("bench local --connection tepid", "Invalid value for '--connection'"),
+        ("logs local us-west-2a -n 0", "Invalid value for '--lines'"),
+    ],
+)
+def test_values_are_still_checked_where_something_is_run(shell: Shell, line: str, words: str) -> None:
+    code, _, err = shell.edge(line)
+    assert code == 2
+    assert words in err
 
 
 def test_up_says_what_it_did_and_how_to_go_on(shell: Shell, environment: FakeEnvironment) -> None:
@@ -379,10 +413,9 @@ def test_help_fits_a_screen(shell: Shell, monkeypatch: pytest.MonkeyPatch, name:
     ],
 )
 def test_completion(words: str, completed: list[str]) -> None:
-    program = "import sys; sys.argv[0] = 'edge'; from automation.cli import main; main()"
     variables = {"_EDGE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)}
     done = subprocess.run(
-        [sys.executable, "-c", program], env={**os.environ, **variables}, capture_output=True, text=True, check=False
+        [sys.executable, "-c", EDGE], env={**os.environ, **variables}, capture_output=True, text=True, check=False
     )
     assert done.stdout.split() == completed
 
