@@ -304,8 +304,7 @@ class Environment:
         """A config value, decrypted; None where it is not set."""
         stack = self._open(may_start=False)
         with self._engine_trouble("reading the config"):
-            found = stack.get_all_config().get(key)
-        return found.value if found else None
+            return stack.config().get(key, {}).get("value")
 
     def stack_config(self) -> "StackConfig":
         """The config as the program is handed it, with secrets in clear: for memory only, and not in texts. Where there is no
