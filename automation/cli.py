@@ -122,11 +122,14 @@ def main() -> None:
     except Exception as error:
         # Imported late: help and completion need none of it.
         from localcloud.client import CloudError
+        from ttft.errors import TtftError
 
-        if not isinstance(error, CloudError):
+        if not isinstance(error, CloudError | TtftError | OSError):
             raise
-        say(f"error: {error}")
-        sys.exit(1)
+        # A folder that cannot be written, a full disk: the system's own words, with the path.
+        words = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
+        say(f"error: {words}")
+        sys.exit(error.exit_code if isinstance(error, TtftError) else 1)
     except KeyboardInterrupt:
         say("interrupted; what was finished stays. Continue with the same command.")
         sys.exit(130)

@@ -71,6 +71,6 @@ def _planned(environment: "Environment") -> Sequence[SiteSettings]:
     try:
         content: Any = yaml.safe_load(environment.stack_file.read_text(encoding="utf-8"))
         return [SiteSettings.model_validate(site) for site in content["config"][f"{PROJECT}:sites"]]
-    except (yaml.YAMLError, KeyError, TypeError, ValidationError) as error:
+    except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError, ValidationError) as error:
         where = f"{environment.stack_file.name} does not say which sites it wants, or not well"
         raise UsageError(f"{where}\n  -> edge doctor {environment.name}") from error

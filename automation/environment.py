@@ -101,7 +101,7 @@ class Environment:
     ) -> None:
         self.stack_file = stack_file(name, stack_files)
         """Its Pulumi.NAME.yaml."""
-        if not self.stack_file.exists():
+        if not self.stack_file.is_file():
             raise UsageError(
                 f"there is no environment '{name}': Pulumi.{name}.yaml does not exist\n"
                 f"  -> known are {', '.join(known_environments(stack_files))}"
@@ -558,7 +558,7 @@ class Environment:
         except engine_errors.StackNotFoundError:
             raise
         except engine_errors.CommandError as error:
-            words = "\n".join(last_words(str(error)))
+            words = "\n".join(line.removeprefix("error: ") for line in last_words(str(error)))
             login = "\n  -> pulumi login   # or: pulumi login s3://..., pulumi login file://..." if "login" in words else ""
             raise EdgeError(f"{doing} failed: {words}{login}") from error
 

@@ -118,11 +118,14 @@ def destroy(env: EnvironmentName, local: LocalFlag = False, as_json: EventsFlag 
     """
     environment = open_environment(env, local=local)
     goes = environment.plan_destroy()
-    say(f"'{env}' on {_where(environment)}: {goes.resources} resources go, with them:")
-    for zone, site in goes.sites.items():
-        say(f"  {zone:<18} {site.instances} x {site.instance_type}")
-    say_price("  stops: ", environment, goes.price)
-    if not environment.on_local_cloud and not yes:
+    if goes.resources:
+        say(f"'{env}' on {_where(environment)}: {goes.resources} resources go, with them:")
+        for zone, site in goes.sites.items():
+            say(f"  {zone:<18} {site.instances} x {site.instance_type}")
+        say_price("  stops: ", environment, goes.price)
+    else:
+        say(f"'{env}' on {_where(environment)}: nothing is deployed.")
+    if goes.resources and not environment.on_local_cloud and not yes:
         confirm(f"Destroy '{env}' on AWS? Its sites stop serving.")
     with told("Destroying", environment, as_json=as_json) as on_event:
         changes = environment.destroy(on_event)

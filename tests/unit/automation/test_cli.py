@@ -34,6 +34,7 @@ from automation.results import Changes, DeployedSite, Drift, Inventory, Plan, Re
 from automation.terminal import say
 from localcloud import client
 from localcloud.client import CloudError
+from ttft.errors import TtftError
 
 OUTPUTS: dict[str, Any] = {
     "service_url": "http://llm.edge.internal:8080",
@@ -376,6 +377,16 @@ def test_destroy_shows_first_what_goes_and_what_stops(shell: Shell, environment:
     assert "stops: $1.504 per hour ($1097.92 per month) for 2 GPU instances" in err
 
 
+def test_destroy_of_nothing_names_no_price_and_asks_nothing(
+    shell: Shell, environment: FakeEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "plan_destroy", lambda: Inventory(0, {}, None, (), ()))
+    code, _, err = shell.edge("destroy prod")
+    assert (code, environment.done) == (0, ["destroy"])
+    assert "'prod' on AWS: nothing is deployed.\n" in err
+    assert "per hour" not in err
+
+
 def test_protection_is_taken_off_by_name(shell: Shell, environment: FakeEnvironment) -> None:
     code, out, err = shell.edge("unprotect prod us-west-2a --yes")
     assert (code, out, environment.done) == (0, "us-west-2a-1-host\n", ["unprotect us-west-2a"])
@@ -450,6 +461,9 @@ def test_yes_does_not_ask(shell: Shell, environment: FakeEnvironment, command: s
         (ForeignAccountError("another account"), 9),
         (InterruptedRunError(1, "stopped as asked"), 130),
         (CloudError("port 4599 is taken"), 1),
+        (TtftError("x.html cannot be written"), 2),
+        (PermissionError(13, "Permission denied", "/logs/prod.lock"), 1),
+        (OSError(28, "No space left on device"), 1),
         (KeyboardInterrupt(), 130),
     ],
     ids=lambda value: str(type(value).__name__),
@@ -459,12 +473,26 @@ def test_failures_are_one_text_and_an_exit_code(shell: Shell, environment: FakeE
     ended, out, err = shell.edge("up local --json")
     assert ended == code
     assert json.loads(out.splitlines()[-1])["event"] == ("failed" if isinstance(error, EdgeError) else "diagnostic")
-    assert str(error) in err
+    assert ("/logs/prod.lock: Permission denied" if isinstance(error, PermissionError) else str(error)) in err
 
 
 @pytest.mark.parametrize("line", ["up", "upp local", "up local --jsn", "cloud start --port x"])
 def test_wrong_usage(shell: Shell, line: str) -> None:
     assert shell.edge(line)[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("zones --near honululu", "error: no city 'honululu' is on the map\n  -> Honolulu\n"),
+        ("zones --near Atlantis", "error: no city 'Atlantis' is on the map\n  -> Atlanta\n"),
+        ("zones --near Qqq", "error: no city 'Qqq' is on the map, which has Anchorage, Atlanta, "),
+    ],
+)
+def test_unknown_city(shell: Shell, line: str, said: str) -> None:
+    code, out, err = shell.edge(line)
+    assert (code, out) == (2, "")
+    assert err.startswith(said)
 
 
 def test_unknown_environment(shell: Shell) -> None:

@@ -1,4 +1,4 @@
-# pyright: reportUnknownMemberType=false
+# pyright: reportUnknownMemberType=false, reportPrivateUsage=false
 # The SDK's from_json types no keys.
 """Environment's own part: what becomes of the engine's results and failures. The engine itself is run in tests/engine."""
 
@@ -12,6 +12,7 @@ from pulumi.automation import errors as engine_errors
 from pulumi.automation.events import EngineEvent
 
 from automation import EdgeError, Environment
+from automation.costs import _planned
 from automation.engine import EngineCommand
 from automation.errors import (
     CloudNotRunningError,
@@ -175,6 +176,22 @@ def test_unknown_environment_names_the_known_ones(tmp_path: Path) -> None:
         (tmp_path / f"Pulumi.{name}.yaml").touch()
     with pytest.raises(UsageError, match=r"Pulumi\.prd\.yaml does not exist\n  -> known are dev, prod"):
         Environment("prd", stack_files=tmp_path)
+
+
+def test_a_folder_is_no_stack_file(tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.dev.yaml").mkdir()
+    with pytest.raises(UsageError, match="there is no environment 'dev'"):
+        Environment("dev", stack_files=tmp_path)
+
+
+def test_a_stack_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.dev.yaml").write_bytes(b"\xff\xfe\x00config")
+    environment = Environment("dev", stack_files=tmp_path)
+    with pytest.raises(UsageError, match=r"Pulumi\.dev\.yaml is no YAML"):
+        environment.file_config()
+    assert environment.planned_replicas() == {}
+    with pytest.raises(UsageError, match="edge doctor dev"):
+        _planned(environment)
 
 
 def test_local_is_always_on_the_local_cloud(tmp_path: Path) -> None:
