@@ -4,6 +4,7 @@ the engine's provider, but without a run.
 Reads only. Nothing here decides anything; what AWS does not answer stays None, which is unknown.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ AMI_PARAMETER = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu
 """As in components/aws_facts.py, which asks the same of Pulumi's provider; a test holds the two together."""
 _G_AND_VT = ["g*", "vt*"]
 _RUNNING = ["pending", "running"]
+_DATE = re.compile(r"\b(?:20\d{6}(?:\.\d+)?|20\d\d-\d\d-\d\d)$")
+"""How names of AMIs that are built again and again end, such as AWS's Deep Learning AMIs."""
 
 Client = Callable[[str, str], Any]
 """Makes a boto3 client of a service in a Region."""
@@ -42,6 +45,13 @@ class Image:
     id: str
     name: str
     created: datetime
+    owner: str
+    """The account that made it."""
+
+    @property
+    def days_old(self) -> int:
+        """Whole days since it was made."""
+        return (datetime.now(UTC) - self.created).days
 
 
 def caller(client: Client) -> tuple[str, str]:
@@ -72,10 +82,27 @@ def ask_account(validated: Validated, client: Client) -> AwsFacts:
 def image(client: Client, region: str, image_id: str) -> Image | None:
     """An AMI's name and date; None where AWS does not say."""
     found = _answer(lambda: client("ec2", region).describe_images(ImageIds=[image_id])["Images"][0])
-    if found is None:
+    return None if found is None else _image(found)
+
+
+def newest_of_kind(client: Client, region: str, one: Image) -> Image | None:
+    """The newest AMI of the same owner whose name differs in its date alone: it may be the given one. None where the name
+    has no date, or AWS does not say.
+    """
+    kind, dates = _DATE.subn("*", one.name)
+    if not dates:
         return None
+    named = [{"Name": "name", "Values": [kind]}, {"Name": "state", "Values": ["available"]}]
+    # By owner: anyone may publish an image under another's name.
+    found = _answer(lambda: client("ec2", region).describe_images(Owners=[one.owner], Filters=named)["Images"])
+    same = [each for each in map(_image, found or []) if _DATE.sub("*", each.name) == kind]
+    return max(same, key=lambda each: each.created, default=None)
+
+
+def _image(found: dict[str, Any]) -> Image:
     created = datetime.fromisoformat(found["CreationDate"])
-    return Image(image_id, str(found.get("Name", "")), created if created.tzinfo else created.replace(tzinfo=UTC))
+    made = created if created.tzinfo else created.replace(tzinfo=UTC)
+    return Image(found["ImageId"], str(found.get("Name", "")), made, str(found.get("OwnerId", "")))
 
 
 def _region(region: str, sites: Sequence[SiteSettings], validated: Validated, client: Client) -> RegionFacts:

@@ -66,8 +66,8 @@ def after_interruption(commands: Commands, times: int, cut_off: Sequence[str], b
 
 def last_words(text: str) -> list[str]:
     """The lines of an engine's failure that say something, where no event did."""
-    lines = [line.strip() for line in text.splitlines()]
-    return [line for line in lines if line.startswith(("error:", "stderr: error:"))] or lines[-3:]
+    lines = [line.strip().removeprefix("stderr: ") for line in text.splitlines()]
+    return [line for line in lines if line.startswith("error:")] or lines[-3:]
 
 
 def _after_a_kill(commands: Commands, text: str) -> list[str]:

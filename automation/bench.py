@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from automation.candidates import cities
 from automation.endpoints import port_of
 from automation.errors import NothingDeployedError, UsageError
 from automation.vantage import measure_from
-from geography.cities import CITIES, City, find_city, local_network
+from geography.cities import CITIES, City, local_network
 from geography.places import REGION_NAMES, REGIONS, ZONE_GROUPS, Place, distance_km
 
 if TYPE_CHECKING:
@@ -123,10 +124,7 @@ def client_cities(names: Sequence[str], sites: Sequence[Site]) -> list[City]:
     if not names:
         nearest = [min(CITIES.values(), key=lambda city: distance_km(city.place, site.place)) for site in sites]
         return list(dict.fromkeys(nearest))
-    found = {name: find_city(name) for name in names}
-    if unknown := [name for name, city in found.items() if city is None]:
-        raise UsageError(f"no city is called {unknown[0]!r}\n  -> one of {', '.join(sorted(CITIES))}")
-    return list(dict.fromkeys(city for city in found.values() if city))
+    return list(dict.fromkeys(cities(names)))
 
 
 def target(site: Site) -> "Target":

@@ -6,6 +6,7 @@ to an account is `edge doctor`'s to find out.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from automation.errors import UsageError
@@ -57,8 +58,14 @@ def cities(names: Sequence[str]) -> list[City]:
     found = {name: find_city(name) for name in names}
     unknown = [name for name, city in found.items() if city is None]
     if unknown:
-        raise UsageError(f"no city '{unknown[0]}' is on the map\n  -> one of {', '.join(sorted(CITIES))}")
+        raise UsageError(f"no city '{unknown[0]}' is on the map{_nearest_names(unknown[0])}")
     return [city for city in found.values() if city]
+
+
+def _nearest_names(name: str) -> str:
+    """What was meant, where that can be guessed, else every name."""
+    meant = get_close_matches(name.title(), CITIES, 2)
+    return f"\n  -> {' or '.join(meant)}" if meant else f", which has {', '.join(sorted(CITIES))}"
 
 
 def candidates(near: Sequence[City]) -> list[Candidate]:

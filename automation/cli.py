@@ -5,17 +5,50 @@ Everything that is not asked for stays unimported, so that help and completion c
 
 import signal
 import sys
+from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from automation.commands import bench, cloud, deployment, overview, routes, setup
 from automation.errors import EdgeError
 from automation.terminal import say, short_path
 
 
-class BySection(TyperGroup):
+def take_as_typed(parameters: Iterable[Any]) -> None:
+    """Leaves the values of parameters as they were typed: to make others of them, Typer imports pydantic, which takes as long as
+    all the rest of a completion.
+    """
+
+    def process(parameter: Any, ctx: Any, value: object) -> object:
+        return parameter.callback(ctx, parameter, value) if parameter.callback else value
+
+    for parameter in parameters:
+        parameter.process_value = partial(process, parameter)
+
+
+class Command(TyperCommand):
+    """A command that is completed at once: no value is needed where nothing is run."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As Typer's."""
+        if ctx.resilient_parsing:
+            take_as_typed(self.get_params(ctx))
+        return super().parse_args(ctx, args)
+
+
+class Group(TyperGroup):
+    """A group of commands, whose own options are flags: typed as what they are."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As Typer's."""
+        take_as_typed(self.get_params(ctx))
+        return super().parse_args(ctx, args)
+
+
+class BySection(Group):
     """Help that names all commands by what they are for, so that it fits a screen; each has its own help."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -40,12 +73,13 @@ app = typer.Typer(
     help="LLM inference at the edge: deploy and drive an environment's sites.\n\nExample: edge up local",
 )
 cloud_app = typer.Typer(
+    cls=Group,
     no_args_is_help=True,
     rich_markup_mode=None,
     help="The local cloud: a small AWS on this machine.\n\nExample: edge cloud status",
 )
 env_app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help='Variables for other tools.\n\nExample: eval "$(edge env local)"'
+    cls=Group, no_args_is_help=True, rich_markup_mode=None, help='Variables for other tools.\n\nExample: eval "$(edge env local)"'
 )
 
 _SECTIONS = {
@@ -59,12 +93,12 @@ _SECTIONS = {
 }
 for section, commands in _SECTIONS.items():
     for command in commands:
-        app.command(rich_help_panel=section)(command)
+        app.command(cls=Command, rich_help_panel=section)(command)
 # Pulumi's own word for it.
-app.command("preview", hidden=True)(deployment.plan)
+app.command("preview", cls=Command, hidden=True)(deployment.plan)
 for command in (cloud.start, cloud.stop, cloud.status, cloud.logs):
-    cloud_app.command()(command)
-env_app.command("local")(cloud.variables)
+    cloud_app.command(cls=Command)(command)
+env_app.command("local", cls=Command)(cloud.variables)
 app.add_typer(cloud_app, name="cloud", rich_help_panel="local cloud")
 app.add_typer(env_app, name="env", rich_help_panel="local cloud")
 
@@ -88,11 +122,14 @@ def main() -> None:
     except Exception as error:
         # Imported late: help and completion need none of it.
         from localcloud.client import CloudError
+        from ttft.errors import TtftError
 
-        if not isinstance(error, CloudError):
+        if not isinstance(error, CloudError | TtftError | OSError):
             raise
-        say(f"error: {error}")
-        sys.exit(1)
+        # A folder that cannot be written, a full disk: the system's own words, with the path.
+        words = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
+        say(f"error: {words}")
+        sys.exit(error.exit_code if isinstance(error, TtftError) else 1)
     except KeyboardInterrupt:
         say("interrupted; what was finished stays. Continue with the same command.")
         sys.exit(130)

@@ -11,15 +11,12 @@ import yaml
 from pydantic import ValidationError
 
 from automation.errors import EdgeError, UsageError
-from automation.prices import AS_OF, NOT_INCLUDED, SOURCE, HourlyPrice, hourly_price, instance_price
+from automation.prices import TABLE, HourlyPrice, hourly_price, instance_price
 from automation.results import DeployedSite
 from components.settings import PROJECT, SiteSettings
 
 if TYPE_CHECKING:
     from automation.environment import Environment
-
-HOURS_PER_MONTH = 730
-"""As AWS's own calculator reckons."""
 
 
 @dataclass(frozen=True)
@@ -49,19 +46,8 @@ class Cost:
 
     def described(self) -> dict[str, Any]:
         """As `edge cost --json` prints it."""
-        total = self.total
-        return {
-            "environment": self.environment,
-            "basis": self.basis,
-            "sites": [asdict(site) for site in self.sites],
-            "dollars_per_hour": round(total.dollars, 3),
-            "dollars_per_month": round(total.dollars * HOURS_PER_MONTH, 2),
-            "hours_per_month": HOURS_PER_MONTH,
-            "unknown": list(total.unknown),
-            "as_of": AS_OF,
-            "source": SOURCE,
-            "not_included": NOT_INCLUDED,
-        }
+        sites = [asdict(site) for site in self.sites]
+        return {"environment": self.environment, "basis": self.basis, "sites": sites, **self.total.described(), **TABLE}
 
 
 def cost(environment: "Environment") -> Cost:
@@ -85,6 +71,6 @@ def _planned(environment: "Environment") -> Sequence[SiteSettings]:
     try:
         content: Any = yaml.safe_load(environment.stack_file.read_text(encoding="utf-8"))
         return [SiteSettings.model_validate(site) for site in content["config"][f"{PROJECT}:sites"]]
-    except (yaml.YAMLError, KeyError, TypeError, ValidationError) as error:
+    except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError, ValidationError) as error:
         where = f"{environment.stack_file.name} does not say which sites it wants, or not well"
         raise UsageError(f"{where}\n  -> edge doctor {environment.name}") from error

@@ -4,13 +4,14 @@ What AWS would refuse, the program's own preflight judges (components/preflight.
 found, and with them what the program cannot ask. Left out: mending anything. Each failure names the command that does.
 """
 
+import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from importlib import metadata
 from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import dns.exception
@@ -18,9 +19,10 @@ import dns.resolver
 import requests
 from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs]
 
-from automation.account import Image, ask_account, caller, image, instances
+from automation.account import Image, ask_account, caller, image, instances, newest_of_kind
 from automation.errors import CloudNotRunningError, EdgeError, NothingDeployedError
 from automation.paths import PROJECT_ROOT
+from automation.plugins import Plugin, needed_plugins
 from components.models import HubAnswer, ModelFacts, ask_hub, known_facts, model_problems, token_problem
 from components.preflight import AwsFacts, RegionFacts, ZoneFacts, judge
 from components.problems import Problem
@@ -206,9 +208,22 @@ class _Doctor:
         if older:
             finding = f"{len(older)} hosts run an older one than {newest.id} of {newest.created:%Y-%m-%d}: {', '.join(older)}"
             return Check(check.subject, "warning", finding, "pulumi up --replace '**::ZONE-1-host'   # one at a time")
-        if (datetime.now(UTC) - newest.created).days > _OLD_IMAGE_DAYS:
-            return Check(check.subject, "warning", check.finding, f"pulumi config rm --path '{PROJECT}:host.amis.{region}'")
-        return check
+        host = self._validated.host
+        return self._pinned_image(check, region, newest) if host and region in host.amis else check
+
+    def _pinned_image(self, check: Check, region: str, pinned: Image) -> Check:
+        """Whether there is a newer one than the one that the config names."""
+        newest = newest_of_kind(self._client, region, pinned)
+        state: State = "warning" if pinned.days_old > _OLD_IMAGE_DAYS else "ok"
+        if newest is None:
+            # Its name has no date to leave out, or AWS is silent.
+            finding = f"{_age(pinned)}, pinned ({pinned.name}); whether there is a newer one is unknown"
+            return Check(check.subject, state, finding)
+        if newest.created <= pinned.created:
+            return Check(check.subject, state, f"{_age(pinned)}, pinned; there is no newer one of its kind")
+        line = f"pulumi config set --path '{PROJECT}:host.amis.{region}' {newest.id} --stack {self._environment.name}"
+        finding = f"{_age(pinned)}, pinned; a newer one of its kind: {_age(newest)}"
+        return Check(check.subject, state, finding, f"{line}   # replaces the Region's hosts, all at once")
 
     def _older_hosts(self, region: str, newest: Image) -> list[str]:
         """AMIs of this environment's hosts that are not the one to launch."""
@@ -352,8 +367,46 @@ def _tools(environment: "Environment") -> Iterator[Check]:
     yield Check("packages", "failed", "; ".join(wrong), set_up) if wrong else Check("packages", "ok", found)
     path, engine = environment.engine
     yield Check("Pulumi engine", "ok", f"{engine}, {path}")
+    yield from _plugins(environment)
     if not shutil.which("ssh"):
         yield Check("ssh", "warning", "there is none: edge logs and edge ssh need it", "sudo apt-get install openssh-client")
+
+
+def _plugins(environment: "Environment") -> Iterator[Check]:
+    """The engine's plugins: the official ones for AWS, the local cloud's own for itself, and never one for the other."""
+    judge_plugin = _local_plugin if environment.on_local_cloud else _official_plugin
+    return (judge_plugin(plugin, environment.plugin_home) for plugin in needed_plugins(environment.plugin_home))
+
+
+def _local_plugin(plugin: Plugin, home: Path) -> Check:
+    subject = f"plugin {plugin.name}"
+    if plugin.path is None:
+        return Check(subject, "failed", f"the local cloud's own {plugin.version} is not in {home}", "edge up local")
+    if not plugin.is_stand_in:
+        finding = f"{plugin.path} is not the local cloud's own, and the engine would take it"
+        return Check(subject, "failed", finding, "export PULUMI_IGNORE_AMBIENT_PLUGINS=true")
+    return Check(subject, "ok", f"{plugin.version}, the local cloud's own")
+
+
+def _official_plugin(plugin: Plugin, home: Path) -> Check:
+    subject, install = f"plugin {plugin.name}", f"pulumi plugin install resource {plugin.name} v{plugin.version}"
+    if plugin.path is None:
+        may_download = not os.environ.get("PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION")
+        there = f" (there is {', '.join(plugin.others)})" if plugin.others else ""
+        then = (
+            "the engine downloads it at the next run, if it can"
+            if may_download
+            else "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION keeps the engine from downloading it"
+        )
+        finding = f"{plugin.version} is not in {home}{there}; {then}"
+        return Check(subject, "warning" if may_download else "failed", finding, install)
+    if plugin.is_stand_in:
+        mend = "exit   # and use another shell: in this one `edge env local` has led all to the local cloud"
+        return Check(subject, "failed", f"{plugin.path} is the local cloud's own, and not for AWS", mend)
+    if plugin.is_on_path:
+        finding = f"{plugin.path} is on PATH and comes first, whatever its version; {plugin.version} is needed"
+        return Check(subject, "warning", finding, f"export PULUMI_IGNORE_AMBIENT_PLUGINS=true   # then: {install}")
+    return Check(subject, "ok", f"{plugin.version}, {plugin.path}")
 
 
 def _pins() -> Iterator[tuple[str, str]]:
@@ -385,7 +438,7 @@ def _offer(site: SiteSettings, zone: ZoneFacts | None, region: RegionFacts) -> s
 
 
 def _age(newest: Image) -> str:
-    return f"{newest.id}, {(datetime.now(UTC) - newest.created).days} days old"
+    return f"{newest.id}, {newest.days_old} days old"
 
 
 def _short(problem: Problem) -> str:

@@ -38,6 +38,8 @@ from automation.errors import (
 from automation.events import Event, Interrupted, LaunchWaits, OnEvent, SiteProgress
 from automation.locks import only_run
 from automation.paths import LOCAL_DIRECTORY, PROJECT_ROOT, known_environments, stack_file
+from automation.plugins import official_home
+from automation.prices import price_change
 from automation.redaction import Redactor, config_secrets, environment_secrets
 from automation.results import Changes, Drift, Inventory, Plan, inventory_of
 from automation.run_log import RunLog
@@ -99,7 +101,7 @@ class Environment:
     ) -> None:
         self.stack_file = stack_file(name, stack_files)
         """Its Pulumi.NAME.yaml."""
-        if not self.stack_file.exists():
+        if not self.stack_file.is_file():
             raise UsageError(
                 f"there is no environment '{name}': Pulumi.{name}.yaml does not exist\n"
                 f"  -> known are {', '.join(known_environments(stack_files))}"
@@ -119,10 +121,12 @@ class Environment:
         return self._commands.arguments
 
     def plan(self, on_event: OnEvent | None = None) -> Plan:
-        """What `up` would change, resource by resource; changes nothing."""
+        """What `up` would change, resource by resource, and what that costs; changes nothing."""
         with self._run("plan", on_event, may_start=True) as run:
             run.stack.preview(**run.listening)
-        return Plan(run.watch.counts, run.watch.seconds, resources=tuple(run.watch.resources), log=run.log.path)
+        watch = run.watch
+        price = price_change(inventory_of(run.stack.deployment).instances, list(watch.instances.values()))
+        return Plan(watch.counts, watch.seconds, resources=tuple(watch.resources), log=run.log.path, price=price)
 
     def up(self, on_event: OnEvent | None = None) -> Changes:
         """Deploys: afterwards every site of the config serves. DeploymentFailedError names what does not; one site that
@@ -300,8 +304,7 @@ class Environment:
         """A config value, decrypted; None where it is not set."""
         stack = self._open(may_start=False)
         with self._engine_trouble("reading the config"):
-            found = stack.get_all_config().get(key)
-        return found.value if found else None
+            return stack.config().get(key, {}).get("value")
 
     def stack_config(self) -> "StackConfig":
         """The config as the program is handed it, with secrets in clear: for memory only, and not in texts. Where there is no
@@ -339,6 +342,11 @@ class Environment:
         from automation.doctor import examine
 
         return examine(self)
+
+    @property
+    def plugin_home(self) -> Path:
+        """The PULUMI_HOME below which the engine looks for its provider plugins."""
+        return self._directory / "pulumi" if self.on_local_cloud else official_home()
 
     def hub_endpoint(self) -> str | None:
         """The Hugging Face Hub that the program asks; None: the usual one."""
@@ -550,7 +558,7 @@ class Environment:
         except engine_errors.StackNotFoundError:
             raise
         except engine_errors.CommandError as error:
-            words = "\n".join(last_words(str(error)))
+            words = "\n".join(line.removeprefix("error: ") for line in last_words(str(error)))
             login = "\n  -> pulumi login   # or: pulumi login s3://..., pulumi login file://..." if "login" in words else ""
             raise EdgeError(f"{doing} failed: {words}{login}") from error
 

@@ -94,7 +94,8 @@ def find_host(environment: "Environment", zone: str, number: int = 1) -> Host:
         raise UsageError(f"'{environment.name}' has no site in '{zone}'\n  -> its zones are {zones}")
     of_zone = [host for host in hosts(environment, outputs) if host.zone == zone]
     if not 1 <= number <= len(of_zone):
-        raise UsageError(f"the site in {zone} has {len(of_zone)} replicas, so there is no {number}\n  -> --replica 1")
+        count = f"{len(of_zone)} replica{'' if len(of_zone) == 1 else 's'}"
+        raise UsageError(f"the site in {zone} has {count}, so there is no {number}\n  -> --replica 1")
     host = of_zone[number - 1]
     if host.address is None or host.state not in {"running", None}:
         what = f"is {host.state}" if host.state != "running" else "has no address"

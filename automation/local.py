@@ -152,7 +152,7 @@ def tracked_config(config_file: Path) -> dict[str, Any]:
     """The config in a stack file; UsageError where it is none."""
     try:
         content: object = yaml.safe_load(config_file.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{config_file.name} is no YAML: {' '.join(str(error).split())}") from error
     whole = _map({} if content is None else content)
     config = None if whole is None else _map(whole.get("config") or {})

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from automation.prices import HourlyPrice, hourly_price
+from automation.prices import HourlyPrice, Instances, PriceChange, hourly_price
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,9 @@ class Changes:
 class Plan(Changes):
     """What `up` would do."""
 
+    price: PriceChange = field(kw_only=True)
+    """What it would make costs on AWS, and what runs now, by list prices."""
+
 
 @dataclass(frozen=True)
 class Drift:
@@ -85,9 +88,14 @@ class Inventory:
     """Names of the resources whose creation was cut off: AWS may have made them all the same."""
 
     @property
+    def instances(self) -> Instances:
+        """Every instance."""
+        return [(zone, site.instance_type) for zone, site in self.sites.items() for _ in range(site.instances)]
+
+    @property
     def price(self) -> HourlyPrice:
         """What the instances cost, on AWS."""
-        return hourly_price((zone, site.instance_type) for zone, site in self.sites.items() for _ in range(site.instances))
+        return hourly_price(self.instances)
 
 
 def inventory_of(deployment: Mapping[str, Any]) -> Inventory:

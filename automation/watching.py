@@ -64,6 +64,8 @@ class RunWatch:
         self.warnings: list[str] = []
         self.counts: dict[str, int] = {}
         self.resources: list[ResourceChange] = []
+        self.instances: dict[str, tuple[str, str]] = {}
+        """By URN, zone and type of every instance that is there after the run, or would be after a plan."""
         self.outputs: dict[str, Any] | None = None
         """The stack's outputs, once they are told."""
         self.step_times = StepTimes()
@@ -151,6 +153,8 @@ class RunWatch:
         self._at_work[step.urn] = (resource, operation, time.monotonic())
         if step.type == _INSTANCE and operation in {"create", "create-replacement"}:
             self._launches[step.urn] = LAUNCH_PATIENCE_SECONDS
+        if step.type == _INSTANCE and step.new and step.new.inputs and not operation.startswith("delete"):
+            self.instances[step.urn] = (zone_of(resource.name) or "", str(step.new.inputs.get("instanceType")))
         self.step_times.begin(resource, operation)
         is_real = _is_real(resource, operation) and _is_custom(step)
         self._emit(

@@ -106,7 +106,7 @@ def provide(directory: Path, say: Say) -> Engine:
         home, incoming = directory / "bin", directory / "incoming"
         if home.exists():
             try:
-                version = check(home / "pulumi")
+                version = check(home / "pulumi", directory / "version")
             except UnavailableError as reason:
                 say(f"the engine here cannot be used, so it is provided again: {reason}")
             else:
@@ -131,20 +131,21 @@ def provide(directory: Path, say: Say) -> Engine:
         raise EngineError("\n".join(["No Pulumi engine could be provided.", *reasons, REMEDY]))
 
 
-def check(pulumi: Path) -> str:
-    """Return the version of a working engine, such as 3.230.0; raise UnavailableError for one that cannot be used."""
+def check(pulumi: Path, note: Path | None = None) -> str:
+    """Return the version of a working engine, such as 3.230.0; raise UnavailableError for one that cannot be used.
+
+    Starting it takes a quarter of a second: `note` keeps what it answered, for as long as the file is the same.
+    """
     pulumi = pulumi.resolve()
     try:
-        answer = subprocess.run(
-            [pulumi, "version"],
-            env={**os.environ, "PULUMI_SKIP_UPDATE_CHECK": "true"},
-            capture_output=True,
-            text=True,
-            timeout=VERSION_SECONDS,
-            check=True,
-        ).stdout.strip()
+        file = pulumi.stat()
+        same = f"{pulumi} {file.st_ino} {file.st_size} {file.st_mtime_ns}"
+        noted = note.read_text().split("\n") if note and note.exists() else [""]
+        answer = noted[1] if noted[0] == same else ask_version(pulumi)
     except (OSError, subprocess.SubprocessError) as error:
         raise UnavailableError(f"`{pulumi} version` failed: {error}") from error
+    if note:
+        note.write_text(f"{same}\n{answer}")
     version, oldest = parse_version(answer), parse_version(required_version())
     if version is None or oldest is None:
         raise UnavailableError(f"{pulumi} gives {answer!r} as its version")
@@ -154,6 +155,14 @@ def check(pulumi: Path) -> str:
     if not shutil.which("pulumi-language-python", path=f"{pulumi.parent}{os.pathsep}{os.environ.get('PATH', '')}"):
         raise UnavailableError(f"{pulumi} has no pulumi-language-python beside it or on PATH")
     return answer.removeprefix("v")
+
+
+def ask_version(pulumi: Path) -> str:
+    """Return what an engine prints as its version."""
+    command, environment = [pulumi, "version"], {**os.environ, "PULUMI_SKIP_UPDATE_CHECK": "true"}
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=VERSION_SECONDS, check=True
+    ).stdout.strip()
 
 
 def parse_version(text: str) -> tuple[int, int, int] | None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from automation.environment import Environment
     from automation.events import OnEvent
     from automation.prices import HourlyPrice
-    from automation.results import Changes, ResourceChange
+    from automation.results import Changes, Plan, ResourceChange
 
 
 def plan(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = False) -> None:  # noqa: FBT002
@@ -33,15 +33,18 @@ def plan(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = Fal
     Example: edge plan prod
     """
     environment = open_environment(env, local=local)
-    if as_json:
-        planned = environment.plan()
-        show_json(
-            {"changes": dict(planned.counts), "seconds": round(planned.seconds, 1), "resources": _described(planned.resources)}
-        )
+    if not as_json:
+        _planned(environment)
         return
-    with told("Plan", environment, is_plan=True) as on_event:
-        planned = environment.plan(on_event)
-    say(_summary(planned, would=True))
+    planned = environment.plan()
+    show_json(
+        {
+            "changes": dict(planned.counts),
+            "seconds": round(planned.seconds, 1),
+            "resources": _described(planned.resources),
+            "price": {**planned.price.described(), "simulated": environment.on_local_cloud},
+        }
+    )
 
 
 def up(env: EnvironmentName, local: LocalFlag = False, as_json: EventsFlag = False, yes: YesFlag = False) -> None:  # noqa: FBT002
@@ -53,9 +56,8 @@ def up(env: EnvironmentName, local: LocalFlag = False, as_json: EventsFlag = Fal
     """
     environment = open_environment(env, local=local)
     if not environment.on_local_cloud and not yes:
-        with told("Plan", environment, is_plan=True) as on_event:
-            environment.plan(on_event)
-        confirm(f"Deploy '{env}' to AWS?")
+        price = _planned(environment).price
+        confirm(f"Deploy '{env}' to AWS, at {price.after}?")
     try:
         with told("Deploying", environment, as_json=as_json, has_table=True) as on_event:
             changes = environment.up(on_event)
@@ -116,11 +118,14 @@ def destroy(env: EnvironmentName, local: LocalFlag = False, as_json: EventsFlag 
     """
     environment = open_environment(env, local=local)
     goes = environment.plan_destroy()
-    say(f"'{env}' on {_where(environment)}: {goes.resources} resources go, with them:")
-    for zone, site in goes.sites.items():
-        say(f"  {zone:<18} {site.instances} x {site.instance_type}")
-    say_price("  stops: ", environment, goes.price)
-    if not environment.on_local_cloud and not yes:
+    if goes.resources:
+        say(f"'{env}' on {_where(environment)}: {goes.resources} resources go, with them:")
+        for zone, site in goes.sites.items():
+            say(f"  {zone:<18} {site.instances} x {site.instance_type}")
+        say_price("  stops: ", environment, goes.price)
+    else:
+        say(f"'{env}' on {_where(environment)}: nothing is deployed.")
+    if goes.resources and not environment.on_local_cloud and not yes:
         confirm(f"Destroy '{env}' on AWS? Its sites stop serving.")
     with told("Destroying", environment, as_json=as_json) as on_event:
         changes = environment.destroy(on_event)
@@ -192,6 +197,16 @@ def told(
     if environment.name != "local" and (is_plan or has_table):
         for stand_in in environment.stand_ins:
             say(f"  stand-in  {stand_in}")
+
+
+def _planned(environment: "Environment") -> "Plan":
+    """Tells a plan, and what it costs."""
+    with told("Plan", environment, is_plan=True) as on_event:
+        planned = environment.plan(on_event)
+    say(_summary(planned, would=True))
+    say(f"change    {planned.price}")
+    say_price("price     ", environment, planned.price.after)
+    return planned
 
 
 def _table(environment: "Environment") -> Any:
@@ -277,9 +292,9 @@ def say_price(title: str, environment: "Environment", price: "HourlyPrice") -> N
     """What instances cost, and what that leaves out."""
     from automation.prices import FOOTNOTE
 
-    here = "; nothing here: all is simulated" if environment.on_local_cloud else ""
+    here = "; here nothing is billed: all is simulated" if environment.on_local_cloud else ""
     say(f"{title}{price}{' on AWS' if here else ''}{here}")
-    say(f"{' ' * len(title)}({FOOTNOTE})")
+    say(f"{' ' * len(title)}({FOOTNOTE}; source: edge cost {environment.arguments})")
 
 
 def _result(operation: str, changes: "Changes") -> dict[str, Any]:

@@ -22,7 +22,7 @@ def _zones(ctx: typer.Context, incomplete: str) -> list[str]:
     try:
         content = yaml.safe_load(stack_file(ctx.params.get("env") or "", PROJECT_ROOT).read_text(encoding="utf-8"))
         zones = [str(site["zone"]) for site in content["config"]["edge-inference:sites"]]
-    except (OSError, yaml.YAMLError, KeyError, TypeError):
+    except (OSError, yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError):
         return []
     return [zone for zone in zones if zone.startswith(incomplete)]
 

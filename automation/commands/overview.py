@@ -120,31 +120,33 @@ def _status(found: "Status") -> Iterator[str]:
         yield f"{site.zone}  {site.instance_type}{share}{', drained' if site.drained else ''}"
         for replica in site.replicas:
             yield from _replica_lines(site, replica)
-    total = f"${found.dollars_per_hour:.3f} per hour by list price"
-    yield f"{total}{'; nothing here: AWS and model server are simulated' if found.simulated else ''}"
+    unknown = sum(replica.dollars_per_hour is None for site in found.sites for replica in site.replicas)
+    without = f", without {unknown} whose price is unknown" if unknown else ""
+    yield f"${found.dollars_per_hour:.3f} per hour by list price{without}"
+    if found.simulated:
+        yield "Nothing is billed here: AWS, network and model server are simulated."
 
 
 def _replica_lines(site: "SiteStatus", replica: "ReplicaStatus") -> Iterator[str]:
     from automation.tables import coloured
 
-    uptime = "" if replica.uptime_seconds is None else f", up {_duration(replica.uptime_seconds)}"
+    uptime = "" if replica.uptime_seconds is None else f"up {_duration(replica.uptime_seconds)}  "
     price = "price unknown" if replica.dollars_per_hour is None else f"${replica.dollars_per_hour:.3f}/h"
     health = coloured(replica.health, _STATES[replica.health])
-    where = f"{replica.instance_id or 'no instance'} is {replica.instance or 'in an unknown state'}"
-    yield f"  {health}  {replica.address or 'no address'}  {where}{uptime}, {price}"
-    serves = "unknown (its record could not be read)"
-    if replica.model:
-        is_other = "" if replica.model == site.model else f"  NOT {site.model}, as configured"
-        serves = f"{replica.model} at {(replica.revision or 'an unknown revision')[:12]}{is_other}"
-    yield f"    serves {serves}"
+    yield f"  {health}  {replica.address or 'no address'}  {uptime}{price}"
+    state = f"is {replica.instance}" if replica.instance else "is in an unknown state"
+    yield f"    {f'{replica.instance_id} {state}' if replica.instance_id else 'no instance is known'}"
+    revision = replica.revision[:12] if replica.revision else "an unknown revision"
+    yield f"    serves {f'{replica.model} at {revision}' if replica.model else 'unknown (its record could not be read)'}"
+    if replica.model not in {None, site.model}:
+        yield f"      NOT {site.model}, as configured"
     if replica.queue is not None:
         speed = "" if replica.tokens_per_second is None else f", {replica.tokens_per_second:.1f} tokens/s"
         yield f"    {replica.queue} waiting, {replica.running} running{speed}"
 
 
 def _cost(found: "Cost", *, simulated: bool) -> Iterator[str]:
-    from automation.costs import HOURS_PER_MONTH
-    from automation.prices import AS_OF, NOT_INCLUDED, SOURCE
+    from automation.prices import AS_OF, HOURS_PER_MONTH, NOT_INCLUDED, SOURCE
     from automation.tables import table
 
     what = f"What '{found.environment}' runs" if found.basis == "deployed" else f"What Pulumi.{found.environment}.yaml asks for"
@@ -163,11 +165,11 @@ def _cost(found: "Cost", *, simulated: bool) -> Iterator[str]:
         rows.append(["known", "", "", "", *_amounts(total.dollars)])
     yield from table(["zone", "type", "hosts", "$/h each", "$/hour", "$/month"], rows, right=(2, 3, 4, 5))
     source = f"A month is {HOURS_PER_MONTH} h. On-demand Linux list prices of {AS_OF}: {SOURCE}. Not in it: {NOT_INCLUDED}."
-    yield from textwrap.wrap(source, _COLUMNS)
+    yield from textwrap.wrap(source, _COLUMNS, break_long_words=False, break_on_hyphens=False)
 
 
 def _amounts(dollars: float) -> tuple[str, str]:
-    from automation.costs import HOURS_PER_MONTH
+    from automation.prices import HOURS_PER_MONTH
 
     return f"{dollars:.3f}", f"{dollars * HOURS_PER_MONTH:.2f}"
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from automation.initial import Draft
 
 _SHOWN_CITIES = 2
-"""As many columns as fit a terminal of 80; --json has all."""
+"""As many columns as fit a terminal of 80; of more cities, the nearest is shown, and --json has all."""
 _COLOURS = {"ok": "green", "warning": "yellow", "failed": "red", "unknown": "yellow"}
 
 Near = Annotated[list[str] | None, typer.Option("--near", metavar="CITY", help="Where users are; may be repeated.")]
@@ -143,7 +143,7 @@ def _asked(draft: "Draft", near: Sequence[str], *, is_model_given: bool) -> "Dra
     if not draft.zones:
         draft = replace(draft, zones=_asked_zones(near))
     if not draft.domain:
-        domain = ask("Name of the service (empty: none, sites are called by their addresses)", "")
+        domain = ask("Name of the service (empty: sites are called by address)", "")
         draft = replace(draft, domain=domain or None)
     if draft.domain and not draft.hosted_zone:
         draft = replace(draft, hosted_zone=ask("Public hosted zone that it lies in", hosted_zone_of(draft.domain)))
@@ -155,7 +155,7 @@ def _asked(draft: "Draft", near: Sequence[str], *, is_model_given: bool) -> "Dra
     if not is_model_given:
         draft = replace(draft, model=ask("Model on the Hugging Face Hub", draft.model))
     if draft.hugging_face_token is None and not draft.for_rehearsal:
-        question = "Hugging Face read token, for a gated model (not shown; empty: none)"
+        question = "Hugging Face token, for a gated model (not shown; empty: none)"
         draft = replace(
             draft, hugging_face_token=typer.prompt(question, "", hide_input=True, show_default=False, err=True) or None
         )
@@ -166,9 +166,7 @@ def _asked_zones(near: Sequence[str]) -> tuple[str, ...]:
     from automation.candidates import candidates, cities
     from automation.initial import chosen_zones
 
-    places = near or [
-        name.strip() for name in _ask("Cities where users are, with commas (empty: the whole world)", "").split(",")
-    ]
+    places = near or [name.strip() for name in _ask("Cities where users are, with commas (empty: all)", "").split(",")]
     found = candidates(cities([name for name in places if name]))[:15]
     for line in _ranking(found, numbered=True):
         say(line)
@@ -217,13 +215,15 @@ def _ranking(found: "Sequence[Candidate]", *, numbered: bool = False) -> Iterato
     from automation.candidates import DEFAULT_TYPE
     from automation.tables import table
 
-    names = list(found[0].round_trips_ms)[: _SHOWN_CITIES - numbered] if found else []
-    header = ["zone", "in", *(f"~{name[:7]}" for name in names), "$/h", "GPU types"]
+    names = list(found[0].round_trips_ms) if found else []
+    has_room = len(names) <= _SHOWN_CITIES - numbered
+    cities = [f"~{name[:7]}" for name in names] if has_room else ["~nearest"]
+    header = ["zone", "in", *cities, "$/h", "GPU types"]
     rows = [
         [
             each.zone,
             each.place[:12],
-            *(f"{each.round_trips_ms[name]:.0f}" for name in names),
+            *(f"{milliseconds:.0f}" for milliseconds in (each.round_trips_ms.values() if has_room else [each.nearest_ms])),
             f"{each.dollars_per_hour[DEFAULT_TYPE]:.3f}" if DEFAULT_TYPE in each.dollars_per_hour else "unknown",
             _families(list(each.dollars_per_hour)),
         ]
@@ -231,7 +231,7 @@ def _ranking(found: "Sequence[Candidate]", *, numbered: bool = False) -> Iterato
     ]
     if numbered:
         header, rows = ["", *header], [[str(number), *row] for number, row in enumerate(rows, 1)]
-    right = range(2 + numbered, 3 + numbered + len(names))
+    right = range(2 + numbered, 3 + numbered + len(cities))
     yield from table(header, rows, right=right)
 
 
@@ -246,9 +246,10 @@ def _sources(more: int) -> Iterator[str]:
 
     if more > 0:
         yield f"{more} more: --top {more + 15}"
-    yield "~: round trip in ms, estimated from the distance (geography/latency.py), not measured."
-    yield f"$/h: on-demand {DEFAULT_TYPE}, list price of {AS_OF}; GPU types: those with a price then."
-    yield "Whether a zone sells to your account, and which zones a Region has: edge doctor ENV"
+    yield "~: round trip in ms to the city, or to the nearest of several: not measured, but"
+    yield "   estimated from the distance (geography/latency.py)."
+    yield f"$/h: on-demand {DEFAULT_TYPE}, list price of {AS_OF}. GPU types: with a price then."
+    yield "Whether a zone sells to your account, which zones a Region has: edge doctor ENV"
 
 
 def _examination(found: "Examination") -> Iterator[str]:

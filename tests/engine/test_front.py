@@ -11,16 +11,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import pty
-import re
 import runpy
 import subprocess
 import sys
-import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support import OREGON, READY_SECONDS, Deployment, World, instances
+from terminals import COLOURS, CTRL_C, in_a_terminal
 
 from automation.errors import ProtectedError
 from automation.paths import PROJECT_ROOT
@@ -45,7 +43,6 @@ deployment.open_environment = opened
 cli.main()
 """
 """`edge`, with the local cloud's folder and that of the stack files as further first arguments."""
-COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 @pytest.fixture(scope="module")
@@ -59,33 +56,17 @@ def edge(front: Deployment, stack_files: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-c", EDGE, str(front.world.directory), str(stack_files), *arguments]
 
 
-def in_a_terminal(command: list[str], interrupt_at: str) -> tuple[int, str]:
-    """Runs a command in a terminal of 80 columns and presses Ctrl-C when a text is shown; its exit code and all it showed."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.environ |= {"COLUMNS": "80", "LINES": "24", "TERM": "xterm"}
-        os.chdir(PROJECT_ROOT)
-        os.execv(command[0], command)  # noqa: S606 - this interpreter
-    shown, is_interrupted = "", False
-    end = threading.Timer(READY_SECONDS, os.kill, (pid, 9))
-    end.start()
-    while True:
-        try:
-            shown += os.read(terminal, 4096).decode(errors="replace")
-        except OSError:  # its end
-            break
-        if not is_interrupted and re.search(interrupt_at, COLOURS.sub("", shown)):
-            is_interrupted = True
-            os.write(terminal, b"\x03")
-    end.cancel()
-    os.close(terminal)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), COLOURS.sub("", shown)
+def run(command: list[str]) -> None:
+    """Becomes another program."""
+    os.chdir(PROJECT_ROOT)
+    os.execv(command[0], command)  # noqa: S606 - this interpreter
 
 
 def test_one_ctrl_c_finishes_what_is_at_work_and_leaves_the_state_whole(front: Deployment, stack_files: Path) -> None:
     command = edge(front, stack_files, "up", "front", "--local")
-    code, shown = in_a_terminal(command, rf"{OREGON} +ok \d+ s +> ")
-    words = " ".join(shown.split())
+    interrupt = (rf"{OREGON} +ok \d+ s +> ", CTRL_C)
+    code, shown = in_a_terminal(lambda: run(command), answers=[interrupt], seconds=READY_SECONDS)
+    words = " ".join(COLOURS.sub("", shown).split())
     assert code == 130, shown
     assert "no other step begins. Ctrl-C again cuts them off." in words
     assert "stopped as asked" in words

@@ -4,13 +4,15 @@
 # pyright: reportMissingTypeStubs=false
 
 import json
+import re
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from automation.account import AMI_PARAMETER, ask_account, caller, image
+from automation.account import AMI_PARAMETER, ask_account, caller, image, newest_of_kind
 from automation.errors import EdgeError
 from components import aws_facts
 from components.models import ModelFacts
@@ -65,6 +67,17 @@ def test_the_newest_image_and_its_date(client: Client, ami: str) -> None:
     assert "Deep Learning" in newest.name
     assert image(client, "us-west-2", "ami-00000000000000000") is None
     assert vars(aws_facts)["_AMI_PARAMETER"] == AMI_PARAMETER
+
+
+def test_a_newer_image_of_the_same_kind(client: Client, ami: str) -> None:
+    ec2, newest = client("ec2"), image(client, "us-west-2", ami)
+    assert newest is not None
+    older_name = re.sub(r"\d{8}$", "20260101", newest.name)
+    copied = ec2.copy_image(SourceRegion="us-west-2", SourceImageId=ami, Name=older_name)["ImageId"]
+    older = image(client, "us-west-2", copied)
+    assert older is not None
+    assert newest_of_kind(client, "us-west-2", replace(older, owner=newest.owner)) == newest
+    assert newest_of_kind(client, "us-west-2", newest) == newest
 
 
 def test_only_what_others_use_counts_against_the_quotas(client: Client, site: Site) -> None:

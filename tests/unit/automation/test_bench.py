@@ -94,7 +94,7 @@ def test_two_zones_of_one_city_are_told_apart() -> None:
     [
         (FakeEnvironment(), Clients(via=(Vantage("ubuntu@host", "Honolulu"),)), "--from CITY"),
         (FakeEnvironment(on_local_cloud=False), Clients(cities=("Honolulu",)), "--via CITY=USER@HOST"),
-        (FakeEnvironment(), Clients(cities=("Atlantis",)), "no city is called 'Atlantis'"),
+        (FakeEnvironment(), Clients(cities=("Atlantis",)), "no city 'Atlantis' is on the map"),
     ],
 )
 def test_clients_who_cannot_stand_there(environment: FakeEnvironment, clients: Clients, message: str) -> None:

@@ -31,7 +31,7 @@ def test_without_a_city_the_cheapest_comes_first_and_unknown_prices_last() -> No
 
 def test_an_unknown_city_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UsageError, match="Honolulu"):
-        cities(["Atlantis"])
+        cities(["Xyzzy"])
 
 
 def test_the_table_fits_80_columns_without_colours_and_names_its_sources() -> None:

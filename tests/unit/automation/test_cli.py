@@ -15,6 +15,7 @@ import pytest
 import typer.main
 
 from automation import cli
+from automation.advice import Commands
 from automation.commands import cloud
 from automation.errors import (
     DeploymentFailedError,
@@ -28,10 +29,12 @@ from automation.errors import (
 )
 from automation.events import Diagnostic, OnEvent
 from automation.paths import LOCAL_DIRECTORY
+from automation.prices import price_change
 from automation.results import Changes, DeployedSite, Drift, Inventory, Plan, ResourceChange
 from automation.terminal import say
 from localcloud import client
 from localcloud.client import CloudError
+from ttft.errors import TtftError
 
 OUTPUTS: dict[str, Any] = {
     "service_url": "http://llm.edge.internal:8080",
@@ -56,6 +59,10 @@ class FakeEnvironment:
         self.counts = {"create": 3}
         self.resources: tuple[ResourceChange, ...] = ()
 
+    @property
+    def arguments(self) -> str:
+        return Commands(self.name, is_rehearsal=self.on_local_cloud and self.name != "local").arguments
+
     def _run(self, name: str, on_event: OnEvent | None = None) -> Changes:
         self.done.append(name)
         if on_event:
@@ -69,7 +76,8 @@ class FakeEnvironment:
 
     def plan(self, on_event: OnEvent | None = None) -> Plan:
         changes = self._run("plan", on_event)
-        return Plan(changes.counts, changes.seconds, resources=changes.resources, log=LOG)
+        price = price_change([], [("us-west-2a", "g4dn.2xlarge")])
+        return Plan(changes.counts, changes.seconds, resources=changes.resources, log=LOG, price=price)
 
     def refresh(self, on_event: OnEvent) -> Changes:
         return self._run("refresh", on_event)
@@ -198,11 +206,45 @@ def test_help_is_shown(shell: Shell) -> None:
     assert "Example: edge up local" in out
 
 
-def test_help_comes_without_loading_the_engine() -> None:
-    """It must come at once."""
-    program = "import sys; from automation import cli; print(sorted({'pulumi', 'boto3', 'moto'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+EDGE = "import sys; sys.argv[0] = 'edge'; from automation.cli import main; main()"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--help"], None),
+        (["up", "--help"], None),
+        (["cloud", "start", "--help"], None),
+        ([], "edge up "),
+        ([], "edge unprotect prod us-west-2-"),
+        ([], "edge bench local --rounds 3 --conn"),
+    ],
+)
+def test_help_and_completion_load_nothing_heavy(arguments: list[str], words: str | None) -> None:
+    """They must come at once."""
+    heavy = "{'pulumi', 'boto3', 'moto', 'pydantic', 'rich', 'requests'}"
+    watched = f"import atexit, sys; atexit.register(lambda: print(sorted({heavy} & set(sys.modules)), file=sys.stderr)); {EDGE}"
+    completing = (
+        {"_EDGE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)} if words else {}
+    )
+    command = [sys.executable, "-c", watched, *arguments]
+    done = subprocess.run(command, env={**os.environ, **completing}, capture_output=True, text=True, check=True)
+    assert done.stdout
+    assert done.stderr == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("bench local --rounds many", "Invalid value for '--rounds'"),
+        ("bench local --connection tepid", "Invalid value for '--connection'"),
+        ("logs local us-west-2a -n 0", "Invalid value for '--lines'"),
+    ],
+)
+def test_values_are_still_checked_where_something_is_run(shell: Shell, line: str, words: str) -> None:
+    code, _, err = shell.edge(line)
+    assert code == 2
+    assert words in err
 
 
 def test_up_says_what_it_did_and_how_to_go_on(shell: Shell, environment: FakeEnvironment) -> None:
@@ -239,6 +281,8 @@ def test_a_plan_is_one_json(shell: Shell, environment: FakeEnvironment, command:
     printed = json.loads(out)
     assert printed["changes"] == {"create": 3}
     assert printed["resources"][0]["differs"] == ["tags"]
+    assert printed["price"]["planned"]["dollars_per_hour"] == printed["price"]["change"]["dollars_per_hour"] == 0.752
+    assert printed["price"]["simulated"] is True
     assert err == ""
 
 
@@ -271,9 +315,29 @@ def test_plan_says_would(shell: Shell, environment: FakeEnvironment, command: st
 
 
 @pytest.mark.usefixtures("environment")
+def test_a_plan_ends_with_what_it_costs(shell: Shell) -> None:
+    *_, change, price, source = shell.edge("plan prod")[2].splitlines()
+    assert change == "change    +$0.752 per hour (+$548.96 per month) against what runs now"
+    assert price == "price     $0.752 per hour ($548.96 per month) for 1 GPU instance"
+    assert "list prices of 2026-01-21" in source
+    assert "source: edge cost prod" in source
+    assert "here nothing is billed: all is simulated" in shell.edge("plan local")[2]
+
+
+def test_the_question_before_a_deployment_says_what_it_costs(
+    shell: Shell, environment: FakeEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", open("/dev/null"))  # noqa: PTH123, SIM115 # pytest puts the old one back
+    _, _, err = shell.edge("up prod")
+    assert environment.done == ["plan"]
+    assert "change    +$0.752 per hour" in err
+    assert "Deploy 'prod' to AWS, at $0.752 per hour ($548.96 per month) for 1 GPU instance?" in err
+
+
+@pytest.mark.usefixtures("environment")
 def test_up_ends_with_price_and_log(shell: Shell) -> None:
     _, _, err = shell.edge("up prod --yes")
-    assert "price     $0.752 per hour for 1 GPU instance\n" in err
+    assert "price     $0.752 per hour ($548.96 per month) for 1 GPU instance\n" in err
     assert "list prices of 2026-01-21" in err
     assert err.splitlines()[-1] == f"log       {LOG}"
     assert "all is simulated" in shell.edge("up local")[2]
@@ -310,7 +374,17 @@ def test_destroy_shows_first_what_goes_and_what_stops(shell: Shell, environment:
     _, _, err = shell.edge("destroy prod --yes")
     assert environment.done == ["plan_destroy", "destroy"]
     assert "'prod' on AWS: 73 resources go, with them:\n  us-west-2a         2 x g4dn.2xlarge\n" in err
-    assert "stops: $1.504 per hour for 2 GPU instances" in err
+    assert "stops: $1.504 per hour ($1097.92 per month) for 2 GPU instances" in err
+
+
+def test_destroy_of_nothing_names_no_price_and_asks_nothing(
+    shell: Shell, environment: FakeEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "plan_destroy", lambda: Inventory(0, {}, None, (), ()))
+    code, _, err = shell.edge("destroy prod")
+    assert (code, environment.done) == (0, ["destroy"])
+    assert "'prod' on AWS: nothing is deployed.\n" in err
+    assert "per hour" not in err
 
 
 def test_protection_is_taken_off_by_name(shell: Shell, environment: FakeEnvironment) -> None:
@@ -350,10 +424,9 @@ def test_help_fits_a_screen(shell: Shell, monkeypatch: pytest.MonkeyPatch, name:
     ],
 )
 def test_completion(words: str, completed: list[str]) -> None:
-    program = "import sys; sys.argv[0] = 'edge'; from automation.cli import main; main()"
     variables = {"_EDGE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)}
     done = subprocess.run(
-        [sys.executable, "-c", program], env={**os.environ, **variables}, capture_output=True, text=True, check=False
+        [sys.executable, "-c", EDGE], env={**os.environ, **variables}, capture_output=True, text=True, check=False
     )
     assert done.stdout.split() == completed
 
@@ -388,6 +461,9 @@ def test_yes_does_not_ask(shell: Shell, environment: FakeEnvironment, command: s
         (ForeignAccountError("another account"), 9),
         (InterruptedRunError(1, "stopped as asked"), 130),
         (CloudError("port 4599 is taken"), 1),
+        (TtftError("x.html cannot be written"), 2),
+        (PermissionError(13, "Permission denied", "/logs/prod.lock"), 1),
+        (OSError(28, "No space left on device"), 1),
         (KeyboardInterrupt(), 130),
     ],
     ids=lambda value: str(type(value).__name__),
@@ -397,12 +473,26 @@ def test_failures_are_one_text_and_an_exit_code(shell: Shell, environment: FakeE
     ended, out, err = shell.edge("up local --json")
     assert ended == code
     assert json.loads(out.splitlines()[-1])["event"] == ("failed" if isinstance(error, EdgeError) else "diagnostic")
-    assert str(error) in err
+    assert ("/logs/prod.lock: Permission denied" if isinstance(error, PermissionError) else str(error)) in err
 
 
 @pytest.mark.parametrize("line", ["up", "upp local", "up local --jsn", "cloud start --port x"])
 def test_wrong_usage(shell: Shell, line: str) -> None:
     assert shell.edge(line)[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("zones --near honululu", "error: no city 'honululu' is on the map\n  -> Honolulu\n"),
+        ("zones --near Atlantis", "error: no city 'Atlantis' is on the map\n  -> Atlanta\n"),
+        ("zones --near Qqq", "error: no city 'Qqq' is on the map, which has Anchorage, Atlanta, "),
+    ],
+)
+def test_unknown_city(shell: Shell, line: str, said: str) -> None:
+    code, out, err = shell.edge(line)
+    assert (code, out) == (2, "")
+    assert err.startswith(said)
 
 
 def test_unknown_environment(shell: Shell) -> None:

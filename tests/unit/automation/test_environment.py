@@ -1,4 +1,4 @@
-# pyright: reportUnknownMemberType=false
+# pyright: reportUnknownMemberType=false, reportPrivateUsage=false
 # The SDK's from_json types no keys.
 """Environment's own part: what becomes of the engine's results and failures. The engine itself is run in tests/engine."""
 
@@ -12,6 +12,7 @@ from pulumi.automation import errors as engine_errors
 from pulumi.automation.events import EngineEvent
 
 from automation import EdgeError, Environment
+from automation.costs import _planned
 from automation.engine import EngineCommand
 from automation.errors import (
     CloudNotRunningError,
@@ -177,6 +178,22 @@ def test_unknown_environment_names_the_known_ones(tmp_path: Path) -> None:
         Environment("prd", stack_files=tmp_path)
 
 
+def test_a_folder_is_no_stack_file(tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.dev.yaml").mkdir()
+    with pytest.raises(UsageError, match="there is no environment 'dev'"):
+        Environment("dev", stack_files=tmp_path)
+
+
+def test_a_stack_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.dev.yaml").write_bytes(b"\xff\xfe\x00config")
+    environment = Environment("dev", stack_files=tmp_path)
+    with pytest.raises(UsageError, match=r"Pulumi\.dev\.yaml is no YAML"):
+        environment.file_config()
+    assert environment.planned_replicas() == {}
+    with pytest.raises(UsageError, match="edge doctor dev"):
+        _planned(environment)
+
+
 def test_local_is_always_on_the_local_cloud(tmp_path: Path) -> None:
     (tmp_path / "Pulumi.local.yaml").touch()
     assert Environment("local", stack_files=tmp_path).on_local_cloud
@@ -195,6 +212,30 @@ def test_up_counts_and_outputs(environment: Environment, monkeypatch: pytest.Mon
 
 def test_plan_counts(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     assert opened(environment, monkeypatch, FakeStack(events=[summary(create=3)])).plan().counts == {"create": 3}
+
+
+def planned(zone: str, operation: str, instance_type: str = "g4dn.2xlarge") -> EngineEvent:
+    """A step on a host in a preview."""
+    urn = f"urn:pulumi:dev::edge-inference::a$aws:ec2/instance:Instance::{zone}-1-host"
+    state = {"type": "aws:ec2/instance:Instance", "urn": urn, "custom": True, "inputs": {"instanceType": instance_type}}
+    metadata = {"op": operation, "urn": urn, "type": state["type"], "old" if operation.startswith("delete") else "new": state}
+    return EngineEvent.from_json({"sequence": 1, "timestamp": 1, "resourcePreEvent": {"metadata": metadata}})
+
+
+def test_a_plan_tells_what_it_costs_and_what_runs_now(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = [
+        planned("us-west-2a", "same"),
+        planned("us-west-2-lax-1a", "delete-replaced"),
+        planned("us-west-2-lax-1a", "create-replacement"),
+        planned("us-west-2-hnl-1a", "create"),
+        planned("us-west-2-den-1a", "delete"),
+    ]
+    before = deployment(*(host(zone) for zone in ("us-west-2a", "us-west-2-lax-1a", "us-west-2-den-1a")))
+    price = opened(environment, monkeypatch, FakeStack(events=events, deployment=before)).plan().price
+    assert (price.before.instances, price.after.instances) == (3, 3)
+    assert price.before.dollars == pytest.approx(0.752 + 0.902 + 1.015)
+    assert price.after.dollars == pytest.approx(0.752 + 0.902 + 1.241)
+    assert price.dollars == pytest.approx(1.241 - 1.015)
 
 
 def test_no_drift(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -403,7 +444,7 @@ def test_what_goes_is_known_with_its_price(environment: Environment, monkeypatch
     accounts(environment, monkeypatch, "111122223333")
     goes = environment.plan_destroy()
     assert (goes.resources, set(goes.sites), goes.account) == (2, {"us-west-2a", "us-west-2-lax-1a"}, "111122223333")
-    assert str(goes.price) == "$1.654 per hour for 2 GPU instances"
+    assert str(goes.price) == "$1.654 per hour ($1207.42 per month) for 2 GPU instances"
 
 
 def protected(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> FakeStack:

@@ -1,15 +1,17 @@
 """A new environment's file: what a person would have written, accepted by the program, all or nothing."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from terminals import COLOURS, CTRL_C, in_a_terminal
 from typer.testing import CliRunner, Result
 
 from automation import initial
-from automation.cli import app
+from automation.cli import app, main
 from automation.commands import setup
 from automation.errors import EdgeError, UsageError
 from automation.initial import Draft, create
@@ -170,3 +172,87 @@ def test_zones_are_chosen_by_number_or_name() -> None:
     assert initial.chosen_zones(["2", "us-west-2a", "2"], ["a", "b"]) == ("b", "us-west-2a")
     with pytest.raises(UsageError, match="1 to 2"):
         initial.chosen_zones(["3"], ["a", "b"])
+
+
+# Asked on a terminal
+
+
+def _on_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str, answers: Sequence[tuple[str, str]]
+) -> tuple[int, str]:
+    """What `edge init` shows on a terminal, colours left out; secrets that it stores are written to a file named `stored`."""
+
+    def kept(_: object, values: Mapping[str, str]) -> None:
+        (tmp_path / "stored").write_text(json.dumps(dict(values)), encoding="utf-8")
+
+    monkeypatch.setattr(FakeEnvironment, "store_secrets", kept)
+    monkeypatch.setattr(setup, "PROJECT_ROOT", tmp_path)
+    monkeypatch.setattr(setup, "_own_cidr", lambda: OWN)
+    monkeypatch.setattr("sys.argv", ["edge", "init", *arguments])
+    # Echo is off only once the prompt stands there whole.
+    code, shown = in_a_terminal(main, answers=[(rf"{question}.*: $", keys) for question, keys in answers])
+    plain = COLOURS.sub("", shown)
+    assert max(len(line.rpartition(": ")[0] or line) for line in plain.splitlines()) <= 78, plain
+    assert "Traceback" not in plain
+    return code, plain
+
+
+def test_a_person_is_asked_for_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [
+        ("Cities where users are", "Honolulu, Los Angeles\n"),
+        ("Zones of the sites", "2 us-west-2a\n"),
+        ("Name of the service", "llm.acme.dev\n"),
+        (r"Public hosted zone that it lies in \[acme.dev\]", "\n"),
+        (rf"Address that deploys.*\[{OWN}\]", "\n"),
+        (rf"Who may call.*\[{OWN}\]", f"{OWN} 93.184.216.0/24\n"),
+        (rf"Model on the Hugging Face Hub \[{initial.DEFAULT_MODEL}\]", "\n"),
+        ("Hugging Face token", "hf_typed-by-a-person\n"),
+    ]
+    code, shown = _on_a_terminal(tmp_path, monkeypatch, "tokyo", answers=answers)
+    assert code == 0, shown
+    first = next(line for line in shown.splitlines() if line.startswith("1 "))
+    assert first.split()[:5] == ["1", "us-west-2-lax-1a", "Los", "Angeles", "5"], "the cheaper of the two that are as near"
+    assert "~nearest" in shown
+    assert "not measured" in shown
+    path = tmp_path / "Pulumi.tokyo.yaml"
+    assert _config(path) == {
+        "aws:region": "us-west-2",
+        "edge-inference:sites": [{"zone": "us-west-2-hnl-1a"}, {"zone": "us-west-2a"}],
+        "edge-inference:access": {"clientCidrs": [OWN, "93.184.216.0/24"], "sshCidrs": [OWN]},
+        "edge-inference:routing": {"domain": "llm.acme.dev", "hostedZone": "acme.dev"},
+    }
+    text = path.read_text(encoding="utf-8")
+    assert "# Honolulu; opt in once: --group-name us-west-2-hnl-1" in text
+    stored = json.loads((tmp_path / "stored").read_text(encoding="utf-8"))
+    assert stored["edge-inference:huggingFaceToken"] == "hf_typed-by-a-person"
+    assert not any(line in shown + text for secret in stored.values() for line in secret.split("\n") if line)
+    assert "edge up tokyo --local" in shown
+    assert "edge doctor tokyo" in shown
+
+
+def test_a_person_may_leave_all_to_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [("Name of the service", "\n"), *[(rf"\[{OWN}\]", "\n")] * 2, ("Model", "\n"), ("Hugging Face token", "\n")]
+    code, shown = _on_a_terminal(tmp_path, monkeypatch, "tokyo", "--zone", "us-west-2a", answers=answers)
+    assert code == 0, shown
+    assert _config(tmp_path / "Pulumi.tokyo.yaml")["edge-inference:routing"] == {"policy": "none"}
+    assert "edge-inference:huggingFaceToken" not in (tmp_path / "stored").read_text(encoding="utf-8")
+
+
+def test_a_person_who_presses_ctrl_c_has_written_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [("Name of the service", CTRL_C)]
+    code, shown = _on_a_terminal(tmp_path, monkeypatch, "tokyo", "--zone", "us-west-2a", answers=answers)
+    assert code != 0
+    assert "what was finished stays" not in shown
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_before_anything_is_asked_an_environment_that_is_there_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "Pulumi.tokyo.yaml"
+    path.write_text("mine", encoding="utf-8")
+    code, shown = _on_a_terminal(tmp_path, monkeypatch, "tokyo", answers=[])
+    assert code == 2
+    assert "is not overwritten" in " ".join(shown.split())
+    assert path.read_text(encoding="utf-8") == "mine"
+    assert "Cities" not in shown

@@ -13,11 +13,12 @@ from typing import Any, cast
 import pytest
 
 from automation import doctor, hosts, status
-from automation.costs import HOURS_PER_MONTH, cost
+from automation.costs import cost
 from automation.environment import Environment
 from automation.errors import EdgeError, NothingDeployedError, UsageError
 from automation.hosts import Host
 from automation.keys import new_deployer_key, new_host_key_secret
+from automation.prices import HOURS_PER_MONTH
 from automation.results import DeployedSite, Inventory
 from components.settings import StackConfig
 
@@ -191,7 +192,7 @@ def test_a_remote_command_that_fails_or_hangs_says_nothing() -> None:
 class Doctored(FakeEnvironment):
     """A stack file that cannot be deployed, on an account that nobody answers for."""
 
-    engine = (Path("/opt/pulumi"), "3.230.0")
+    engine, plugin_home = (Path("/opt/pulumi"), "3.230.0"), Path("/nowhere")
 
     def inventory(self) -> Inventory:
         raise EdgeError("opening the stack failed: no login\n  -> pulumi login")

@@ -82,6 +82,27 @@ def test_takes_the_first_that_works_and_then_keeps_it(
 
 
 @pytest.mark.usefixtures("sources")
+def test_an_engine_is_asked_for_its_version_again_only_when_it_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(provide_engine.SOURCES, "build", offering())
+    path = provide(tmp_path, quiet).path
+    asked: list[Path] = []
+
+    def ask(pulumi: Path) -> str:
+        asked.append(pulumi)
+        return "v3.299.0"
+
+    provide(tmp_path, quiet)
+    monkeypatch.setattr(provide_engine, "ask_version", ask)
+    assert provide(tmp_path, quiet).version == GOOD[1:]
+    assert asked == []
+    put_engine(path.parent, "v3.299.0  # another file")
+    assert provide(tmp_path, quiet).version == "3.299.0"
+    assert asked == [path]
+
+
+@pytest.mark.usefixtures("sources")
 def test_gos_caches_go_once_there_is_an_engine_and_stay_while_there_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
