@@ -196,8 +196,14 @@ def _apply(table: dict[rules.Key, rules.RecordSet], zone: FakeZone, action: str,
 
 def _check_health_check(args: dict[str, Any]) -> None:
     address = args.get("ip_address")
-    if address and not is_public(address):
+    try:
+        public = not address or is_public(address)
+    except ValueError as error:
+        raise InvalidInput(f"Invalid parameter: IPAddress {error}") from error
+    if not public:
         raise InvalidInput(f"Invalid parameter: IPAddress {address} is in a local, private, non-routable or multicast range.")
+    if not 1 <= (args.get("port") or 80) <= 65535:  # noqa: PLR2004 (model)
+        raise InvalidInput("Port must be between 1 and 65535.")
     if args.get("type") == "TCP" and not args.get("port"):
         raise InvalidInput("Port is required for a health check of type TCP.")
     if not 1 <= (args.get("failure_threshold") or 3) <= 10:  # noqa: PLR2004 (model)

@@ -11,6 +11,7 @@ import ipaddress
 import re
 from typing import TYPE_CHECKING, Any
 
+import dns.name
 from moto.core.utils import get_service_model
 from moto.route53.exceptions import InvalidInput
 
@@ -37,6 +38,11 @@ POLICIES = {
     "GeoLocation": "geolocation",
     "MultiValueAnswer": "multivalue answer",
     "GeoProximityLocation": "geoproximity",
+}
+_NAME_FAULTS: dict[type[Exception], str] = {
+    dns.name.EmptyLabel: "DomainLabelEmpty (Domain label is empty)",
+    dns.name.LabelTooLong: "DomainLabelTooLong (Domain label is too long)",
+    dns.name.NameTooLong: "DomainNameTooLong (Domain name is too long)",
 }
 
 
@@ -168,16 +174,24 @@ def _check_coordinates(coordinates: dict[str, str]) -> None:
 def conflicts(record: RecordSet, others: Iterable[RecordSet], zone_name: str) -> list[str]:
     """Why Route 53 does not accept a record beside the zone's others (InvalidChangeBatch)."""
     same_name = [other for other in others if other["Name"] == record["Name"]]
-    problems = _value_problems(record)
+    problems = [*_name_problems(record["Name"]), *_value_problems(record)]
     if record.get("Failover") == "PRIMARY" and not record.get("AliasTarget") and not record.get("HealthCheckId"):
         problems.append("A non-alias primary ResourceRecordSet must have an associated health check.")
-    if "CNAME" in {record["Type"]} and any(o["Type"] != "CNAME" for o in same_name):
+    if any((record["Type"] == "CNAME") != (other["Type"] == "CNAME") for other in same_name):
         problems.append(
-            f"RRSet of type CNAME with DNS name {record['Name']} is not permitted as it conflicts "
+            f"RRSet of type {record['Type']} with DNS name {record['Name']} is not permitted as it conflicts "
             f"with other records with the same DNS name in zone {zone_name}"
         )
     siblings = [other for other in same_name if other["Type"] == record["Type"] and key(other) != key(record)]
     return problems + list(dict.fromkeys(problem for other in siblings if (problem := _clash(record, other))))
+
+
+def _name_problems(name: str) -> list[str]:
+    try:
+        dns.name.from_text(name)
+    except tuple(_NAME_FAULTS) as error:
+        return [f"FATAL problem: {_NAME_FAULTS[type(error)]} encountered with '{name}'"]
+    return []
 
 
 def _value_problems(record: RecordSet) -> list[str]:

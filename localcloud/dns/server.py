@@ -82,7 +82,8 @@ class DnsServer:
         response = dns.message.make_response(query, our_payload=_PAYLOAD_BYTES)
         try:
             self._answer(query, response, source)
-            limit = (query.payload if query.edns >= 0 else _PLAIN_UDP_BYTES) if udp else _TCP_BYTES
+            # Without EDNS there is room for 512 bytes, and with it never for less (RFC 6891, 6.2.3).
+            limit = max(query.payload, _PLAIN_UDP_BYTES) if udp else _TCP_BYTES
             return response.to_wire(max_size=limit, prefer_truncation=True)
         except Exception:
             log.exception("DNS: no answer to %s", [question.to_text() for question in query.question])
@@ -94,6 +95,9 @@ class DnsServer:
         """Fill in the response."""
         if len(query.question) != 1:
             response.set_rcode(dns.rcode.FORMERR)
+            return
+        if query.edns > 0:
+            response.set_rcode(dns.rcode.BADVERS)
             return
         question = query.question[0]
         if query.opcode() != dns.opcode.QUERY or dns.rdatatype.is_metatype(question.rdtype):
@@ -184,8 +188,8 @@ def _start_of_authority(zone: HostedZone) -> dns.rrset.RRset:
 
 
 def _format_error(wire: bytes) -> bytes | None:
-    """The reply to a message that is none: its id, as far as there is one."""
-    if len(wire) < 2:  # noqa: PLR2004 - the id
+    """The reply to a message that is none: its id, as far as there is one, and unless it means to be a reply itself."""
+    if len(wire) < 3 or wire[2] & 0x80:  # noqa: PLR2004 - the id, and the byte that begins with the flag QR
         return None
     response = dns.message.Message(id=int.from_bytes(wire[:2], "big"))
     response.flags = dns.flags.Flag(dns.flags.QR)

@@ -222,6 +222,19 @@ def test_values_and_cnames(zone: Zone) -> None:
     zone.create(a())
     with refused("InvalidChangeBatch", "RRSet of type CNAME .* is not permitted"):
         zone.create({**a(address="b.internal."), "Type": "CNAME"})
+    zone.create({**a("c.edge.internal.", address="b.internal."), "Type": "CNAME"})
+    with refused("InvalidChangeBatch", "RRSet of type A with DNS name c.edge.internal. is not permitted"):
+        zone.create(a("c.edge.internal."))
+
+
+@pytest.mark.parametrize(
+    ("name", "match"),
+    [(f"{'x' * 64}.edge.internal", "DomainLabelTooLong"), (f"{'x.' * 128}edge.internal", "DomainNameTooLong"),
+     ("x..edge.internal", "DomainLabelEmpty")],
+)  # fmt: skip
+def test_names_that_dns_cannot_carry(zone: Zone, name: str, match: str) -> None:
+    with refused("InvalidChangeBatch", match):
+        zone.create(a(name))
 
 
 def test_records_are_listed_in_pages(zone: Zone, client: Client) -> None:
@@ -269,7 +282,7 @@ def check(address: str, **config: Any) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("address", ["10.0.0.1", "127.0.0.1", "192.168.1.1", "127.9.9.9"])
+@pytest.mark.parametrize("address", ["10.0.0.1", "127.0.0.1", "192.168.1.1", "127.9.9.9", "honolulu"])
 def test_only_public_addresses_are_checked(zone: Zone, address: str) -> None:
     with refused("InvalidInput", address):
         zone.route53.create_health_check(**check(address))
@@ -293,6 +306,7 @@ def test_an_address_of_this_cloud_is_public(zone: Zone, ec2: Any) -> None:
     "config",
     [
         {"RequestInterval": 20},
+        {"Port": 65536},
         {"FailureThreshold": 10, "Regions": ["us-east-1", "us-west-2", "mars-1"]},
     ],
 )

@@ -196,6 +196,19 @@ def test_a_long_answer_is_cut_over_udp_and_whole_over_tcp(running: Running) -> N
     assert len(dns.query.udp(roomy, "127.0.0.1", timeout=10, port=running.port).answer[0]) == 8
 
 
+@pytest.mark.parametrize("payload", [0, 1, 511])
+def test_less_room_than_512_bytes_counts_as_512(running: Running, payload: int) -> None:
+    """RFC 6891, 6.2.3."""
+    query = dns.message.make_query(f"long.{NAME}", "TXT", use_edns=0, payload=payload)
+    assert dns.query.udp(query, "127.0.0.1", timeout=10, port=running.port).flags & dns.flags.TC
+
+
+def test_another_version_of_edns_gets_the_version_spoken_here(running: Running) -> None:
+    """RFC 6891, 6.1.3: no answer, BADVERS, and an OPT record of version 0."""
+    response = raw(running, dns.message.make_query(f"plain.{NAME}", "A", use_edns=1).to_wire())
+    assert (response.rcode(), response.edns, response.answer) == (dns.rcode.BADVERS, 0, [])
+
+
 def test_one_tcp_connection_carries_many_questions(running: Running) -> None:
     with socket.create_connection(("127.0.0.1", running.port), timeout=10) as connection:
         for name in (f"plain.{NAME}", f"nothing.{NAME}"):
@@ -222,7 +235,7 @@ def test_a_class_that_is_not_the_internets_is_refused(running: Running) -> None:
 
 
 def test_garbage_gets_a_format_error_and_harms_nobody(running: Running) -> None:
-    response = raw(running, b"\x12\x34" + b"\xff" * 40)
+    response = raw(running, b"\x12\x34\x01" + b"\xff" * 40)
     assert (response.id, response.rcode()) == (0x1234, dns.rcode.FORMERR)
     no_question = dns.message.Message(id=7)
     assert raw(running, no_question.to_wire()).rcode() == dns.rcode.FORMERR
@@ -233,6 +246,7 @@ def test_garbage_gets_a_format_error_and_harms_nobody(running: Running) -> None:
 def test_a_reply_is_never_replied_to(running: Running) -> None:
     reply = running.ask(f"plain.{NAME}")
     assert running.server.reply(reply.to_wire(), "127.0.0.1", udp=True) is None
+    assert running.server.reply(reply.to_wire()[:-1], "127.0.0.1", udp=True) is None, "nor to a broken one"
 
 
 def test_a_record_that_cannot_be_read_is_a_server_failure(running: Running) -> None:
