@@ -64,12 +64,13 @@ def status(as_json: JsonFlag = False) -> None:  # noqa: FBT002
     if as_json:
         show_json(described)
         return
-    show(f"local cloud at {status.url}, process {status.pid}, since {status.started}")
-    show(f"DNS at 127.0.0.1, port {described['dns_port']}")
+    show(f"local cloud at {status.url}, process {status.pid}")
+    show(f"DNS at 127.0.0.1, port {described['dns_port']}; since {status.started}")
     hosts: list[dict[str, Any]] = list(described["hosts"])
     for host in hosts:
         containers = ", ".join(f"{each['name']} {each['status']}" for each in host["containers"]) or "no container"
-        show(f"  {host['instance_id']}  {host['zone']}  {host['address'] or 'no address'}  {host['state']}  {containers}")
+        show(f"  {host['instance_id']}  {host['zone']}  {host['address'] or 'no address'}  {host['state']}")
+        show(f"    {containers}")
     if not hosts:
         show("  no hosts")
     for problem in described["problems"]:

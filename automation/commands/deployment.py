@@ -273,7 +273,8 @@ def _show_endpoints(values: Any) -> None:
     if url := next(filter(None, endpoints.values()), None):
         show("\nTry one:")
         show(
-            f"  curl -N {url}/generate_stream -H 'Content-Type: application/json' \\\n"
+            f"  curl -N {url}/generate_stream \\\n"
+            "    -H 'Content-Type: application/json' \\\n"
             '    -d \'{"inputs": "What is the edge?", "parameters": {"max_new_tokens": 20}}\''
         )
 
@@ -292,9 +293,11 @@ def say_price(title: str, environment: "Environment", price: "HourlyPrice") -> N
     """What instances cost, and what that leaves out."""
     from automation.prices import FOOTNOTE
 
-    here = "; here nothing is billed: all is simulated" if environment.on_local_cloud else ""
-    say(f"{title}{price}{' on AWS' if here else ''}{here}")
-    say(f"{' ' * len(title)}({FOOTNOTE}; source: edge cost {environment.arguments})")
+    indent = " " * len(title)
+    say(f"{title}{price}{', on AWS' if environment.on_local_cloud else ''}")
+    if environment.on_local_cloud:
+        say(f"{indent}here nothing is billed: all is simulated")
+    say(f"{indent}({FOOTNOTE}; source: edge cost {environment.arguments})")
 
 
 def _result(operation: str, changes: "Changes") -> dict[str, Any]:

@@ -248,7 +248,7 @@ def _sources(more: int) -> Iterator[str]:
         yield f"{more} more: --top {more + 15}"
     yield "~: round trip in ms to the city, or to the nearest of several: not measured, but"
     yield "   estimated from the distance (geography/latency.py)."
-    yield f"$/h: on-demand {DEFAULT_TYPE}, list price of {AS_OF}. GPU types: with a price then."
+    yield f"$/h: on-demand {DEFAULT_TYPE}, list price of {AS_OF}. GPU types: with a price."
     yield "Whether a zone sells to your account, which zones a Region has: edge doctor ENV"
 
 

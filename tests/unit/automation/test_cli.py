@@ -254,7 +254,8 @@ def test_up_says_what_it_did_and_how_to_go_on(shell: Shell, environment: FakeEnv
     assert "Done: 3 create (1.5 s)." in err
     assert "http://llm.edge.internal:8080" in out
     assert "us-west-2-lax-1a   does not serve" in out
-    assert "curl -N http://127.1.2.3:8080/generate_stream" in out
+    assert "curl -N http://127.1.2.3:8080/generate_stream \\\n" in out
+    assert max(map(len, out.splitlines())) <= 80
 
 
 def test_up_without_changes(shell: Shell, environment: FakeEnvironment) -> None:
@@ -569,7 +570,7 @@ def test_cloud_status(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "status", running)
     _, out, _ = shell.edge("cloud status")
     assert "DNS at 127.0.0.1, port 4553" in out
-    assert "i-1  us-west-2a  127.1.2.3  running  no container" in out
+    assert "  i-1  us-west-2a  127.1.2.3  running\n    no container\n" in out
     assert "problem: port 8080 of 127.1.2.3 is taken" in out
     assert json.loads(shell.edge("cloud status --json")[1]) == described
 
