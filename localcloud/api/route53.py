@@ -55,7 +55,7 @@ class LocalRoute53Backend(Route53Backend):
     """All hosted zones and health checks of the account."""
 
     def create_hosted_zone(self, name: str, **options: Any) -> FakeZone:
-        """A caller reference makes one zone only; NS and SOA become records like all others."""
+        """A caller reference makes one zone only; ids begin with Z; NS and SOA become records like all others."""
         reference = options.get("caller_reference")
         if reference and any(z.caller_reference == reference for z in self.zones.values()):
             raise Route53ClientError(
@@ -63,6 +63,9 @@ class LocalRoute53Backend(Route53Backend):
                 "A hosted zone has already been created with the specified caller reference.",
             )
         zone = super().create_hosted_zone(rules.absolute(name), **options)
+        del self.zones[zone.resource_id]
+        zone.resource_id = f"Z{zone.resource_id}"
+        self.zones[zone.resource_id] = zone
         servers = zone.delegation_set.name_servers if zone.delegation_set else []
         soa = f"{servers[0]}. awsdns-hostmaster.amazon.com. 1 7200 900 1209600 86400"
         apex = {

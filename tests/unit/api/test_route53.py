@@ -259,7 +259,8 @@ def test_a_zone_with_records_stays(zone: Zone) -> None:
 
 def test_zones_are_found_by_name(zone: Zone) -> None:
     (found,) = zone.route53.list_hosted_zones_by_name(DNSName="edge.internal")["HostedZones"]
-    assert found["Id"].endswith(zone.id)
+    assert found["Id"] == f"/hostedzone/{zone.id}"
+    assert zone.id.startswith("Z"), "as on AWS, and as the config wants it"
     assert zone.route53.get_hosted_zone(Id=zone.id)["HostedZone"]["Name"] == "edge.internal."
     with refused("HostedZoneAlreadyExists"):
         zone.route53.create_hosted_zone(Name="edge.internal", CallerReference="one")
