@@ -60,6 +60,8 @@ def unchunked(data: bytes) -> tuple[bytes, bytes, bool]:
     while (line_end := data.find(b"\r\n", at)) >= 0:
         size = int(data[at:line_end].partition(b";")[0], 16)
         end = line_end + 2 + size
+        if size and not at and len(data) == end + 2:  # one chunk and no more: nearly always
+            return data[line_end + 2 : end], b"", False
         if len(data) < end + 2:
             break
         if not size:

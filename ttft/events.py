@@ -19,7 +19,11 @@ class EventParser:
 
         Lines end in LF, CR or CRLF, also when a CRLF arrives in two parts; `data:` stands with or without a space.
         """
-        if self._after_carriage_return or b"\r" in received:
+        has_carriage_return = self._after_carriage_return or b"\r" in received
+        is_fresh = not (has_carriage_return or self._rest or self._data)
+        if is_fresh and received[:5] == b"data:" and received.find(b"\n") == len(received) - 2 and received[-1:] == b"\n":
+            return [received[6:-2] if received[5:6] == b" " else received[5:-2]]  # one event and no more: nearly always
+        if has_carriage_return:
             received = self._in_newlines(received)
         *lines, self._rest = (self._rest + received).split(b"\n")
         events: list[bytes] = []
