@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import socket
 import ssl
 import threading
@@ -91,6 +92,8 @@ class Timing:
 
     first_token_ms: float = 50.0
     token_ms: float = 10.0
+    jitter_ms: float = 0.0
+    """Mean of what is drawn for each request and added, exponentially distributed."""
 
 
 @dataclass(frozen=True)
@@ -269,8 +272,9 @@ class _Generation:
         if behaviour.comment:
             self._write(b":\n\n")
         waiting: list[bytes] = []
+        begin_ms = timing.first_token_ms + timing.jitter_ms * random.expovariate(1.0)
         for index in range(self.tokens):
-            due = self.came + (timing.first_token_ms + index * timing.token_ms) / 1000
+            due = self.came + (begin_ms + index * timing.token_ms) / 1000
             time.sleep(max(0.0, due - time.perf_counter()))
             if (ended := self._fault(index)) is not None:
                 return ended
@@ -397,13 +401,16 @@ def main() -> None:
     parser.add_argument("--address", default="127.0.0.1")
     parser.add_argument("--first-token-ms", type=float, default=Timing.first_token_ms)
     parser.add_argument("--token-ms", type=float, default=Timing.token_ms)
+    parser.add_argument("--jitter-ms", type=float, default=Timing.jitter_ms)
     parser.add_argument("--certificate", help="PEM file with certificate and key: serve TLS")
     arguments = parser.parse_args()
     tls = None
     if arguments.certificate:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(arguments.certificate)
-    server = SelftestServer(Timing(arguments.first_token_ms, arguments.token_ms), tls=tls, address=arguments.address)
+    server = SelftestServer(
+        Timing(arguments.first_token_ms, arguments.token_ms, arguments.jitter_ms), tls=tls, address=arguments.address
+    )
     print(server.port, flush=True)  # noqa: T201 - the parent reads it
     with suppress(KeyboardInterrupt):
         input_ended = threading.Event()
