@@ -16,6 +16,8 @@ from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[re
 from automation.errors import EdgeError
 from components.dns_plan import Replica, service_targets
 from components.preflight import (
+    AMI_PARAMETER,
+    GPU_FAMILIES,
     HEALTH_CHECKERS_WEIGHT,
     AwsFacts,
     HostedZoneFacts,
@@ -26,9 +28,6 @@ from components.preflight import (
 from components.settings import HostSettings, RoutingSettings, SiteSettings, Validated
 from components.tags import REPLICA_TAG, STACK_TAG
 
-AMI_PARAMETER = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-amazon-linux-2023/latest/ami-id"
-"""As in components/aws_facts.py, which asks the same of Pulumi's provider; a test holds the two together."""
-_G_AND_VT = ["g*", "vt*"]
 _RUNNING = ["pending", "running"]
 _DATE = re.compile(r"\b(?:20\d{6}(?:\.\d+)?|20\d\d-\d\d-\d\d)$")
 """How names of AMIs that are built again and again end, such as AWS's Deep Learning AMIs."""
@@ -165,7 +164,7 @@ def _own_filters(stack: str, sites: Sequence[SiteSettings]) -> list[dict[str, An
 
 def _vcpus_of_others(ec2: Any, own: list[dict[str, Any]]) -> int:
     """VCPUs of the Region's running G and VT instances, without those of this stack's planned replicas."""
-    of_family = [{"Name": "instance-type", "Values": _G_AND_VT}, {"Name": "instance-state-name", "Values": _RUNNING}]
+    of_family = [{"Name": "instance-type", "Values": GPU_FAMILIES}, {"Name": "instance-state-name", "Values": _RUNNING}]
     mine = {each["InstanceId"] for each in instances(ec2, [*of_family, *own])}
     types = [each["InstanceType"] for each in instances(ec2, of_family) if each["InstanceId"] not in mine]
     if not types:

@@ -11,6 +11,8 @@ import pulumi_aws as aws
 
 from components.dns_plan import Replica, service_targets
 from components.preflight import (
+    AMI_PARAMETER,
+    GPU_FAMILIES,
     HEALTH_CHECKERS_WEIGHT,
     AwsFacts,
     HostedZoneFacts,
@@ -20,11 +22,6 @@ from components.preflight import (
 )
 from components.settings import HostSettings, RoutingSettings, SiteSettings, Validated
 from components.tags import REPLICA_TAG, STACK_TAG
-
-_AMI_PARAMETER = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-amazon-linux-2023/latest/ami-id"
-"""Driver, Docker and the NVIDIA container toolkit, no framework: enough for a container (aws-facts 3.6)."""
-_G_AND_VT = ["g*", "vt*"]
-"""The instance families that quota L-DB2E81BA counts."""
 
 _Answer = TypeVar("_Answer")
 
@@ -124,7 +121,7 @@ def _vcpus_of_others(region: str, own: Sequence[aws.ec2.GetInstancesFilterArgs])
     """VCPUs of the Region's running G and VT instances, without those of this stack's planned replicas."""
 
     def ids(filters: Sequence[aws.ec2.GetInstancesFilterArgs]) -> set[str]:
-        of_family = aws.ec2.GetInstancesFilterArgs(name="instance-type", values=_G_AND_VT)
+        of_family = aws.ec2.GetInstancesFilterArgs(name="instance-type", values=GPU_FAMILIES)
         answer = aws.ec2.get_instances(filters=[of_family, *filters], instance_state_names=["pending", "running"], region=region)
         return set(answer.ids)
 
@@ -173,7 +170,7 @@ def _ami(region: str, host: HostSettings | None) -> str | None:
         by_id = [aws.ec2.GetAmiFilterArgs(name="image-id", values=[pinned])]
         return pinned if _answer(lambda: aws.ec2.get_ami(filters=by_id, region=region)) else None
     # insecure_value: the parameter's `value` is always a secret.
-    answer = _answer(lambda: aws.ssm.get_parameter(name=_AMI_PARAMETER, region=region))
+    answer = _answer(lambda: aws.ssm.get_parameter(name=AMI_PARAMETER, region=region))
     return answer.insecure_value if answer else None
 
 

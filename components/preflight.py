@@ -25,6 +25,12 @@ from components.settings import (
 DEFAULT_RULES_PER_GROUP = 60
 """Inbound rules of a security group where the account's quota L-0EA8095F is not known."""
 
+AMI_PARAMETER = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-amazon-linux-2023/latest/ami-id"
+"""Driver, Docker and the NVIDIA container toolkit, no framework: enough for a container (aws-facts 3.6)."""
+
+GPU_FAMILIES = ["g*", "vt*"]
+"""The instance families that quota L-DB2E81BA counts."""
+
 HEALTH_CHECKERS_WEIGHT = 25
 """How many rules the health checkers' prefix list counts as (aws-facts 2.1); AWS shows no size of its own lists."""
 

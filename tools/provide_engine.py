@@ -141,10 +141,11 @@ def check(pulumi: Path, note: Path | None = None) -> str:
         file = pulumi.stat()
         same = f"{pulumi} {file.st_ino} {file.st_size} {file.st_mtime_ns}"
         noted = note.read_text().split("\n") if note and note.exists() else [""]
-        answer = noted[1] if noted[0] == same else ask_version(pulumi)
+        known = noted[0] == same
+        answer = noted[1] if known else ask_version(pulumi)
     except (OSError, subprocess.SubprocessError) as error:
         raise UnavailableError(f"`{pulumi} version` failed: {error}") from error
-    if note:
+    if note and not known:
         note.write_text(f"{same}\n{answer}")
     version, oldest = parse_version(answer), parse_version(required_version())
     if version is None or oldest is None:

@@ -66,7 +66,7 @@ def test_the_newest_image_and_its_date(client: Client, ami: str) -> None:
     assert newest is not None
     assert "Deep Learning" in newest.name
     assert image(client, "us-west-2", "ami-00000000000000000") is None
-    assert vars(aws_facts)["_AMI_PARAMETER"] == AMI_PARAMETER
+    assert vars(aws_facts)["AMI_PARAMETER"] == AMI_PARAMETER
 
 
 def test_a_newer_image_of_the_same_kind(client: Client, ami: str) -> None:
