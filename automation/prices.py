@@ -71,12 +71,11 @@ class HourlyPrice:
 
     def __str__(self) -> str:
         count = f"{self.instances} GPU instance{'' if self.instances == 1 else 's'}"
-        unknown = f"; unknown for {', '.join(self.unknown)}" if self.unknown else ""
         if not self.instances:
             return "$0 per hour: no GPU instance"
         if self.unknown and not self.dollars:
             return f"price of {count} unknown ({', '.join(self.unknown)})"
-        return f"{amounts(self.dollars)} for {count}{unknown}"
+        return f"{amounts(self.dollars)} for {count}{_unknown_words(self.unknown)}"
 
     def described(self) -> dict[str, Any]:
         """As `--json` prints it; the dollars are of the instances whose price is known."""
@@ -113,8 +112,7 @@ class PriceChange:
             return "none, the same instances run now"
         if self.unknown and not self.comes.dollars and not self.goes.dollars:
             return f"unknown, since the price is of {', '.join(self.unknown)}"
-        unknown = f"; unknown for {', '.join(self.unknown)}" if self.unknown else ""
-        return f"{amounts(self.dollars, '+' if self.dollars >= 0 else '-')} against what runs now{unknown}"
+        return f"{amounts(self.dollars, '+' if self.dollars >= 0 else '-')} against what runs now{_unknown_words(self.unknown)}"
 
     def described(self) -> dict[str, Any]:
         """As `edge plan --json` prints it."""
@@ -130,6 +128,10 @@ def amounts(dollars: float, sign: str = "") -> str:
     """`$0.752 per hour ($548.96 per month)`; with a sign before each amount, where one is given."""
     size = abs(dollars)
     return f"{sign}${size:.3f} per hour ({sign}${size * HOURS_PER_MONTH:.2f} per month)"
+
+
+def _unknown_words(unknown: Sequence[str]) -> str:
+    return f"; unknown for {', '.join(unknown)}" if unknown else ""
 
 
 def _described(dollars: float, unknown: Sequence[str]) -> dict[str, Any]:

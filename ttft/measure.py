@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ttft.samples import Split
 
 _OK = 200
-_QUIET_SECONDS = 1.0
+_END_SECONDS = 1.0
 """What the end of the HTTP answer may take once the server has said that it is done."""
 _TOGETHER_MS = 1.0
 """Headers and first token this close left the server together."""
@@ -104,7 +104,7 @@ class _Tokens:
     def _limit_after(self, arrived: float, limit: float) -> float:
         """After a look at what came: until when something has to come again."""
         if self._done:
-            return arrived + _QUIET_SECONDS  # for the end of the HTTP answer
+            return arrived + _END_SECONDS  # for the end of the HTTP answer
         return self.arrivals[-1] + self._patience.stall_seconds if self.arrivals else limit
 
     def _understand(self, received: bytes, arrived: float) -> None:
