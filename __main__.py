@@ -7,9 +7,10 @@ from components.outputs import stack_outputs
 from components.stack_config import checked_config
 
 config = checked_config()
-networks = build.networks(config)
-sites = build.sites(config, networks)
-routing = build.routing(config, sites)
+tags = build.tags(config)
+networks = build.networks(config, tags)
+sites = build.sites(config, networks, tags)
+routing = build.routing(config, sites, tags)
 
 for name, value in stack_outputs(config.settings, sites, routing).items():
     pulumi.export(name, value)

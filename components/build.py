@@ -12,10 +12,15 @@ from components.settings import SiteSettings
 from components.site import EdgeInferenceSite
 from components.stack_config import CheckedConfig
 from components.subnets import planned_subnets
-from components.tags import Tags
+from components.tags import Tags, deployment_id
 
 
-def networks(config: CheckedConfig) -> dict[str, RegionNetwork]:
+def tags(config: CheckedConfig) -> Tags:
+    """What marks everything as this deployment's own."""
+    return Tags(config.settings.stack, deployment_id(), config.settings.tags)
+
+
+def networks(config: CheckedConfig, tags: Tags) -> dict[str, RegionNetwork]:
     """One VPC for each parent Region."""
     settings = config.settings
     return {
@@ -25,23 +30,23 @@ def networks(config: CheckedConfig) -> dict[str, RegionNetwork]:
                 "region": region,
                 "vpc_cidr": settings.network.vpc_cidr,
                 "opt_in_groups": sorted({site.parsed_zone.group for site in sites if site.opt_in and site.parsed_zone.is_local}),
-                "tags": Tags(settings.stack, settings.tags),
+                "tags": tags,
             },
         )
         for region, sites in settings.regions.items()
     }
 
 
-def sites(config: CheckedConfig, networks: dict[str, RegionNetwork]) -> dict[str, EdgeInferenceSite]:
+def sites(config: CheckedConfig, networks: dict[str, RegionNetwork], tags: Tags) -> dict[str, EdgeInferenceSite]:
     """One site for each chosen zone."""
     return {
-        site.zone: _site(config, networks[region], sites, site)
+        site.zone: _site(config, networks[region], sites, site, tags)
         for region, sites in config.settings.regions.items()
         for site in sites
     }
 
 
-def routing(config: CheckedConfig, sites: dict[str, EdgeInferenceSite]) -> ServiceRouting | None:
+def routing(config: CheckedConfig, sites: dict[str, EdgeInferenceSite], tags: Tags) -> ServiceRouting | None:
     """The service's name; None where users are not routed by one."""
     settings = config.settings
     choices, zone = settings.routing.choices(settings.drained), config.aws.hosted_zone
@@ -56,13 +61,13 @@ def routing(config: CheckedConfig, sites: dict[str, EdgeInferenceSite]) -> Servi
             "endpoint": settings.endpoint,
             "health_path": server_process(settings.server).health_path,
             "replicas": [replica for site in sites.values() for replica in site.replicas],
-            "tags": Tags(settings.stack, settings.tags),
+            "tags": tags,
         },
     )
 
 
 def _site(
-    config: CheckedConfig, network: RegionNetwork, region_sites: list[SiteSettings], site: SiteSettings
+    config: CheckedConfig, network: RegionNetwork, region_sites: list[SiteSettings], site: SiteSettings, tags: Tags
 ) -> EdgeInferenceSite:
     settings, zone = config.settings, site.parsed_zone
     region = config.aws.regions[zone.region]
@@ -84,6 +89,6 @@ def _site(
                 settings.server, settings.host, config.model, settings.endpoint.public_port, site_proxy(settings, zone)
             ),
             "deployer_public_key": deployer_public_key(settings.secrets.ssh_private_key.get_secret_value()),
-            "tags": Tags(settings.stack, settings.tags),
+            "tags": tags,
         },
     )

@@ -389,6 +389,10 @@ DRAINED = (
 )
 _DRAINED = TypeAdapter(Annotated[list[_ZoneName], AfterValidator(_without_repeats)])
 _PROTECT = TypeAdapter(bool)
+OUR_TAGS = ("Name", f"{PROJECT}:stack", f"{PROJECT}:deployment", f"{PROJECT}:replica")
+"""Keys of the tags that components/tags.py gives to what belongs to a replica."""
+_MOST_TAGS, _MOST_ROUTE53_TAGS = 50, 10
+"""Of a resource, and of a health check or hosted zone (ChangeTagsForResource in Route 53's API reference)."""
 _TAGS = TypeAdapter(dict[Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_tag_key)], str])
 
 
@@ -452,7 +456,6 @@ class Validated:
     access: AccessSettings | None
     routing: RoutingSettings | None
     host: HostSettings | None
-    endpoint: EndpointSettings | None
     hugging_face_token: SecretStr | None
 
     def require(self, stack: str) -> Settings:
@@ -524,6 +527,7 @@ def validate(config: StackConfig) -> Validated:
         *reader.problems,
         *(() if reader.is_wrong("sites") else _place_problems(sites.values(), routing, drained or [])),
         *_subnet_problems(sites, cast("NetworkSettings | None", sections["network"])),
+        *_tag_problems(tags or {}, routing),
         *(_tls_problems(reader, routing, sites.values()) if endpoint and endpoint.tls else ()),
     ]
     settings = None
@@ -546,7 +550,6 @@ def validate(config: StackConfig) -> Validated:
         access=cast("AccessSettings | None", sections["access"]),
         routing=routing,
         host=cast("HostSettings | None", sections["host"]),
-        endpoint=endpoint,
         hugging_face_token=reader.secret("huggingFaceToken"),
     )
 
@@ -676,6 +679,17 @@ def _subnet_problems(sites: Mapping[int, SiteSettings], network: NetworkSettings
             del zones[site.zone]
             path = f"{PROJECT}:sites[{index}].subnetCidr"
             yield Problem(path, site.subnet_cidr, str(error), f"pulumi config set --path '{path}' A.B.C.0/24   # a free one")
+
+
+def _tag_problems(tags: Mapping[str, str], routing: RoutingSettings | None) -> Iterator[Problem]:
+    """More tags than fit: AWS would refuse them after the hosts were made."""
+    own = sorted(tags.keys() - set(OUR_TAGS))
+    most, on = (_MOST_ROUTE53_TAGS, "a health check") if routing and routing.is_on else (_MOST_TAGS, "a resource")
+    room = most - len(OUR_TAGS)
+    if len(own) > room:
+        reason = f"AWS takes {most} tags of {on}, and {len(OUR_TAGS)} are this program's: at most {room} of your own fit"
+        fixes = [f"pulumi config rm --path '{PROJECT}:tags{_path_part(key)}'" for key in own[room:]]
+        yield Problem(f"{PROJECT}:tags", f"{len(own)} tags", reason, "\n".join(fixes))
 
 
 def _place_problems(sites: Iterable[SiteSettings], routing: RoutingSettings | None, drained: list[str]) -> Iterator[Problem]:

@@ -1,12 +1,19 @@
-"""The tags that every resource carries, by which an environment finds what is its own in a shared account."""
+"""The tags that every resource carries, by which an environment finds what is its own in a shared account.
 
+The deployment's id tells two stacks of one name apart: it is made at the first `up` and lives in the state alone.
+"""
+
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+import pulumi
 
 from components.dns_plan import Replica
 from components.settings import PROJECT
 
 STACK_TAG = f"{PROJECT}:stack"
+DEPLOYMENT_TAG = f"{PROJECT}:deployment"
 REPLICA_TAG = f"{PROJECT}:replica"
 
 
@@ -15,13 +22,23 @@ class Tags:
     """Makes the tags of one stack's resources."""
 
     stack: str
+    deployment: pulumi.Input[str]
+    """The deployment's id."""
     additional: Mapping[str, str]
 
-    def of(self, name: str, replica: Replica | None = None) -> dict[str, str]:
+    def of(self, name: str, replica: Replica | None = None) -> dict[str, pulumi.Input[str]]:
         """The tags of the resource called `name`, which belongs to a replica or to all."""
         return {
             **self.additional,
             "Name": f"{PROJECT}-{self.stack}-{name}",
             STACK_TAG: self.stack,
+            DEPLOYMENT_TAG: self.deployment,
             **({REPLICA_TAG: replica.key} if replica else {}),
         }
+
+
+def deployment_id() -> pulumi.Output[str]:
+    """The deployment's id, 32 hex digits: what is drawn at the first `up` stays in the state until `destroy`."""
+    # A Stash keeps the output that it was created with; the input of each later run is another.
+    stash = pulumi.Stash("deployment", input=uuid.uuid4().hex, opts=pulumi.ResourceOptions(ignore_changes=["input"]))
+    return stash.output

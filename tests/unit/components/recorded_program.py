@@ -102,6 +102,8 @@ class Answers(mocks.Mocks):
             outputs["keyName"] = f"key-name-of-{args.name}"
         elif args.typ == "aws:route53/zone:Zone":
             outputs |= {"zoneId": f"zone-id-of-{args.name}", "nameServers": [f"ns-1.{args.inputs['name']}"]}
+        elif args.typ == "pulumi:index:Stash":
+            outputs["output"] = "the-deployments-id"  # what the state has of the first `up`
         elif args.typ == "command:remote:Command":
             outputs["stdout"] = f"{args.name}: done"
         return f"id-of-{args.name}", outputs
@@ -163,9 +165,10 @@ def deploy(config: CheckedConfig) -> Deployed:
     outputs: dict[str, Any] = {}
 
     def program() -> pulumi.Output[None]:
-        networks = build.networks(config)
-        sites = build.sites(config, networks)
-        routing = build.routing(config, sites)
+        tags = build.tags(config)
+        networks = build.networks(config, tags)
+        sites = build.sites(config, networks, tags)
+        routing = build.routing(config, sites, tags)
         exported = pulumi.Output.from_input(stack_outputs(config.settings, sites, routing))
         return exported.apply(outputs.update)
 

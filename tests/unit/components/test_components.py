@@ -5,6 +5,7 @@ Every program runs to its end before anything is asserted, and all is asserted o
 """
 
 import inspect
+import re
 from collections import Counter
 from functools import cache
 from itertools import pairwise, permutations
@@ -19,6 +20,7 @@ from recorded_program import Answers, Deployed, RecordingMonitor, Registered, ad
 
 from components.host_identity import deployer_public_key, derive_host_key
 from components.host_steps import dial_attempts
+from components.settings import OUR_TAGS
 
 REGION_ZONE, LAX, LAX_B, HNL = "us-west-2a", "us-west-2-lax-1a", "us-west-2-lax-1b", "us-west-2-hnl-1a"
 BOSTON = "us-east-1-bos-1a"
@@ -48,7 +50,8 @@ def deployed(request: pytest.FixtureRequest) -> Deployed:
 
 
 def custom(deployed: Deployed) -> list[Registered]:
-    return [each for each in deployed if each.is_custom]
+    """What a provider makes; the engine's own Stash is none of it."""
+    return [each for each in deployed if each.is_custom and not each.token.startswith("pulumi:")]
 
 
 def aws_class(resource: Registered) -> Any:
@@ -135,6 +138,7 @@ NETWORK = "edge-inference:index:RegionNetwork"
 SERVER = f"{SITE}$edge-inference:index:InferenceServer"
 ROUTING = "edge-inference:index:ServiceRouting"
 TYPE_CHAINS = {
+    "pulumi:index:Stash": 1,
     NETWORK: 1,
     f"{NETWORK}$aws:ec2/vpc:Vpc": 1,
     f"{NETWORK}$aws:ec2/internetGateway:InternetGateway": 1,
@@ -173,7 +177,7 @@ def test_children_belong_to_a_component_and_begin_with_its_name(deployed: Deploy
     for each in deployed:
         parent = deployed.parent(each)
         if parent is None:
-            assert not each.is_custom, f"{each.label} belongs to nobody"
+            assert not each.is_custom or each.label == "Stash deployment", f"{each.label} belongs to nobody"
         else:
             assert parent.kind in COMPONENTS
             assert each.name.startswith(f"{parent.name}-")
@@ -207,6 +211,21 @@ def test_tags_wherever_there_are_tags(deployed: Deployed) -> None:
             assert each.inputs["tags"]["Name"].startswith(f"edge-inference-{stack}-"), each.label
         else:
             assert "tags" not in each.inputs
+
+
+def test_everything_carries_the_id_that_the_state_keeps(deployed: Deployed) -> None:
+    """An id, not a name: two stacks of one account may be called alike."""
+    stash = deployed.one("Stash", "deployment")
+    assert (deployed.parent(stash), stash.ignore_changes) == (None, ("input",))
+    assert re.fullmatch(r"[0-9a-f]{32}", stash.inputs["input"])
+    for each in custom(deployed):
+        for tags in (each.inputs.get("tags"), each.inputs.get("volumeTags")):
+            assert tags is None or tags["edge-inference:deployment"] == "the-deployments-id", each.label
+
+
+def test_tags_of_ours_are_as_many_as_settings_count(deployed: Deployed) -> None:
+    for each in deployed.of_kind("Instance"):
+        assert each.inputs["tags"].keys() - {"team"} == set(OUR_TAGS)
 
 
 def test_most_types_have_tags() -> None:

@@ -250,6 +250,15 @@ def test_private_vpcs_pass(network: str) -> None:
     assert problems(stack_config(network={"vpcCidr": network})) == {}
 
 
+@pytest.mark.parametrize(("routing", "room"), [({}, 6), ({"routing": {"policy": "none"}}, 46)], ids=["routed", "alone"])
+def test_as_many_tags_as_aws_takes(routing: dict[str, Any], room: int) -> None:
+    """Route 53 takes ten of a health check and EC2 fifty of a resource; it would say so when the hosts are there."""
+    own = {f"tag-{number:02}": "x" for number in range(room)}
+    assert problems(stack_config(tags=own | {"Name": "replaced by our own"}, **routing)) == {}
+    found = problems(stack_config(tags=own | {"tag-99": "x"}, **routing))
+    assert (found["tags"].value, "tag-99" in found["tags"].fix) == (f"{room + 1} tags", True)
+
+
 def test_bad_keys_of_tags_and_amis_are_shown_as_they_stand() -> None:
     found = problems(stack_config(tags={"aws:owner": "me"}, host={"amis": {"oregon": "ami-12345678"}}))
     assert len(found) == 2
