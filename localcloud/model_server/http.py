@@ -1,13 +1,13 @@
 """What both model servers' HTTP sides share: request bodies, event streams, serving on a socket.
 
-Left out on purpose: keep-alive limits; a reverse proxy has them.
+Left out on purpose: the date header.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,8 +26,14 @@ if TYPE_CHECKING:
 
 SIMULATED = {"x-simulated-by": "edge-inference-local-cloud"}
 KEEP_ALIVE_SECONDS = 15.0
+NEVER_SECONDS = 24 * 3600
+"""For servers that leave idle connections open, as TGI and Caddy do longer than anything here lasts."""
+
+_LONGEST_BODY_BYTES = 2 * 2**20
+"""axum's default, which TGI leaves as it is."""
 
 Body = TypeVar("Body", bound=BaseModel)
+Handler = Callable[["Request"], Awaitable[Response]]
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not a fault
@@ -62,19 +68,15 @@ def event(value: object) -> bytes:
 DONE = b"data: [DONE]\n\n"
 
 
-def stream(events: AsyncGenerator[bytes], headers: Mapping[str, str], keep_alive_seconds: float) -> Response:
-    """An event stream whose headers leave at once, before the first event exists."""
-    return _EventStream(
-        events,
-        keep_alive_seconds,
-        {"content-type": "text/event-stream", "cache-control": "no-cache", **headers},
-    )
+def stream(events: AsyncGenerator[bytes], headers: Mapping[str, str], keep_alive_seconds: float | None) -> Response:
+    """An event stream whose headers leave at once, before the first event exists; with None no comments keep it alive."""
+    return _EventStream(events, keep_alive_seconds, headers)
 
 
 class _EventStream(StreamingResponse):
     """Writes a comment wherever no event has come for some time."""
 
-    def __init__(self, events: AsyncGenerator[bytes], keep_alive_seconds: float, headers: Mapping[str, str]) -> None:
+    def __init__(self, events: AsyncGenerator[bytes], keep_alive_seconds: float | None, headers: Mapping[str, str]) -> None:
         super().__init__(self._noting(events), headers=headers)
         self._keep_alive_seconds = keep_alive_seconds
         self._written = 0.0
@@ -88,21 +90,49 @@ class _EventStream(StreamingResponse):
 
     async def stream_response(self, send: Send) -> None:
         """Write the events, and comments beside them."""
-        comments = asyncio.ensure_future(self._comment(send))
+        if self._keep_alive_seconds is None:
+            await super().stream_response(send)
+            return
+        comments = asyncio.ensure_future(self._comment(send, self._keep_alive_seconds))
         try:
             await super().stream_response(send)
         finally:
             comments.cancel()
 
-    async def _comment(self, send: Send) -> None:
+    async def _comment(self, send: Send, every_seconds: float) -> None:
         """One task for a stream, not one for each event: tokens are many."""
         time = asyncio.get_running_loop().time
         self._written = time()
         while True:
-            await asyncio.sleep(self._written + self._keep_alive_seconds - time())
-            if time() >= self._written + self._keep_alive_seconds:
+            await asyncio.sleep(self._written + every_seconds - time())
+            if time() >= self._written + every_seconds:
                 self._written = time()
                 await send({"type": "http.response.body", "body": b":\n\n", "more_body": True})
+
+
+def answering(handler: Handler, headers: Mapping[str, str], refuse: Callable[[Request], None] = lambda _: None) -> Handler:
+    """A route's handler: `refuse` may raise Refused before it, `headers` go on every response."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            refuse(request)
+            response = await handler(request)
+        except Refused as refused:
+            response = refused.response
+        response.headers.update(headers)
+        return response
+
+    return answer
+
+
+def bare(headers: Mapping[str, str]) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """What answers a request that no route is for: the status, without a body."""
+
+    async def answer(_request: Request, error: Exception) -> Response:
+        own: dict[str, str] = getattr(error, "headers", None) or {}
+        return Response(None, getattr(error, "status_code", 500), {**own, **headers})
+
+    return answer
 
 
 async def read_body(request: Request, model: type[Body]) -> Body:
@@ -111,12 +141,15 @@ async def read_body(request: Request, model: type[Body]) -> Body:
     if media_type != "application/json" and not media_type.endswith("+json"):
         text = "Expected request with `Content-Type: application/json`"
         raise Refused(PlainTextResponse(text, 415))
+    content = await request.body()
+    if len(content) > _LONGEST_BODY_BYTES:
+        raise Refused(PlainTextResponse("Failed to buffer the request body: length limit exceeded", 413))
     try:
-        return model.model_validate_json(await request.body(), strict=True)
+        return model.model_validate_json(content, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         if first["type"] == "json_invalid":
-            text = f"Failed to parse the request body as JSON: {first['msg']}"
+            text = f"Failed to parse the request body as JSON: {first['msg'].removeprefix('Invalid JSON: ')}"
             raise Refused(PlainTextResponse(text, 400)) from error
         text = f"Failed to deserialize the JSON body into the target type: {_serde(first)}"
         raise Refused(PlainTextResponse(text, 422)) from error
@@ -132,8 +165,12 @@ def _serde(error: ErrorDetails) -> str:
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp, listener: socket.socket, tls: ssl.SSLContext | None = None) -> AsyncGenerator[None]:
+async def serving(
+    app: ASGIApp, listener: socket.socket, tls: ssl.SSLContext | None = None, *, idle_seconds: int = NEVER_SECONDS
+) -> AsyncGenerator[None]:
     """Serve an app on a bound socket inside the running loop; leaving cuts every connection.
+
+    A kept connection is closed when no request has come for `idle_seconds`.
 
     uvicorn's Server is left out: it wants the process's signals and a tick of its own.
     """
@@ -147,6 +184,7 @@ async def serving(app: ASGIApp, listener: socket.socket, tls: ssl.SSLContext | N
         access_log=False,
         server_header=False,
         date_header=False,
+        timeout_keep_alive=idle_seconds,
     )
     config.load()
     state = ServerState()

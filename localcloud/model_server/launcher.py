@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localcloud import hub
-from localcloud.model_server.http import serving
+from localcloud.model_server.http import NEVER_SECONDS, serving
 from localcloud.model_server.simulation import Simulation, Timing
-from localcloud.model_server.tgi import Limits, Tgi
+from localcloud.model_server.tgi import Tgi
+from localcloud.model_server.tgi_requests import Limits
+from localcloud.model_server.vllm import IDLE_SECONDS as VLLM_IDLE_SECONDS
 from localcloud.model_server.vllm import Vllm
 
 if TYPE_CHECKING:
@@ -184,9 +186,10 @@ class Server:
     async def running(self, listener: socket.socket, load_seconds: float) -> AsyncGenerator[None]:
         """Load, then serve on the bound socket; until then connections are refused, as TGI does."""
         config, template = self._model()
-        app = self._tgi(config, template) if self.command.engine == "tgi" else self._vllm(template)
+        is_tgi = self.command.engine == "tgi"
+        app = self._tgi(config, template) if is_tgi else self._vllm(template)
         await asyncio.sleep(load_seconds)
-        async with serving(app, listener):
+        async with serving(app, listener, idle_seconds=NEVER_SECONDS if is_tgi else VLLM_IDLE_SECONDS):
             self.say(_line("INFO", "text_generation_router::server", "Connected"))
             yield
 

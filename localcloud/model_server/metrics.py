@@ -1,4 +1,4 @@
-"""Prometheus text for the metrics of TGI that a client can check itself against.
+"""Prometheus text for the engines' metrics that a client can check itself against.
 
 Left out on purpose: metrics of batching and memory that a simulation would have to invent.
 """
@@ -45,17 +45,22 @@ class Metrics:
     def __init__(self, max_tokens: int = 4096) -> None:
         token_bounds = [max_tokens / 100 * (n + 1) for n in range(100)]
         self._counters: dict[tuple[str, str], float] = defaultdict(float)
-        self._gauges: dict[str, float] = {}
+        self._gauges: dict[tuple[str, str], float] = {}
         self._histograms: dict[tuple[str, str], _Histogram] = {}
         self._token_bounds = token_bounds
+
+    @property
+    def has_counted(self) -> bool:
+        """Whether anything was counted yet."""
+        return bool(self._counters)
 
     def count(self, name: str, labels: str = "", by: float = 1) -> None:
         """Increment a counter; `labels` as in the text format, e.g. `err="overloaded"`."""
         self._counters[name, labels] += by
 
-    def set(self, name: str, value: float) -> None:
+    def set(self, name: str, value: float, labels: str = "") -> None:
         """Set a gauge."""
-        self._gauges[name] = value
+        self._gauges[name, labels] = value
 
     def observe(self, name: str, value: float, labels: str = "") -> None:
         """Record a value of a histogram: seconds where the name ends in _duration, else tokens."""
@@ -70,8 +75,8 @@ class Metrics:
         families: dict[tuple[str, str], list[str]] = defaultdict(list)
         for (name, labels), value in self._counters.items():
             families[name, "counter"].append(f"{name}{{{labels}}} {value:g}" if labels else f"{name} {value:g}")
-        for name, value in self._gauges.items():
-            families[name, "gauge"].append(f"{name} {value:g}")
+        for (name, labels), value in self._gauges.items():
+            families[name, "gauge"].append(f"{name}{{{labels}}} {value:g}" if labels else f"{name} {value:g}")
         for (name, labels), histogram in self._histograms.items():
             families[name, "histogram"] += histogram.lines(name, labels)
         blocks = ["\n".join([f"# TYPE {name} {kind}", *lines]) for (name, kind), lines in sorted(families.items())]

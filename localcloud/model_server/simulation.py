@@ -105,12 +105,19 @@ class Work:
         return token
 
 
+class ModelFailedError(Exception):
+    """A forward pass failed; the text is the model server's."""
+
+
 class Simulation:
     """Works on `timing.concurrency` requests at once; the others wait in order of arrival."""
 
     def __init__(self, timing: Timing) -> None:
         self.timing = timing
         self.running = 0
+        self.decoding = 0
+        """Requests that have their first token; an engine counts a batch only then (recorded of TGI 2.4.0)."""
+        self._prefills: set[asyncio.Future[None]] = set()
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     @property
@@ -127,17 +134,39 @@ class Simulation:
             timing = self.timing
             first_ms = timing.first_token_ms + work.prompt_tokens * timing.prompt_token_ms
             due = work.started + first_ms / 1000
-            while work.finish_reason is None:
-                # also when late: each token leaves in a write of its own
+            async with self._prefill():
                 await asyncio.sleep(max(0.0, due - loop.time()))
-                work.first_token = work.first_token or loop.time()
+            work.first_token = loop.time()
+            self.decoding += 1
+            try:
                 yield work.next_token()
-                due += timing.token_ms / 1000
+                while work.finish_reason is None:
+                    due += timing.token_ms / 1000
+                    # also when late: each token leaves in a write of its own
+                    await asyncio.sleep(max(0.0, due - loop.time()))
+                    yield work.next_token()
+            finally:
+                self.decoding -= 1
 
     async def run(self, work: Work) -> list[Token]:
         """Wait for all tokens of a request."""
         async with aclosing(self.tokens(work)) as tokens:
             return [token async for token in tokens]
+
+    async def forward_pass(self) -> None:
+        """Wait until the prefills that run at this moment are done."""
+        if self._prefills:
+            await asyncio.wait(set(self._prefills))
+
+    @asynccontextmanager
+    async def _prefill(self) -> AsyncGenerator[None]:
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._prefills.add(done)
+        try:
+            yield
+        finally:
+            self._prefills.discard(done)
+            done.set_result(None)
 
     @asynccontextmanager
     async def _slot(self) -> AsyncGenerator[None]:

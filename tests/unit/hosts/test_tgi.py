@@ -12,7 +12,8 @@ from http_client import Answer, ask, send
 
 from localcloud.model_server.http import serving
 from localcloud.model_server.simulation import EOS_AFTER_TOKENS, Simulation, Timing, Token, Work, tokenize
-from localcloud.model_server.tgi import Limits, Tgi
+from localcloud.model_server.tgi import Tgi
+from localcloud.model_server.tgi_requests import Limits
 
 CHAT = {"model": "tgi", "messages": [{"role": "user", "content": "Hello there"}], "max_tokens": 3}
 
@@ -173,7 +174,7 @@ def test_completions_of_several_prompts_and_too_many() -> None:
 
 def test_compat_root() -> None:
     body = {"inputs": "Hi", "parameters": {"max_new_tokens": 1}}
-    assert asked("/", body).json == [{"generated_text": "This"}]
+    assert asked("/", body).json == [{"generated_text": "HiThis"}]
     assert asked("/", {**body, "stream": True}).events[0]["token"]["text"] == "This"
 
 
