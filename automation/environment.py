@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, cast
 import yaml
 from pulumi import automation
 from pulumi.automation import errors as engine_errors
-from pulumi.runtime.rpc import UNKNOWN
 
 from automation import local
 from automation.advice import Commands, after_failure, after_interruption, last_words
@@ -37,6 +36,7 @@ from automation.errors import (
 )
 from automation.events import Event, Interrupted, LaunchWaits, OnEvent, SiteProgress
 from automation.locks import only_run
+from automation.outputs import told_outputs
 from automation.paths import LOCAL_DIRECTORY, PROJECT_ROOT, known_environments, stack_file
 from automation.plugins import official_home
 from automation.prices import price_change
@@ -138,7 +138,7 @@ class Environment:
             self._forget_pending(run)
             run.stack.up(continue_on_error=True, **run.listening)
             outputs = run.watch.outputs or run.stack.read_outputs()
-        return _changes(run, outputs)
+        return _changes(run, told_outputs(outputs, {}, self._endpoint_url))
 
     def refresh(self, on_event: OnEvent | None = None) -> Changes:
         """Reads back what is really there into the state; creations that were cut off are forgotten, and told by `say`."""
@@ -146,7 +146,7 @@ class Environment:
             self._refuse_foreign_account(run.stack)
             self._tell_pending(run.stack)
             run.stack.refresh(clear_pending_creates=True, **run.listening)
-            outputs = run.stack.read_outputs()
+            outputs = told_outputs(run.stack.read_outputs(), run.stack.exported(), self._endpoint_url)
         return _changes(run, outputs)
 
     def drift(self, on_event: OnEvent | None = None) -> Drift:
@@ -187,10 +187,10 @@ class Environment:
             running.interrupt()
 
     def outputs(self) -> dict[str, Any]:
-        """The outputs of what is deployed, None for what a failed site does not have; NothingDeployedError where nothing is."""
+        """The outputs of what is deployed, as docs/outputs.schema.json has them; NothingDeployedError where nothing is."""
         stack = self._open(may_start=False)
         with self._engine_trouble("reading the outputs"):
-            values = cast("dict[str, Any]", _known(stack.read_outputs()))
+            values = told_outputs(stack.read_outputs(), stack.deployment, self._endpoint_url)
         if not values:
             raise self._nothing_deployed()
         return values
@@ -287,7 +287,7 @@ class Environment:
             self._store_drained(run.stack, drained)
             run.stack.up(continue_on_error=True, target=_ROUTING_TARGETS, **run.listening)
             outputs = run.watch.outputs or run.stack.read_outputs()
-        return _changes(run, outputs)
+        return _changes(run, told_outputs(outputs, {}, self._endpoint_url))
 
     def store_secrets(self, values: Mapping[str, str]) -> None:
         """Stores secret config values, encrypted by the stack's secrets provider."""
@@ -535,6 +535,12 @@ class Environment:
             for number, zone in enumerate(zones):
                 stack.set_config(f"{_DRAINED}[{number}]", automation.ConfigValue(zone), path=True)
 
+    def _endpoint_url(self, address: str) -> str:
+        """The endpoint's URL at an address, by the stack file."""
+        from components.settings import EndpointSettings, validate
+
+        return (validate(self.file_config()).endpoint or EndpointSettings()).url(address)
+
     def _nothing_deployed(self) -> NothingDeployedError:
         where = "on the local cloud" if self.on_local_cloud else "on AWS"
         return NothingDeployedError(f"'{self.name}' is not deployed {where}\n  -> {self._commands.edge('up')}")
@@ -569,7 +575,7 @@ def _changes(run: _Run, outputs: Mapping[str, Any]) -> Changes:
     return Changes(
         watch.counts,
         watch.seconds,
-        cast("dict[str, Any]", _known(outputs)),
+        outputs,
         steps=watch.step_times.by_replica(),
         resources=tuple(watch.resources),
         log=run.log.path,
@@ -619,14 +625,3 @@ def _set_secrets(stack: Stack, values: Mapping[str, str]) -> None:
         )
         if stored.returncode:
             raise EdgeError(f"storing {key} failed: {stored.stderr.strip()}")
-
-
-def _known(value: Any) -> Any:
-    """An output as the contract has it: what the engine does not know, since its resource failed, is None."""
-    if value == UNKNOWN:
-        return None
-    if isinstance(value, dict):
-        return {key: _known(each) for key, each in cast("dict[str, Any]", value).items()}
-    if isinstance(value, list):
-        return [_known(each) for each in cast("list[Any]", value)]
-    return value

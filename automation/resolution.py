@@ -83,8 +83,8 @@ class Site:
 
     @property
     def healthy(self) -> bool:
-        """Whether one of its replicas serves and is not reported dead."""
-        return any(each.address and (each.health is None or each.health.healthy) for each in self.replicas)
+        """Whether a record leads to one of its replicas that the checkers do not report dead."""
+        return any(each.health is not None and each.health.healthy for each in self.replicas)
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from components.site import EdgeInferenceSite
 def stack_outputs(
     settings: Settings, sites: dict[str, EdgeInferenceSite], routing: ServiceRouting | None
 ) -> dict[str, pulumi.Input[object]]:
-    """`service_url`, `routing`, `endpoint_urls` by zone and `sites` by zone; addresses are known when their host serves.
+    """`service_url`, `routing`, `endpoint_urls` by zone and `sites` by zone.
 
-    With TLS a URL has the site's own name, since no certificate fits an address.
+    Address, URL and name hang on nothing but the address, so that they stand whatever else failed; `served` is known where the
+    run came to the host's last step. With TLS a URL has the site's own name, since no certificate fits an address.
     """
     endpoint = settings.endpoint
     described: dict[str, pulumi.Input[object]] = {}
@@ -22,11 +23,10 @@ def stack_outputs(
         name = routing.site_names[zone.name] if routing else None
         replicas = [
             {
-                "address": _when_serving(replica.server.ready, replica.address),
-                "url": _when_serving(replica.server.ready, name if endpoint.tls and name else replica.address).apply(
-                    endpoint.url
-                ),
+                "address": replica.address,
+                "url": pulumi.Output.from_input(name if endpoint.tls and name else replica.address).apply(endpoint.url),
                 "instance_id": replica.instance_id,
+                "served": _served(replica.server.ready),
             }
             for replica in sites[zone.name].replicas
         ]
@@ -57,6 +57,6 @@ def stack_outputs(
     }
 
 
-def _when_serving(ready: pulumi.Output[str], value: pulumi.Input[str]) -> pulumi.Output[str]:
-    # What a step with secrets on its standard input prints is secret; where its site answers is not.
-    return pulumi.Output.unsecret(pulumi.Output.all(ready, value).apply(lambda known: str(known[1])))
+def _served(ready: pulumi.Output[str]) -> pulumi.Output[bool]:
+    # What a step with secrets on its standard input prints is secret; that it came to its end is not.
+    return pulumi.Output.unsecret(ready.apply(lambda _: True))

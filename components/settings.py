@@ -456,6 +456,7 @@ class Validated:
     access: AccessSettings | None
     routing: RoutingSettings | None
     host: HostSettings | None
+    endpoint: EndpointSettings | None
     hugging_face_token: SecretStr | None
 
     def require(self, stack: str) -> Settings:
@@ -550,6 +551,7 @@ def validate(config: StackConfig) -> Validated:
         access=cast("AccessSettings | None", sections["access"]),
         routing=routing,
         host=cast("HostSettings | None", sections["host"]),
+        endpoint=endpoint,
         hugging_face_token=reader.secret("huggingFaceToken"),
     )
 

@@ -238,11 +238,12 @@ def _show_deployed(environment: "Environment", changes: "Changes") -> None:
 def _sites_after(environment: "Environment", error: DeploymentFailedError) -> Generator[str]:
     """A line for each site after a run that failed: what serves, what failed where, and the command that goes on."""
     try:
-        urls: Mapping[str, str | None] = environment.outputs().get("endpoint_urls", {})
+        values = environment.outputs()
     except EdgeError:
-        urls = {}
-    serving = {zone: url for zone, url in urls.items() if url and zone not in error.sites}
-    yield f"{len(error.sites)} of {len(error.sites.keys() | urls.keys())} sites failed:"
+        values = {}
+    sites: Mapping[str, Any] = values.get("sites", {})
+    serving = {zone: values["endpoint_urls"][zone] for zone, site in sites.items() if _served(site) and zone not in error.sites}
+    yield f"{len(error.sites)} of {len(error.sites.keys() | sites.keys())} sites failed:"
     for zone, failure in error.sites.items():
         yield f"  {zone:<18} failed at {failure.stage}: {_short(failure.reasons)}"
     for zone, url in serving.items():
@@ -268,15 +269,22 @@ def _show_endpoints(values: Any) -> None:
     if values.get("service_url"):
         show(f"service   {values['service_url']}")
     endpoints: dict[str, str | None] = values.get("endpoint_urls", {})
+    sites: Mapping[str, Any] = values.get("sites", {})
     for zone, url in endpoints.items():
-        show(f"endpoint  {zone:<18} {url or 'does not serve'}")
-    if url := next(filter(None, endpoints.values()), None):
+        doubt = "" if _served(sites[zone]) else "   (the last run did not see it serve)"
+        show(f"endpoint  {zone:<18} {f'{url}{doubt}' if url else 'has no address yet'}")
+    if url := next((url for zone, url in endpoints.items() if _served(sites[zone])), None):
         show("\nTry one:")
         show(
             f"  curl -N {url}/generate_stream \\\n"
             "    -H 'Content-Type: application/json' \\\n"
             '    -d \'{"inputs": "What is the edge?", "parameters": {"max_new_tokens": 20}}\''
         )
+
+
+def _served(site: Mapping[str, Any]) -> bool:
+    """Whether the run saw a site's first replica serve, whose URL stands for the site's."""
+    return bool(site["replicas"][0]["served"])
 
 
 def _price_of(values: Mapping[str, Any]) -> "HourlyPrice":

@@ -129,10 +129,8 @@ def _record_lines(record: "Record") -> Iterator[str]:
 
 def _health(replica: "Replica") -> str:
     health = replica.health
-    if replica.address is None:
-        return "does not serve: the last deployment failed"
     if health is None:
-        return "no health check"
+        return "no record leads there: no run has seen it serve"
     if not health.checkers:
         return "no reports yet, which counts as healthy"
     return f"{health.successes} of {health.checkers} checkers got an answer"

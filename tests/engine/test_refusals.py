@@ -116,7 +116,9 @@ def test_a_zone_without_capacity_is_named_and_the_other_site_serves(refused: Dep
     outputs = refused.environment.outputs()
     assert_contract(outputs)
     assert tokens(outputs["endpoint_urls"][OREGON])
-    assert outputs["endpoint_urls"][LOS_ANGELES] is None
+    (failed,) = outputs["sites"][LOS_ANGELES]["replicas"]
+    assert (failed["served"], failed["instance_id"]) == (False, None)
+    assert failed["url"] == f"http://{failed['address']}:8080"
 
     refused.world.set_faults(no_capacity_zones=[])
     finished = refused.up()

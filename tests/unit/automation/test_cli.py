@@ -40,7 +40,7 @@ OUTPUTS: dict[str, Any] = {
     "service_url": "http://llm.edge.internal:8080",
     "endpoint_urls": {"us-west-2a": "http://127.1.2.3:8080", "us-west-2-lax-1a": None},
     "sites": {
-        zone: {"instance_type": "g4dn.2xlarge", "replicas": [{"instance_id": instance_id}]}
+        zone: {"instance_type": "g4dn.2xlarge", "replicas": [{"instance_id": instance_id, "served": bool(instance_id)}]}
         for zone, instance_id in (("us-west-2a", "i-1"), ("us-west-2-lax-1a", None))
     },
 }
@@ -253,7 +253,7 @@ def test_up_says_what_it_did_and_how_to_go_on(shell: Shell, environment: FakeEnv
     assert "local cloud (simulated AWS)" in err
     assert "Done: 3 create (1.5 s)." in err
     assert "http://llm.edge.internal:8080" in out
-    assert "us-west-2-lax-1a   does not serve" in out
+    assert "us-west-2-lax-1a   has no address yet" in out
     assert "curl -N http://127.1.2.3:8080/generate_stream \\\n" in out
     assert max(map(len, out.splitlines())) <= 80
 

@@ -300,14 +300,6 @@ def test_destroy_removes_the_stack_on_the_local_cloud_only(
     assert stack.done == done
 
 
-def test_outputs_of_a_failed_site_are_none(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
-    stack = FakeStack(endpoint_urls={"a": "http://a", "b": UNKNOWN}, sites={"b": {"replicas": [{"address": UNKNOWN}]}})
-    assert opened(environment, monkeypatch, stack).outputs() == {
-        "endpoint_urls": {"a": "http://a", "b": None},
-        "sites": {"b": {"replicas": [{"address": None}]}},
-    }
-
-
 def test_nothing_deployed(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(NothingDeployedError, match=r"'dev' is not deployed on AWS\n  -> edge up dev$"):
         opened(environment, monkeypatch, FakeStack()).outputs()

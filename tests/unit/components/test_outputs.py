@@ -63,8 +63,8 @@ def test_outputs_say_what_was_deployed() -> None:
         "engine": "tgi",
         "model": "meta-llama/Llama-3.2-3B-Instruct",
         "replicas": [
-            {"address": first, "url": f"http://{first}:8080", "instance_id": f"id-of-{LAX}-1-host"},
-            {"address": second, "url": f"http://{second}:8080", "instance_id": f"id-of-{LAX}-2-host"},
+            {"address": first, "url": f"http://{first}:8080", "instance_id": f"id-of-{LAX}-1-host", "served": True},
+            {"address": second, "url": f"http://{second}:8080", "instance_id": f"id-of-{LAX}-2-host", "served": True},
         ],
     }
 
