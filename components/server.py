@@ -12,6 +12,8 @@ from pulumi_command import remote
 from components.host_steps import ServingSpec, Step, dial_attempts, install_scripts, serving_steps
 
 _PER_DIAL_SECONDS = 5
+_GIVEN_SECRETS = {"weights", "proxy"}
+"""The steps with secrets on standard input."""
 
 
 class InferenceServerArgs(TypedDict):
@@ -73,5 +75,11 @@ class InferenceServer(pulumi.ComponentResource):
             create=pulumi.Output.from_input(self._args["instance_id"]).apply(step.on_instance),
             stdin=stdin,
             add_previous_output_in_env=False,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=after, deleted_with=self._args["instance"]),
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                depends_on=after,
+                deleted_with=self._args["instance"],
+                # The plugin shows in clear what a command that was given secrets wrote.
+                additional_secret_outputs=["stdout", "stderr"] if step.name in _GIVEN_SECRETS else None,
+            ),
         )

@@ -107,8 +107,14 @@ class Resource(ABC):
     """Inputs that are acted on, where that is not all that the SDK accepts; the others are refused, not dropped."""
     defaults: ClassVar[Mapping[str, object]] = {}
     """Values that the official plugin fills in."""
+    sees_secrets: ClassVar[bool] = False
+    """Whether a value that becomes secret, or ceases to be, is a change; what is secret as a whole then changes as a whole."""
     autoname: ClassVar[str | None] = None
     """The property that gets `<logical name>-<7 hex digits>` where the program gives none."""
+
+    def completed(self, inputs: Properties) -> Properties:
+        """Return inputs as the upstream plugin takes them, where more than `defaults` is to be filled in; secrets are visible."""
+        return inputs
 
     def problems(self, inputs: Properties) -> Iterable[Problem]:
         """Yield what the upstream plugin refuses beyond types; inputs may hold `UNKNOWN`."""
@@ -310,11 +316,14 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
     ) -> provider_pb2.CheckResponse:
         """Refuse inputs that the official plugin refuses, and fill in its defaults."""
         token, resource = self._resource(request.urn, context)
-        inputs = reveal_all(decode(request.news))
+        given = decode(request.news)
+        completed = resource.completed(given)
+        inputs = reveal_all(completed)
         problems = list(schema.resource_shape(token).problems(inputs))
         problems += _unsupported(inputs, resource, token) if not problems else []
         problems += resource.problems(inputs) if not problems else []
-        response = _checked(request.news, problems)
+        # As it came where nothing is added: secrets and unknowns stay what they are.
+        response = _checked(request.news if completed is given or problems else encode(completed), problems)
         filled = _defaults(resource, inputs, request) if not problems else {}
         if filled:
             response.inputs.MergeFrom(encode({**filled, _DEFAULTS: sorted(filled)}))
@@ -326,8 +335,9 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
         """Compare old and new inputs; outputs play no part, drift comes in through refreshed inputs."""
         _, resource = self._resource(request.urn, context)
         inputs = decode(request.news)
-        olds = _sorted_sets(reveal_all(decode(request.old_inputs)), resource)
-        news = _sorted_sets(reveal_all(inputs), resource)
+        shown = _outputs if resource.sees_secrets else reveal_all
+        olds = _sorted_sets(shown(decode(request.old_inputs)), resource)
+        news = _sorted_sets(shown(inputs), resource)
         response = provider_pb2.DiffResponse(
             changes=provider_pb2.DiffResponse.DIFF_NONE,
             hasDetailedDiff=True,
@@ -471,7 +481,7 @@ def _failures(problems: Iterable[Problem]) -> list[provider_pb2.CheckFailure]:
 
 def _checked(news: struct_pb2.Struct, problems: Iterable[Problem]) -> provider_pb2.CheckResponse:
     response = provider_pb2.CheckResponse(failures=_failures(problems))
-    response.inputs.CopyFrom(news)  # as it came: secrets and unknowns stay what they are
+    response.inputs.CopyFrom(news)
     return response
 
 

@@ -1,8 +1,7 @@
 """The `command` plugin: `remote.Command` and `remote.CopyToRemote` over real SSH.
 
-Follows pulumi-command 1.2.1 (defaults, retries, logging), with two differences. The address to dial is asked from the
-local cloud, whose hosts cannot listen on ports below 1024. And a host key that stays wrong is explained: the official plugin
-says `host key mismatch`. Left out, and refused: proxies, SSH agents, sources fetched from URLs.
+Follows pulumi-command 1.2.1 in what it accepts, does and says; connection.py has the dialling. One difference: a line of output
+on which the official plugin hangs for ever is an error here. Left out, and refused: proxies, and sources that are URLs.
 """
 
 from __future__ import annotations
@@ -11,184 +10,27 @@ import asyncio
 import contextlib
 import importlib.metadata
 import json
-import os
 import posixpath
 import secrets
-import urllib.error
-import urllib.request
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, cast
+from typing import ClassVar, cast
 
 import asyncssh
 
-from localcloud.plugins.base import Call, CancelledUpdateError, Plugin, ProviderError, Resource, serve
+from localcloud.plugins.base import Call, Plugin, ProviderError, Resource, serve
+from localcloud.plugins.connection import completed, connected
 from localcloud.plugins.schema import Problem
-from localcloud.plugins.values import (
-    Properties,
-    Secret,
-    has_secret,
-    is_map,
-    reveal,
-)
+from localcloud.plugins.values import Properties, Secret, has_secret, is_map, reveal
 
-# Defaults and back-off of the official plugin (connection.go, and retry.Until of the Pulumi SDK).
-_CONNECTION: Mapping[str, object] = {
-    "user": "root",
-    "port": 22,
-    "dialErrorLimit": 10,
-    "perDialTimeout": 15,
-}
-_FIRST_DELAY_SECONDS, _BACKOFF, _LAST_DELAY_SECONDS = 0.1, 1.5, 5.0
 _CHUNK_BYTES = 16384
-_CANCEL_POLL_SECONDS = 0.2
-_OTHER_KEY = (
-    "; nothing was sent to it.\n"
-    "  The host shows another SSH key than connection.hostKey, which this project derives from edge-inference:hostKeySecret.\n"
-    "  -> hostKeySecret was changed: put the old one back, or replace the hosts: "
-    "pulumi up --replace '**$aws:ec2/instance:Instance::*'\n"
-    "  -> nobody changed it: something else answers at this address; edge-inference:sshPrivateKey opens nothing there"
-)
+_LONGEST_LINE_BYTES = 65535
+"""bufio.Scanner of the official plugin (logging.go) takes no longer one, reads no further, and the command waits for ever."""
 _ACCEPT_ENV = (
     "This only works if your SSH server is configured to accept these variables via AcceptEnv. Alternatively, if a "
     "Bash-like shell runs the command on the remote host, you could prefix the command itself with the variables in "
     "the form 'VAR=value command'"
 )
-_GIVEN = ("create", "update", "delete", "stdin", "environment")
-_NO_KEYS: list[asyncssh.SSHKey] = []
-_Result = TypeVar("_Result")
-
-
-class _DialError(Exception):
-    """One failed attempt to connect; another may succeed. `advice` is told when none did."""
-
-    advice = ""
-
-
-class _OtherKeyError(_DialError):
-    """The host shows another key than `hostKey`: as sshd may before cloud-init has given it its own."""
-
-    advice = _OTHER_KEY
-
-
-def _route(host: str, port: int) -> int:
-    """Return the port of this machine where a connection meant for host:port goes.
-
-    The local cloud is asked at every attempt, since a host may have come up since; without one it is the port itself.
-    """
-    cloud = os.environ.get("AWS_ENDPOINT_URL")
-    if not cloud:
-        return port
-    url = f"{cloud.rstrip('/')}/_localcloud/ports/{host}/{port}"
-    try:
-        with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - the local cloud's own address
-            return int(json.load(answer)["port"])
-    except urllib.error.HTTPError as error:
-        raise _DialError(_reason(error)) from error
-    except urllib.error.URLError as error:
-        message = f"the local cloud at {cloud} does not answer: start it with `edge cloud start`"
-        raise ProviderError(message) from error
-
-
-def _reason(error: urllib.error.HTTPError) -> str:
-    """Return why the local cloud lets no connection through, from the body of its answer."""
-    text = error.read().decode(errors="replace")
-    try:
-        body: object = json.loads(text)
-    except ValueError:
-        return text or str(error)
-    if is_map(body):
-        return str(body.get("error") or body.get("reason") or body.get("message") or body)
-    return str(body)
-
-
-async def _dial(connection: Properties) -> asyncssh.SSHClientConnection:
-    """Connect once; raise `_DialError` where trying again makes sense, `ProviderError` where it does not."""
-    host, port = str(connection["host"]), int(cast("float", connection["port"]))
-    known_hosts = None  # any: the official plugin, too, ignores host keys when none is given
-    if connection.get("hostKey"):
-        try:
-            known_hosts = ([asyncssh.import_public_key(str(connection["hostKey"]))], _NO_KEYS, _NO_KEYS)
-        except asyncssh.KeyImportError as error:
-            message = f"failed to parse host key: {error}"
-            raise ProviderError(message) from error
-    limit = cast("float", connection["perDialTimeout"]) or None
-    try:
-        async with asyncio.timeout(limit):
-            local_port = await asyncio.to_thread(_route, host, port)
-            return await asyncssh.connect(
-                host,
-                local_port,
-                username=str(connection["user"]),
-                client_keys=_client_keys(connection),
-                password=str(connection["password"]) if connection.get("password") else None,
-                known_hosts=known_hosts,
-                agent_path=None,
-                config=None,  # the person's own ~/.ssh must play no part
-                keepalive_interval=15,
-            )
-    except asyncssh.HostKeyNotVerifiable as error:
-        message = f"Host key is not trusted for host {host}"
-        raise _OtherKeyError(message) from error
-    except TimeoutError as error:
-        message = f"no answer within {limit} s"
-        raise _DialError(message) from error
-    except (OSError, asyncssh.Error) as error:
-        raise _DialError(str(error)) from error
-
-
-def _client_keys(connection: Properties) -> list[asyncssh.SSHKey] | None:
-    if not connection.get("privateKey"):
-        return None
-    passphrase = connection.get("privateKeyPassword")
-    try:
-        key = asyncssh.import_private_key(str(connection["privateKey"]), str(passphrase) if passphrase else None)
-    except asyncssh.KeyImportError as error:
-        message = f"connection.privateKey cannot be used: {error}"
-        raise ProviderError(message) from error
-    return [key]
-
-
-@asynccontextmanager
-async def _connected(call: Call, inputs: Properties) -> AsyncGenerator[asyncssh.SSHClientConnection]:
-    """Connect as often as `dialErrorLimit` allows, and close the connection at the end."""
-    given = inputs["connection"]
-    connection = dict(_CONNECTION) | (given if is_map(given) else {})
-    limit = int(cast("float", connection["dialErrorLimit"]))
-    where = f"{connection['host']}:{int(cast('float', connection['port']))}"
-    delay, attempt = _FIRST_DELAY_SECONDS, 0
-    while True:
-        try:
-            opened = await _unless_cancelled(call, _dial(connection))
-            break
-        except _DialError as error:
-            attempt += 1
-            if -1 < limit < attempt:
-                message = f"dial {where}: after {attempt - 1} failed attempts: {error}{error.advice}"
-                raise ProviderError(message) from error
-            shown = "inf" if limit == -1 else limit
-            call.status(f"Dial {attempt}/{shown} failed: retrying ({error})")
-        await _unless_cancelled(call, asyncio.sleep(delay))
-        delay = min(delay * _BACKOFF, _LAST_DELAY_SECONDS)
-    async with opened:
-        yield opened
-
-
-async def _unless_cancelled(call: Call, work: Coroutine[Any, Any, _Result]) -> _Result:
-    """Wait for something, but no longer than until the update is cancelled.
-
-    For dialling only, as in the official plugin: it heeds the update's context while it dials, and lets a command that runs end.
-    """
-    task = asyncio.create_task(work)
-    while not task.done():
-        if call.cancelled.is_set():
-            task.cancel()
-        await asyncio.wait([task], timeout=_CANCEL_POLL_SECONDS)
-    if task.cancelled():
-        message = "the update was cancelled"
-        raise CancelledUpdateError(message)
-    return task.result()
 
 
 class _Output:
@@ -199,7 +41,7 @@ class _Output:
         self.both: list[str] = []
 
     async def drain(self, stream: asyncssh.SSHReader[str], *, logged: bool) -> str:
-        """Read a stream to its end, in chunks: a line of any length, ended or not, must not hold it up."""
+        """Read a stream to its end, in chunks. Raise `ProviderError` for a line that the official plugin would hang on."""
         parts: list[str] = []
         line = ""
         while chunk := await stream.read(_CHUNK_BYTES):
@@ -207,6 +49,8 @@ class _Output:
             self.both.append(chunk)
             if logged:
                 *lines, line = (line + chunk).split("\n")
+                for each in (*lines, line):
+                    _refuse_long(each)
                 for each in lines:
                     self.log(each)
         if line:
@@ -214,12 +58,22 @@ class _Output:
         return "".join(parts)
 
 
+def _refuse_long(line: str) -> None:
+    length = len(line.encode())
+    if length > _LONGEST_LINE_BYTES:
+        message = (
+            f"the command wrote a line of {length} bytes or more; on one of {_LONGEST_LINE_BYTES + 1} or more the official "
+            "plugin hangs for ever: cut it (`| cut -b-4000`), or do not log it (`logging`)"
+        )
+        raise ProviderError(message)
+
+
 async def _execute(call: Call, text: str, inputs: Properties, previous: Properties) -> Properties:
     """Run a command on the host; return `stdout` and `stderr`, or raise with all it wrote."""
     environment = _environment(call, inputs, previous)
     output = _Output(call.status)
     logging, stdin = inputs.get("logging"), inputs.get("stdin")
-    async with _connected(call, inputs) as connection:
+    async with connected(call, inputs) as connection:
         try:
             process = await connection.create_process(text, env=environment, encoding="utf-8", errors="replace")
             # A command may end without reading: its own status says how, not the broken pipe.
@@ -272,14 +126,27 @@ def _environment(call: Call, inputs: Properties, previous: Properties) -> dict[s
 class Remote(Resource):
     """What both resources share: the checks of a connection, and nothing to look at afterwards."""
 
-    replace_on: ClassVar[frozenset[str]] = frozenset({"triggers"})
+    sees_secrets: ClassVar[bool] = True
+
+    def completed(self, inputs: Properties) -> Properties:
+        """Complete the connection."""
+        return {**inputs, "connection": completed(inputs["connection"])} if "connection" in inputs else inputs
 
     def problems(self, inputs: Properties) -> Iterable[Problem]:
         """Refuse what this plugin cannot do."""
         connection = inputs.get("connection")
-        for name in ("proxy", "agentSocketPath"):
-            if is_map(connection) and connection.get(name) is not None:
-                yield Problem(f"connection.{name}", "is not simulated by the local cloud")
+        if is_map(connection) and connection.get("proxy") is not None:
+            yield Problem("connection.proxy", "is not simulated by the local cloud")
+
+    def replaces(self, path: str, news: Properties) -> bool:
+        """Replace where triggers come, go or turn into something else; a changed element of them is an update."""
+        del news
+        return path == "triggers"
+
+    def sealed(self, outputs: Properties, *given: Mapping[str, object]) -> Properties:
+        """Keep secret what came in so, by its name; what a command wrote is in clear, whatever it was given."""
+        secret = {name for properties in given for name, value in properties.items() if has_secret(value)} - {"stdout", "stderr"}
+        return {name: Secret(reveal(value)) if name in secret else value for name, value in outputs.items()}
 
     def read(self, call: Call, resource_id: str, known: Properties) -> Properties | None:
         """Return the last known state."""
@@ -317,16 +184,6 @@ class Command(Remote):
         del changed
         return ("stdout", "stderr")
 
-    def sealed(self, outputs: Properties, *given: Mapping[str, object]) -> Properties:
-        """Make the output secret when what the command was given is: scripts echo what they read.
-
-        The connection, always secret, is not given to the command.
-        """
-        sealed = super().sealed(outputs, *given)
-        if any(has_secret(properties.get(name)) for properties in given for name in _GIVEN):
-            sealed |= {name: Secret(reveal(sealed.get(name, ""))) for name in ("stdout", "stderr")}
-        return sealed
-
 
 class CopyToRemote(Remote):
     """`command:remote:CopyToRemote` of assets and archives that are on this machine."""
@@ -335,8 +192,8 @@ class CopyToRemote(Remote):
         """Refuse sources that would have to be fetched."""
         yield from super().problems(inputs)
         source = inputs.get("source")
-        if is_map(source) and "uri" in source:
-            yield Problem("source", "is a URL, which the local cloud does not fetch")
+        if is_map(source) and source.get("uri"):
+            yield Problem("source", "must be a path-based file asset or a text asset")
 
     def create(self, call: Call, inputs: Properties) -> str:
         """Copy."""
@@ -356,7 +213,7 @@ class CopyToRemote(Remote):
 async def _copy(call: Call, inputs: Properties) -> None:
     source, target = cast("Properties", inputs["source"]), str(inputs["remotePath"])
     try:
-        async with _connected(call, inputs) as connection, connection.start_sftp_client() as sftp:
+        async with connected(call, inputs) as connection, connection.start_sftp_client() as sftp:
             await _copy_source(sftp, source, target)
     except (asyncssh.Error, OSError) as error:
         message = f"cannot copy to {target}: {error}"
