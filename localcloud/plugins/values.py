@@ -61,7 +61,8 @@ def _decode(value: struct_pb2.Value) -> object:
             return [_decode(item) for item in value.list_value.values]
         case "struct_value":
             fields = decode(value.struct_value)
-            return Secret(fields["value"]) if fields.get(SIGNATURE) == _SECRET else fields
+            # Of a secret whose resource has failed, the engine sends the mark alone: what it was is not known.
+            return Secret(fields.get("value", UNKNOWN)) if fields.get(SIGNATURE) == _SECRET else fields
         case _:
             pass
     return None

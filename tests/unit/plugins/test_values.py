@@ -4,7 +4,7 @@ from google.protobuf import struct_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localcloud.plugins.values import UNKNOWN, Secret, decode, encode, has_secret, overlay, reveal, seal
+from localcloud.plugins.values import SIGNATURE, UNKNOWN, Secret, decode, encode, has_secret, overlay, reveal, seal
 
 PLANTED = "planted-secret-text"
 
@@ -33,6 +33,12 @@ def test_whole_numbers_come_as_int_and_others_as_float() -> None:
     assert type(port) is int
     assert isinstance(ratio, float)
     assert math.isclose(ratio, 0.5)
+
+
+def test_a_secret_of_which_only_the_mark_came_is_unknown() -> None:
+    bare = struct_pb2.Struct()
+    bare.update({"stdin": {SIGNATURE: "1b47061264138c4ac30d75fd1eb44270"}})
+    assert decode(bare) == {"stdin": Secret(UNKNOWN)}
 
 
 def test_a_secret_does_not_show_in_its_representation() -> None:
