@@ -21,6 +21,10 @@ class Commands:
         """`edge VERB ENV`."""
         return f"edge {verb} {self.arguments}"
 
+    def again(self, operation: str) -> str:
+        """The command that brings an operation to its end; what a drain was to change is in the config by then."""
+        return self.edge("up" if operation == "drain" else operation)
+
 
 def after_failure(commands: Commands, engines_text: str, errors: Sequence[str], *, has_changed: bool) -> list[str]:
     """What is said after a run that the engine ended: its own errors, and what to do where that is known.
@@ -28,11 +32,6 @@ def after_failure(commands: Commands, engines_text: str, errors: Sequence[str], 
     `engines_text` is all that the engine printed, `errors` what its events told.
     """
     texts = list(errors) or last_words(engines_text)
-    if re.search(r"code: -\d+", engines_text):
-        return [
-            f"the engine was killed\n  -> {commands.edge('cancel')}, then run this again",
-            *_after_a_kill(commands, engines_text),
-        ]
     if any("failed attempts" in text or "unable to dial" in text for text in texts):
         texts.append(
             "If an instance is gone, or was stopped, AWS's console says so: "
@@ -44,8 +43,8 @@ def after_failure(commands: Commands, engines_text: str, errors: Sequence[str], 
     return texts + _after_a_kill(commands, engines_text)
 
 
-def after_interruption(commands: Commands, times: int, cut_off: Sequence[str], broken_off: Sequence[str]) -> str:
-    """What is said after a run that was stopped as asked, once or twice.
+def after_interruption(commands: Commands, operation: str, times: int, cut_off: Sequence[str], broken_off: Sequence[str]) -> str:
+    """What is said after a run that was stopped as asked, once or more often.
 
     `cut_off` names what was at work when the engine ended, `broken_off` what gave up by itself when it was asked to.
     """
@@ -53,15 +52,21 @@ def after_interruption(commands: Commands, times: int, cut_off: Sequence[str], b
         but = f" (but {', '.join(broken_off)}, which broke off)" if broken_off else ""
         return (
             f"stopped as asked: the steps at work were finished{but}, no other was begun, the state is whole\n"
-            f"  -> {commands.edge('up')}   # goes on from here"
+            f"  -> {commands.again(operation)}   # goes on from here"
         )
     remains = f"{', '.join(cut_off)} {'was' if len(cut_off) == 1 else 'were'} cut off: " if cut_off else ""
-    return (
-        f"stopped at once: {remains}AWS may have made what the state does not know\n"
-        f"  -> {commands.edge('cancel')}    # only if the next command says that the state is locked\n"
-        f"     {commands.edge('refresh')}   # reads back what is really there, and names what was cut off\n"
-        f"     {commands.edge('up')}        # goes on from there"
-    )
+    return f"stopped at once: {remains}AWS may have made what the state does not know\n{recovery(commands, operation)}"
+
+
+def recovery(commands: Commands, operation: str) -> str:
+    """The commands, in order, after a run that was cut off: each may be run also where there is nothing for it to do."""
+    lines = {
+        commands.edge("cancel"): "removes the lock, if one is left on the state",
+        commands.edge("refresh"): "reads back what is really there, and names what was cut off",
+        commands.again(operation): "goes on from there",
+    }
+    width = max(map(len, lines))
+    return "  -> " + "\n     ".join(f"{command:<{width}}   # {why}" for command, why in lines.items())
 
 
 def last_words(text: str) -> list[str]:

@@ -8,40 +8,62 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
+from uuid import uuid4
 
 from pulumi import automation
 from pulumi.automation import errors as engine_errors
 from semver import VersionInfo
 
+from automation import processes
 from automation.errors import InterruptedRunError
+from automation.events import CUT_OFF_SECONDS
 
 OnLine = Callable[[str], Any]
 
+_LOOK_SECONDS = 1.0
+_PROGRAM = "pulumi-language-python-exec"
+"""The script of the SDK that runs a program, also under the official language host."""
+
+
+class EngineKilledError(engine_errors.CommandError):
+    """The engine was ended by a signal."""
+
 
 class EngineCommand(automation.PulumiCommand):
-    """The engine's command line for one operation, which can be interrupted from any thread."""
+    """The engine's command line for one operation, which can be interrupted from any thread.
 
-    def __init__(self, executable: Path, version: str) -> None:
+    Whatever it has started is ended with it (processes.py); `mark` is what the marks of the environment's runs begin with.
+    """
+
+    def __init__(self, executable: Path, version: str, mark: str = "") -> None:
         # Not the SDK's own, which would start the engine once more to ask for the version.
         self.command, self.version = str(executable), VersionInfo.parse(version.removeprefix("v"))
         self.interruptions = 0
         self.on_interrupt: Callable[[int], None] = lambda _: None
+        self.mark = f"{mark}{uuid4()}"
         self._processes: list[subprocess.Popen[str]] = []
         self._lock = threading.Lock()
 
     def interrupt(self) -> None:
-        """Once: the engine finishes the steps at work and begins no other. Twice: it cuts them off."""
+        """Once: the engine finishes the steps at work and begins no other. Twice: it cuts them off, and is killed where it has
+        not ended after CUT_OFF_SECONDS. Three times: it is killed.
+        """
         with self._lock:
             self.interruptions += 1
+            times = self.interruptions
             for process in self._processes:
                 with suppress(ProcessLookupError):
-                    process.send_signal(signal.SIGINT)
-        self.on_interrupt(self.interruptions)
+                    process.send_signal(signal.SIGINT if times <= 2 else signal.SIGKILL)  # noqa: PLR2004
+                if times == 2:  # noqa: PLR2004
+                    killing = threading.Timer(CUT_OFF_SECONDS, process.kill)
+                    killing.daemon = True
+                    killing.start()
+        self.on_interrupt(times)
 
     def run(
         self,
@@ -70,16 +92,20 @@ class EngineCommand(automation.PulumiCommand):
             )
             self._processes.append(process)
         out, err = _Lines(process.stdout, on_output), _Lines(process.stderr, on_error)
-        self._wait(process, out, err)
+        with _watched(self.mark):
+            self._wait(process, out, err)
         result = automation.CommandResult(stdout=out.text, stderr=err.text, code=process.returncode)
         if result.code and self.interruptions:
             raise InterruptedRunError(self.interruptions)
+        if result.code < 0:
+            raise EngineKilledError(result)
         if result.code:
             raise engine_errors.create_command_error(result)
         return result
 
     def _wait(self, process: subprocess.Popen[str], *lines: "_Lines") -> None:
-        waiting = [process.wait, *(each.join for each in lines)]
+        # Before its output is read to the end: what it has left may hold that open.
+        waiting = [process.wait, lambda: processes.end_all(self.mark), *(each.join for each in lines)]
         while waiting:
             try:
                 waiting[0]()
@@ -92,7 +118,31 @@ class EngineCommand(automation.PulumiCommand):
     def _environment(self, additional: Mapping[str, str]) -> dict[str, str]:
         """As the SDK's: what is beside the engine goes before what is on PATH."""
         path = f"{Path(self.command).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-        return {**os.environ, **additional, "PULUMI_AUTOMATION_API": "true", "PATH": path}
+        own = {"PULUMI_AUTOMATION_API": "true", "PATH": path, processes.MARK: self.mark}
+        return {**os.environ, **additional, **own}
+
+
+@contextmanager
+def _watched(mark: str) -> Generator[None]:
+    """Ends a program whose language host was killed: the engine would wait for it, and for nothing, for half an hour.
+
+    Our own host takes its program with it; the official one does not.
+    """
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(_LOOK_SECONDS):
+            for process in processes.without_engine(processes.marked(mark)):
+                if any(_PROGRAM in word for word in process.words):
+                    processes.end(process, signal.SIGKILL)
+
+    watch = threading.Thread(target=look, daemon=True)
+    watch.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watch.join()
 
 
 class _Lines(threading.Thread):

@@ -22,7 +22,7 @@ from pulumi.automation import errors as engine_errors
 
 from automation import local
 from automation.advice import Commands, after_failure, after_interruption, last_words
-from automation.engine import EngineCommand, Stack
+from automation.engine import EngineCommand, EngineKilledError, Stack
 from automation.errors import (
     DeploymentFailedError,
     EdgeError,
@@ -35,11 +35,13 @@ from automation.errors import (
     UsageError,
 )
 from automation.events import Event, Interrupted, LaunchWaits, OnEvent, SiteProgress
+from automation.kills import after_a_kill, after_the_engines_kill
 from automation.locks import only_run
 from automation.outputs import told_outputs
 from automation.paths import LOCAL_DIRECTORY, PROJECT_ROOT, known_environments, stack_file
 from automation.plugins import official_home
 from automation.prices import price_change
+from automation.processes import environment_mark
 from automation.redaction import Redactor, config_secrets, environment_secrets
 from automation.results import Changes, Drift, Inventory, Plan, inventory_of
 from automation.run_log import RunLog
@@ -416,23 +418,30 @@ class Environment:
             yield
         except EdgeError as error:
             raise self._noted(
-                error if not isinstance(error, InterruptedRunError) else self._interruption(error, watch), log
+                error if not isinstance(error, InterruptedRunError) else self._interruption(operation, error, watch), log
             ) from error
         except engine_errors.ConcurrentUpdateError as error:
             raise self._noted(self._busy(), log) from error
         except engine_errors.CommandError as error:
             stages = watch.failed_stages()
             sites = {zone: SiteFailure(stage, tuple(watch.reasons.get(zone, ()))) for zone, stage in stages.items()}
-            texts = after_failure(self._commands, str(error), watch.errors, has_changed=watch.changed)
+            texts = self._texts(operation, error, watch)
             raise self._noted(DeploymentFailedError(operation, texts, sites), log) from error
+
+    def _texts(self, operation: str, error: engine_errors.CommandError, watch: RunWatch) -> list[str]:
+        if isinstance(error, EngineKilledError):
+            return [after_the_engines_kill(self._commands, operation)]
+        told = after_a_kill(self._commands, operation, str(error), watch.errors)
+        return told or after_failure(self._commands, str(error), watch.errors, has_changed=watch.changed)
 
     def _noted(self, error: EdgeError, log: RunLog) -> EdgeError:
         error.log = log.path
         log.write(f"error: {error}")
         return error
 
-    def _interruption(self, error: InterruptedRunError, watch: RunWatch) -> InterruptedRunError:
-        return InterruptedRunError(error.times, after_interruption(self._commands, error.times, watch.at_work, watch.broken_off))
+    def _interruption(self, operation: str, error: InterruptedRunError, watch: RunWatch) -> InterruptedRunError:
+        text = after_interruption(self._commands, operation, error.times, watch.at_work, watch.broken_off)
+        return InterruptedRunError(error.times, text)
 
     def _busy(self) -> EnvironmentBusyError:
         return EnvironmentBusyError(
@@ -546,7 +555,7 @@ class Environment:
         return NothingDeployedError(f"'{self.name}' is not deployed {where}\n  -> {self._commands.edge('up')}")
 
     def _command(self) -> EngineCommand:
-        return EngineCommand(*self.engine)
+        return EngineCommand(*self.engine, mark=environment_mark(self.logs, self.name))
 
     @cached_property
     def engine(self) -> tuple[Path, str]:

@@ -14,6 +14,9 @@ StageState = Literal["waiting", "working", "done", "unchanged", "failed"]
 STAGES: tuple[Stage, ...] = ("network", "host", "image", "model", "healthy", "routed")
 """What a site goes through until users reach it, in order."""
 
+CUT_OFF_SECONDS = 20.0
+"""How long an engine that was asked twice to stop may take, before it is killed."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Event:

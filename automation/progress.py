@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Self
 
 from automation.events import (
+    CUT_OFF_SECONDS,
     Diagnostic,
     Event,
     Interrupted,
@@ -133,7 +134,7 @@ def notice(event: LaunchWaits | Interrupted) -> list[str]:
     if isinstance(event, LaunchWaits):
         return event.text.splitlines()
     if event.times > 1:
-        return ["stopping at once: what is at work is cut off"]
+        return [f"stopping at once: what is at work is cut off. After {CUT_OFF_SECONDS:.0f} s, or Ctrl-C, the engine is killed."]
     steps = f"{', '.join(event.at_work[:4])}{' and others' if len(event.at_work) > 4 else ''}"  # noqa: PLR2004
     working = f"finishing {steps}" if event.at_work else "finishing the steps at work"
     return [f"stopping: {working}; no other step begins. Ctrl-C again cuts them off."]

@@ -56,6 +56,18 @@ print(json.dumps({
 }))
 """
 
+# Becomes the command, but is killed with this host (Linux): a program whose host was killed would wait for half an hour, and the
+# engine with it. Not in preexec_fn, which is unsafe beside threads.
+TIED = """
+import ctypes, os, signal, sys
+host = int(sys.argv[1])
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() != host:
+        sys.exit(1)
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+
 
 class SetupError(Exception):
     """A mistake in the project's set-up that its owner can mend; the text says how."""
@@ -127,9 +139,12 @@ class Processes:
     def start(
         self, command: Sequence[str | Path], cwd: str, environment: Mapping[str, str], output: int | None = None
     ) -> subprocess.Popen[bytes]:
-        """Start a command in a process group of its own, so that an interrupt of the engine is no traceback in it."""
+        """Start a command in a process group of its own, so that an interrupt of the engine is no traceback in it.
+
+        It lives no longer than the thread that calls this, so wait for it in the same.
+        """
         process = subprocess.Popen(
-            command,
+            [sys.executable, "-I", "-S", "-c", TIED, str(os.getpid()), *command],
             cwd=cwd or None,
             env=environment,
             stdin=subprocess.DEVNULL,

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from pulumi.automation import errors as engine_errors
 
-from automation.engine import EngineCommand
+from automation import engine as engine_module
+from automation import processes
+from automation.engine import EngineCommand, EngineKilledError
 from automation.errors import EnvironmentBusyError, InterruptedRunError
 from automation.locks import only_run
 from automation.paths import PROJECT_ROOT
@@ -103,7 +105,9 @@ def test_a_terminals_ctrl_c_reaches_the_engine_once_and_through_us(tmp_path: Pat
     engine(tmp_path, STEPS.replace("NEEDED", "1"))
     program = f"""
 from pathlib import Path
-from automation.engine import EngineCommand
+from automation import engine as engine_module
+from automation import processes
+from automation.engine import EngineCommand, EngineKilledError
 from automation.errors import InterruptedRunError
 def show(line): print(line, flush=True)
 try:
@@ -131,3 +135,62 @@ def test_a_second_run_is_refused_with_the_name_of_the_first(tmp_path: Path) -> N
             pass
     with only_run(tmp_path, "prod", "destroy"):
         pass
+
+
+LEAVES = """
+import os, subprocess, sys
+subprocess.Popen([sys.executable, "-c", "import time; print('left', flush=True); time.sleep(600)", "PROGRAM"], process_group=0)
+WHAT_THEN
+"""
+
+
+def test_what_a_killed_engine_leaves_is_ended_and_holds_nothing_up(tmp_path: Path) -> None:
+    program = LEAVES.replace("WHAT_THEN", "import signal; signal.pause()")
+    command = engine(tmp_path, program)
+    bystander = subprocess.Popen(["sleep", "60"], env={**os.environ, processes.MARK: "of another run"})
+    try:
+        with pytest.raises(EngineKilledError):
+            command.run(["up"], str(tmp_path), {}, lambda _: os.kill(engine_of(command), signal.SIGKILL))
+        assert processes.marked(command.mark) == []
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+def engine_of(command: EngineCommand) -> int:
+    return command._processes[0].pid  # pyright: ignore[reportPrivateUsage]
+
+
+DEAF = """
+import signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+print("deaf", flush=True)
+while True: signal.pause()
+"""
+
+
+@pytest.mark.parametrize(("times", "patience_seconds"), [(2, 0.1), (3, 600)])
+def test_an_engine_that_does_not_listen_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int, patience_seconds: float
+) -> None:
+    monkeypatch.setattr(engine_module, "CUT_OFF_SECONDS", patience_seconds)
+    command = engine(tmp_path, DEAF)
+    with pytest.raises(InterruptedRunError) as raised:
+        command.run(["up"], str(tmp_path), {}, lambda _: [command.interrupt() for _ in range(times)])
+    assert raised.value.times == times
+
+
+def test_a_program_whose_language_host_was_killed_is_ended(tmp_path: Path) -> None:
+    """The engine waits for the program, whose parent is gone: the front end notices."""
+    program = "[sys.executable, '-c', 'import time; time.sleep(600)', 'pulumi-language-python-exec']"
+    host = f"import subprocess, sys; subprocess.Popen({program}, stdout=int(sys.argv[1]))"
+    stand_in = f"""
+import os, subprocess, sys
+read, write = os.pipe()
+subprocess.run([sys.executable, "-c", {host!r}, str(write)], pass_fds=[write])
+os.close(write)
+print("waits", flush=True)
+os.read(read, 1)
+"""
+    assert engine(tmp_path, stand_in).run(["up"], str(tmp_path), {}).stdout == "waits"

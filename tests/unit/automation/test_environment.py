@@ -13,7 +13,7 @@ from pulumi.automation.events import EngineEvent
 
 from automation import EdgeError, Environment
 from automation.costs import _planned
-from automation.engine import EngineCommand
+from automation.engine import EngineCommand, EngineKilledError
 from automation.errors import (
     CloudNotRunningError,
     DeploymentFailedError,
@@ -268,8 +268,8 @@ def test_second_run_at_once(environment: Environment, monkeypatch: pytest.Monkey
 
 
 def test_killed_engine_says_how_to_go_on(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
-    stack = FakeStack(fails=failure(engine_errors.CommandError, "code: -9\nstdout: \nstderr: "))
-    with pytest.raises(DeploymentFailedError, match=r"the engine was killed\n  -> edge cancel dev"):
+    stack = FakeStack(fails=failure(EngineKilledError, "code: -9\nstdout: \nstderr: "))
+    with pytest.raises(DeploymentFailedError, match=r"the engine was killed(.|\n)*\n  -> edge cancel dev"):
         opened(environment, monkeypatch, stack).up()
 
 

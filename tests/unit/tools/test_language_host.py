@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from google.protobuf.struct_pb2 import Struct
 from pulumi.runtime.proto import language_pb2 as pb
 
+from automation.paths import PROJECT_ROOT
 from tools import language_host
 from tools.language_host import Processes, SetupError
 
@@ -102,3 +104,17 @@ def test_finish_ends_a_process_that_ignores_being_asked(tmp_path: Path, monkeypa
     with os.fdopen(read, "rb") as output:
         assert output.readline() == b"ready\n"
         assert processes.finish(process) == -9
+
+
+def test_what_a_host_has_started_ends_when_the_host_is_killed(tmp_path: Path) -> None:
+    """The pipe's end comes only when nobody holds it any more."""
+    host = f"""
+import os
+from tools.language_host import Processes
+Processes().start(["sh", "-c", "echo started; exec sleep 600"], {str(tmp_path)!r}, os.environ).wait()
+"""
+    with subprocess.Popen([sys.executable, "-c", host], cwd=PROJECT_ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "started\n"
+        process.kill()
+        assert process.stdout.read() == ""
