@@ -3,10 +3,13 @@
 Everything that is not asked for stays unimported, so that help and completion come at once.
 """
 
+import errno
 import signal
 import sys
+import tempfile
 from collections.abc import Iterable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -103,6 +106,19 @@ app.add_typer(cloud_app, name="cloud", rich_help_panel="local cloud")
 app.add_typer(env_app, name="env", rich_help_panel="local cloud")
 
 
+def _words(error: OSError) -> str:
+    """The system's own words, with the path, or the folder whose disk is full: what was written there has none."""
+    if error.filename:
+        return f"{error.filename}: {error.strerror}"
+    if error.errno != errno.ENOSPC:
+        return str(error)
+    from automation.paths import LOCAL_DIRECTORY
+    from automation.state_files import full_disks
+
+    folders = full_disks(LOCAL_DIRECTORY, Path.cwd(), Path(tempfile.gettempdir()), Path.home())
+    return f"{error.strerror}: {folders[0] if folders else Path.cwd()}\n  -> make room there: df -h"
+
+
 def main() -> None:
     """The console script: user errors are one text and an exit code, never a traceback."""
     # A closed terminal and a service manager ask to stop as Ctrl-C does; the run itself decides how (engine.py).
@@ -127,7 +143,7 @@ def main() -> None:
         if not isinstance(error, CloudError | TtftError | OSError):
             raise
         # A folder that cannot be written, a full disk: the system's own words, with the path.
-        words = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
+        words = _words(error) if isinstance(error, OSError) else str(error)
         say(f"error: {words}")
         sys.exit(error.exit_code if isinstance(error, TtftError) else 1)
     except KeyboardInterrupt:

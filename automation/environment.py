@@ -10,7 +10,7 @@ import subprocess
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -45,6 +45,7 @@ from automation.processes import environment_mark
 from automation.redaction import Redactor, config_secrets, environment_secrets
 from automation.results import Changes, Drift, Inventory, Plan, inventory_of
 from automation.run_log import RunLog
+from automation.state_files import StateFile, chosen_backend, require_room, state_file
 from automation.watching import RunWatch
 from tools.provide_engine import EngineError, provide
 
@@ -171,6 +172,8 @@ class Environment:
             if self.on_local_cloud:
                 # Forced: a create that was killed half-way stays in the state until then.
                 run.stack.workspace.remove_stack(self.name, force=True)
+                if state := self._state_file():
+                    state.forget()
         return _changes(run, {})
 
     def plan_destroy(self) -> Inventory:
@@ -220,6 +223,7 @@ class Environment:
     def cancel(self) -> None:
         """Removes the lock that a killed run left on the state; EnvironmentBusyError where a run of this machine is at work."""
         with only_run(self.logs, self.name, "cancel"):
+            self._restore(self._state_file())
             stack = self._open(may_start=False)
             with self._engine_trouble("cancelling"):
                 stack.ask("cancel", "--yes", "--stack", self.name)
@@ -396,9 +400,12 @@ class Environment:
     @contextmanager
     def _run(self, operation: str, on_event: OnEvent | None, *, may_start: bool) -> Generator[_Run]:
         """One run: alone, logged, watched; what goes wrong in it becomes an EdgeError that names the log."""
+        state = self._state_file()
+        require_room(state, self.logs)
         with only_run(self.logs, self.name, operation), ThreadPoolExecutor(1) as pool:
             self._running = command = self._command()
             try:
+                self._restore(state)
                 stack = self._open(may_start=may_start, command=command)
                 # Asked for while the engine starts; the first word of its output waits for it.
                 redactor = pool.submit(self._redactor, stack)
@@ -406,11 +413,22 @@ class Environment:
                 with RunLog(self.logs, self.name, operation, redact) as log:
                     watch = RunWatch(_logged(log, on_event), replicas=self.planned_replicas(), redact=redact)
                     command.on_interrupt = watch.interrupted
-                    with self._explained(operation, watch, log), watch:
+                    with self._explained(operation, watch, log), watch, state.kept() if state else nullcontext():
                         yield _Run(stack, watch, log)
                     log.write(f"{operation} ended well: {watch.counts}")
             finally:
                 self._running = None
+
+    def _state_file(self) -> StateFile | None:
+        """Where the state is, if in a file of this machine, and its copy."""
+        if self.on_local_cloud:
+            world = self._directory / "world"
+            return state_file(local.backend(self._directory), local.PROJECT, self.name, world / "copies")
+        return state_file(chosen_backend(), local.PROJECT, self.name, self.stack_file.parent / ".edge" / "state")
+
+    def _restore(self, state: StateFile | None) -> None:
+        if state and (told := state.restore()):
+            self.say(f"{told}\nWhat was made after that, AWS has and the state does not: the next refresh cannot find it.")
 
     @contextmanager
     def _explained(self, operation: str, watch: RunWatch, log: RunLog) -> Generator[None]:
@@ -507,6 +525,8 @@ class Environment:
         """The stack; created where `may_create` (default: `may_start`), otherwise NothingDeployedError where there is none."""
         may_create = may_start if may_create is None else may_create
         engine = command or self._command()
+        if (state := self._state_file()) and state.is_cut_off:
+            raise EdgeError(f"the state was cut off: {state.path}\n  -> {self._commands.edge('cancel')}   # restores its copy")
         if not self.on_local_cloud:
             return self._select(PROJECT_ROOT, engine, {"PULUMI_SKIP_UPDATE_CHECK": "true"}, may_create=may_create)
         cloud = (

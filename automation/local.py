@@ -21,8 +21,9 @@ from geography.cities import CLIENT_NETWORK
 from localcloud import client
 from localcloud.plugins.install import install
 
-_PROJECT = "edge-inference"
-_DRAINED = f"{_PROJECT}:drained"
+PROJECT = "edge-inference"
+"""The project's name, in Pulumi.yaml."""
+_DRAINED = f"{PROJECT}:drained"
 _HOSTED_ZONE = "edge.internal"
 _LOOPBACK = "127.0.0.1/32"
 _ADMITTED = {"clientCidrs": (_LOOPBACK, str(CLIENT_NETWORK)), "sshCidrs": (_LOOPBACK,)}
@@ -67,11 +68,10 @@ def require_cloud(directory: Path, up_command: str) -> client.CloudStatus:
 
 def local_environment(directory: Path, cloud: client.CloudStatus) -> dict[str, str]:
     """The variables with which any stack of this project deploys to the local cloud."""
-    state = directory / "world" / "state"
-    state.mkdir(parents=True, exist_ok=True)
+    (directory / "world" / "state").mkdir(parents=True, exist_ok=True)
     return {
         "PULUMI_HOME": str(directory / "pulumi"),
-        "PULUMI_BACKEND_URL": f"file://{state}",
+        "PULUMI_BACKEND_URL": backend(directory),
         "PULUMI_CONFIG_PASSPHRASE_FILE": str(_passphrase_file(directory)),
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
         "PULUMI_SKIP_UPDATE_CHECK": "true",
@@ -81,6 +81,11 @@ def local_environment(directory: Path, cloud: client.CloudStatus) -> dict[str, s
         "AWS_EC2_METADATA_DISABLED": "true",
         "HF_ENDPOINT": f"{cloud.url}/_localcloud/hub",
     }
+
+
+def backend(directory: Path) -> str:
+    """The URL of the folder that has the state of all local stacks."""
+    return f"file://{directory / 'world' / 'state'}"
 
 
 def install_plugins(directory: Path) -> None:
@@ -97,7 +102,7 @@ def prepare_stack(config_file: Path, directory: Path, cloud: client.CloudStatus)
     tracked = tracked_config(config_file)
     config = {key: value for key, value in tracked.items() if not _is_secret(value)}
     stand_ins = [*_access_stand_ins(config), *_routing_stand_ins(config, name)]
-    routing = _map(config[f"{_PROJECT}:routing"]) or {}
+    routing = _map(config[f"{PROJECT}:routing"]) or {}
     if isinstance(hosted_zone := routing.get("hostedZone"), str) and routing.get("createHostedZone") is not True:
         cloud.request("PUT", "hosted-zones", {"name": hosted_zone})
     target = folder / f"Pulumi.{name}.yaml"
@@ -115,9 +120,9 @@ def prepare_stack(config_file: Path, directory: Path, cloud: client.CloudStatus)
 
 
 _SECRETS: dict[str, Callable[[], str]] = {
-    f"{_PROJECT}:sshPrivateKey": new_deployer_key,
-    f"{_PROJECT}:hostKeySecret": new_host_key_secret,
-    f"{_PROJECT}:huggingFaceToken": lambda: _STAND_IN_TOKEN,
+    f"{PROJECT}:sshPrivateKey": new_deployer_key,
+    f"{PROJECT}:hostKeySecret": new_host_key_secret,
+    f"{PROJECT}:huggingFaceToken": lambda: _STAND_IN_TOKEN,
 }
 """Never the real ones: nothing of theirs is needed on the local cloud."""
 
@@ -125,12 +130,12 @@ _SECRETS: dict[str, Callable[[], str]] = {
 def _endpoint_secrets(tracked: dict[str, Any], routing: dict[str, Any]) -> dict[str, Callable[[], str]]:
     """An API key where the environment has one; a certificate where its endpoint has TLS."""
     makers: dict[str, Callable[[], str]] = {}
-    if _is_secret(tracked.get(f"{_PROJECT}:apiKey")):
-        makers[f"{_PROJECT}:apiKey"] = lambda: secrets.token_hex(16)
-    endpoint, domain = _map(tracked.get(f"{_PROJECT}:endpoint")) or {}, routing.get("domain")
+    if _is_secret(tracked.get(f"{PROJECT}:apiKey")):
+        makers[f"{PROJECT}:apiKey"] = lambda: secrets.token_hex(16)
+    endpoint, domain = _map(tracked.get(f"{PROJECT}:endpoint")) or {}, routing.get("domain")
     if endpoint.get("tls") is True and isinstance(domain, str):
         pair = cache(lambda: new_certificate([domain, f"*.sites.{domain}"]))
-        makers |= {f"{_PROJECT}:tlsCertificate": lambda: pair()[0], f"{_PROJECT}:tlsPrivateKey": lambda: pair()[1]}
+        makers |= {f"{PROJECT}:tlsCertificate": lambda: pair()[0], f"{PROJECT}:tlsPrivateKey": lambda: pair()[1]}
     return makers
 
 
@@ -141,7 +146,7 @@ def lists_drained(config_file: Path) -> bool:
 
 def _kept_drained(before: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
     """What `edge drain` stored in the stack's own copy, as far as those sites are still there and the tracked file is silent."""
-    sites: object = config.get(f"{_PROJECT}:sites")
+    sites: object = config.get(f"{PROJECT}:sites")
     listed = cast("list[object]", sites) if isinstance(sites, list) else []
     zones = {site.get("zone") for each in listed if (site := _map(each))}
     drained = [zone for zone in cast("list[object]", before.get(_DRAINED) or []) if zone in zones]
@@ -163,7 +168,7 @@ def tracked_config(config_file: Path) -> dict[str, Any]:
 
 def _access_stand_ins(config: dict[str, Any]) -> Iterator[str]:
     """Adds what can reach the local cloud, this machine and the cities' clients; what is malformed stays as it is."""
-    access = _map(config.setdefault(f"{_PROJECT}:access", {}))
+    access = _map(config.setdefault(f"{PROJECT}:access", {}))
     if access is None:
         return
     for key, stand_ins in _ADMITTED.items():
@@ -175,7 +180,7 @@ def _access_stand_ins(config: dict[str, Any]) -> Iterator[str]:
 
 def _routing_stand_ins(config: dict[str, Any], name: str) -> Iterator[str]:
     """A domain where the file leaves it to its owner; a hosted zone by name where the file has the id of a real one."""
-    routing = _map(config.setdefault(f"{_PROJECT}:routing", {}))
+    routing = _map(config.setdefault(f"{PROJECT}:routing", {}))
     if routing is None or routing.get("policy") == "none":
         return
     if not {"domain", "hostedZone", "hostedZoneId"} & routing.keys():

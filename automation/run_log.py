@@ -6,6 +6,7 @@ Leaves out levels and rotation by size: a run's log is short, and the newest of 
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
@@ -31,17 +32,17 @@ class RunLog:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._lock:
+        with self._lock, suppress(OSError):
             self._file.close()
 
     def write(self, text: str) -> None:
         """Adds lines, each with its time (UTC)."""
         now = f"{datetime.now(UTC):%H:%M:%S.%f}"[:-3]
         lines = self._redact(text).splitlines() or [""]
-        with self._lock:
-            if not self._file.closed:
-                self._file.writelines(f"{now} {line}\n" for line in lines)
-                self._file.flush()
+        # A full disk ends no run: who reads the engine's words here must go on, or the engine waits for ever.
+        with self._lock, suppress(OSError, ValueError):
+            self._file.writelines(f"{now} {line}\n" for line in lines)
+            self._file.flush()
 
 
 def _forget_old(folder: Path, environment: str) -> None:
