@@ -428,7 +428,7 @@ class Environment:
 
     def _restore(self, state: StateFile | None) -> None:
         if state and (told := state.restore()):
-            self.say(f"{told}\nWhat was made after that, AWS has and the state does not: the next refresh cannot find it.")
+            self.say(told)
 
     @contextmanager
     def _explained(self, operation: str, watch: RunWatch, log: RunLog) -> Generator[None]:

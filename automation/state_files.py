@@ -33,11 +33,13 @@ class StateFile:
 
     path: Path
     copy: Path
+    locks: Path
+    """The folder of its locks."""
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether it is there, and is no whole JSON."""
-        return self.path.exists() and not _is_whole(self.path)
+        """Whether it, or what the engine reads with it, is there and is no whole JSON."""
+        return (self.path.exists() and not _is_whole(self.path)) or bool(self._cut_off_beside())
 
     def keep(self) -> None:
         """Copies the state, onto the disk itself. OSError where there is no room; the copy before stays then."""
@@ -55,8 +57,11 @@ class StateFile:
 
         None where the state is whole. EdgeError where there is no whole one.
         """
-        if not self.is_cut_off:
-            return None
+        beside = self._cut_off_beside()
+        for each in beside:
+            each.unlink()
+        if not self.path.exists() or _is_whole(self.path):
+            return f"An engine that was killed had cut off {', '.join(map(str, beside))}: removed." if beside else None
         candidates = [self.path.with_name(f"{self.path.name}.bak"), self.copy]
         whole = [each for each in candidates if _is_whole(each)]
         if not whole:
@@ -68,7 +73,18 @@ class StateFile:
         made = datetime.fromtimestamp(newest.stat().st_mtime).astimezone()
         shutil.copy2(self.path, self.path.with_name(f"{self.path.name}.cut-off"))
         _write_synced(self.path, newest.read_bytes())
-        return f"The state was cut off (a killed engine, a full disk). Restored, as it was at {made:%H:%M:%S}: {self.path}"
+        # Its checksum is of what was cut off.
+        self.path.with_name(f"{self.path.name}.attrs").unlink(missing_ok=True)
+        return (
+            f"The state was cut off (a killed engine, a full disk). Restored, as it was at {made:%H:%M:%S}: {self.path}\n"
+            "What was made after that, AWS may have and the state has not."
+        )
+
+    def _cut_off_beside(self) -> list[Path]:
+        """Locks that were cut off, and the `.attrs` of any file: not written whole, and needed by nobody."""
+        locks = [each for each in self.locks.rglob("*") if each.is_file()]
+        notes = [self.path.with_name(f"{self.path.name}{end}") for end in (".attrs", ".bak.attrs")]
+        return [each for each in {*locks, *notes} if each.exists() and not _is_whole(each)]
 
     @contextmanager
     def kept(self) -> Generator[None]:
@@ -98,9 +114,10 @@ def state_file(backend: str, project: str, stack: str, copies: Path) -> StateFil
     root = Path(unquote(backend.removeprefix("file://").partition("?")[0])).expanduser().resolve()
     # Without a project by engines before 3.61.
     known = [root / ".pulumi" / "stacks" / name for name in (f"{project}/{stack}.json", f"{stack}.json")]
+    locks = root / ".pulumi" / "locks" / "organization" / project / stack
     # By the folder too: another one may have a stack of the same name.
     digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:8]
-    return StateFile(next((path for path in known if path.exists()), known[0]), copies / f"{stack}-{digest}.json")
+    return StateFile(next((path for path in known if path.exists()), known[0]), copies / f"{stack}-{digest}.json", locks)
 
 
 def chosen_backend() -> str:

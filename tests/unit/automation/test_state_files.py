@@ -64,6 +64,24 @@ def test_the_newest_whole_one_is_taken(tmp_path: Path) -> None:
     assert found.path.read_text() == described(4)
 
 
+def test_what_the_engine_keeps_beside_it_is_removed_where_it_was_cut_off(tmp_path: Path) -> None:
+    """An engine that is killed while it writes leaves an empty .attrs: then every command fails with `EOF`."""
+    found = state(tmp_path)
+    found.locks.mkdir(parents=True)
+    lock, whole = found.locks / "1.json", found.locks / "2.json"
+    lock.touch()
+    whole.write_text("{}")
+    notes = found.path.with_name("prod.json.attrs")
+    notes.touch()
+    assert found.is_cut_off
+    told = found.restore()
+    assert told
+    assert str(notes) in told
+    assert (lock.exists(), whole.exists(), notes.exists()) == (False, True, False)
+    assert found.path.read_text() == described(3)
+    assert not found.is_cut_off
+
+
 def test_without_a_whole_one_nothing_is_touched(tmp_path: Path) -> None:
     found = state(tmp_path)
     cut_off(found.path, described(3))
