@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from automation.dial_advice import after_dials
+
 
 @dataclass(frozen=True)
 class Commands:
@@ -11,6 +13,11 @@ class Commands:
 
     environment: str
     is_rehearsal: bool
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is deployed on the local cloud."""
+        return self.is_rehearsal or self.environment == "local"
 
     @property
     def arguments(self) -> str:
@@ -32,12 +39,7 @@ def after_failure(commands: Commands, engines_text: str, errors: Sequence[str], 
     `engines_text` is all that the engine printed, `errors` what its events told.
     """
     texts = list(errors) or last_words(engines_text)
-    if any("failed attempts" in text or "unable to dial" in text for text in texts):
-        texts.append(
-            "If an instance is gone, or was stopped, AWS's console says so: "
-            f"`{commands.edge('refresh')}` (or `pulumi refresh`) reads it back, and the next run makes what is missing. "
-            "If it runs: access.sshCidrs must hold this machine's address."
-        )
+    texts += after_dials(commands, texts)
     if has_changed:
         texts.append("What was finished stays. Mend the cause, then run the same command again.")
     return texts + _after_a_kill(commands, engines_text)
@@ -81,7 +83,6 @@ def _after_a_kill(commands: Commands, text: str) -> list[str]:
         anew = commands.edge("destroy")
         return [f"What exists already was made by a run that was killed before it was recorded\n  -> remove it, or {anew}"]
     if "failed to load checkpoint" in text:
-        is_local = commands.is_rehearsal or commands.environment == "local"
-        remedy = "edge cloud stop, then deploy again" if is_local else "restore the .bak file beside it"
+        remedy = "edge cloud stop, then deploy again" if commands.is_local else "restore the .bak file beside it"
         return [f"The state was cut off when a run was killed\n  -> {remedy}"]
     return []

@@ -1,5 +1,6 @@
 """`edge plan`, `up`, `refresh`, `drift`, `destroy`, `outputs` and what unblocks them: from nothing to serving, and back."""
 
+import re
 import sys
 import textwrap
 from collections.abc import Generator, Mapping
@@ -253,8 +254,11 @@ def _sites_after(environment: "Environment", error: DeploymentFailedError) -> Ge
 
 
 def _short(reasons: tuple[str, ...]) -> str:
-    """The beginning of the first reason; all of it stands above, and in the log."""
-    return textwrap.shorten(reasons[0].splitlines()[0], 48, placeholder=" ...") if reasons else "see the log"
+    """The beginning of what the first reason ends in; all of it stands above, and in the log."""
+    if not reasons:
+        return "see the log"
+    cause = re.sub(r"^\S+: after \d+ failed attempts: (ssh: handshake failed: )?", "", reasons[0].splitlines()[0])
+    return textwrap.shorten(cause, 48, placeholder=" ...")
 
 
 def _summary(changes: "Changes", *, would: bool = False) -> str:

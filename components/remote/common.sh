@@ -13,8 +13,20 @@ EDGE_HOME="${EDGE_HOST_ROOT:-}/opt/edge-inference"
 MODELS="$EDGE_HOME/models"
 STEP=$(basename "$0" .sh)
 
+# presentable: lines of at most 4000 printable characters. A server's log or a registry's answer may be anything, and the official
+# command plugin hangs for ever on a line of 64 KiB, and fails on bytes that are no UTF-8.
+presentable() {
+  # Whatever ends the step: what it has to say then must have somewhere to go.
+  trap '' HUP INT TERM
+  LC_ALL=C sed -u -E 's/[^[:print:]\t]/?/g; s/^(.{4000}).+/\1 .../'
+}
 # Progress goes to the step's own output also where a command's output is thrown away.
-exec 3>&1
+exec > >(presentable) 2> >(presentable >&2) 3>&1
+
+# last_lines COUNT CONTAINER: the end of a container's log, cut before a line of megabytes is looked at character by character.
+last_lines() {
+  docker logs --tail "$1" "$2" 2>&1 | cut -b-4001 >&2 || true
+}
 
 say() {
   printf '%s: %s\n' "$STEP" "$*" >&3

@@ -58,7 +58,7 @@ healthy_or_dead() {
 }
 
 give_up() {
-  docker logs --tail 20 "$proxy" >&2 || true
+  last_lines 20 "$proxy"
   fail "$1; above are the last lines of the proxy's log" "sudo docker logs --tail 200 $proxy"
 }
 

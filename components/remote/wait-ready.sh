@@ -56,7 +56,7 @@ if [ -z "$is_ready" ] && in_trouble; then
   serves || is_ready=
 fi
 if [ -z "$is_ready" ]; then
-  docker logs --tail 20 "$CONTAINER" >&2 || true
+  last_lines 20 "$CONTAINER"
   fail "$reason; above are the last lines of the server's log; $(go_back)" "sudo docker logs --tail 200 $FAILED"
 fi
 docker rm -f "$PREVIOUS" "$FAILED" >/dev/null 2>&1 || true

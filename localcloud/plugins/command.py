@@ -52,14 +52,19 @@ class _Output:
                 for each in (*lines, line):
                     _refuse_long(each)
                 for each in lines:
-                    self.log(each)
+                    self.log(_shown(each))
         if line:
-            self.log(line)
+            self.log(_shown(line))
         return "".join(parts)
 
 
+def _shown(text: str) -> str:
+    """Return a text with marks in the place of bytes that are no UTF-8."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")
+
+
 def _refuse_long(line: str) -> None:
-    length = len(line.encode())
+    length = len(line.encode(errors="surrogateescape"))
     if length > _LONGEST_LINE_BYTES:
         message = (
             f"the command wrote a line of {length} bytes or more; on one of {_LONGEST_LINE_BYTES + 1} or more the official "
@@ -75,7 +80,7 @@ async def _execute(call: Call, text: str, inputs: Properties, previous: Properti
     logging, stdin = inputs.get("logging"), inputs.get("stdin")
     async with connected(call, inputs) as connection:
         try:
-            process = await connection.create_process(text, env=environment, encoding="utf-8", errors="replace")
+            process = await connection.create_process(text, env=environment, encoding="utf-8", errors="surrogateescape")
             # A command may end without reading: its own status says how, not the broken pipe.
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.write(str(stdin or ""))
@@ -86,10 +91,14 @@ async def _execute(call: Call, text: str, inputs: Properties, previous: Properti
             )
             await process.wait_closed()
         except (asyncssh.Error, OSError) as error:
-            message = f"{error}: running {json.dumps(text)}:\n{''.join(output.both)}"
+            message = f"{error}: running {json.dumps(text)}:\n{_shown(''.join(output.both))}"
             raise ProviderError(message) from error
     if process.returncode != 0:
-        message = f"{_ending(process)}: running {json.dumps(text)}:\n{''.join(output.both)}"
+        message = f"{_ending(process)}: running {json.dumps(text)}:\n{_shown(''.join(output.both))}"
+        raise ProviderError(message)
+    if _shown(stdout + stderr) != stdout + stderr:
+        # As on the official plugin, whose answer cannot be encoded; a failure's text it does mend.
+        message = "grpc: error while marshaling: string field contains invalid UTF-8"
         raise ProviderError(message)
     return {"stdout": stdout.removesuffix("\n"), "stderr": stderr.removesuffix("\n")}
 

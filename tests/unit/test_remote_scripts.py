@@ -599,6 +599,35 @@ def test_readiness_failures_show_the_servers_last_lines(host: Host, switches: li
     assert containers(host) == {"-failed": ("digest1", "exited")}
 
 
+LINE_THAT_HANGS = 65536
+"""On one of so many bytes the official command plugin hangs for ever."""
+
+
+def test_a_line_of_any_length_and_any_bytes_in_the_servers_log_is_cut_and_shown_in_ascii(host: Host) -> None:
+    host.run(*START)
+    host.switch("no-token")
+    (host.fake / "server.log").write_bytes(b"\xff\x1b[31m\xe2\x9c\x93" + b"x" * LINE_THAT_HANGS + b"\nlast\n")
+    _, err = host.run(*READY, status=1)
+    first, last, *_ = err.splitlines()
+    assert first.startswith("??[31m???xxx")
+    assert len(first) < LINE_THAT_HANGS / 10
+    assert last == "last"
+    assert_failure(err, "wait-ready", "no token was generated", "docker logs")
+
+
+@pytest.mark.parametrize("stream", ["", " >&2"])
+def test_a_long_line_of_any_other_command_is_cut_and_hides_no_status(host: Host, stream: str) -> None:
+    (host.fake.parent / "bin" / "docker").write_text(
+        '#!/usr/bin/env bash\n[ "$1" = run ] || exit 0\n'
+        f"(head -c {LINE_THAT_HANGS} /dev/zero | tr '\\0' x; echo; echo after){stream}; exit 1\n"
+    )
+    out, err = host.run(*FETCH, stdin=f"{TOKEN}\n", status=1)
+    lines = (err if stream else out).splitlines()
+    assert max(map(len, lines)) < LINE_THAT_HANGS / 10
+    assert "after" in lines
+    assert_failure(err, "fetch-weights", "were not fetched", "gated model")
+
+
 def test_failed_server_makes_room_for_the_one_before_and_the_next_run_tries_again(host: Host) -> None:
     """The step that starts it went well and does not run again: this one does all of it."""
     serve(host)

@@ -355,6 +355,14 @@ def test_one_site_that_fails_is_told_with_what_serves_and_what_to_run(shell: She
     assert err.count(str(LOG)) == 1
 
 
+def test_of_a_host_that_was_not_reached_the_summary_shows_the_cause(shell: Shell, environment: FakeEnvironment) -> None:
+    methods = "attempted methods [none publickey], no supported methods remain"
+    text = f"us-west-2-lax-1a-1-scripts: after 129 failed attempts: ssh: handshake failed: ssh: unable to authenticate, {methods}"
+    environment.fails = DeploymentFailedError("up", (text,), {"us-west-2-lax-1a": SiteFailure("boot", (text,))})
+    _, _, err = shell.edge("up prod --local")
+    assert "failed at boot: ssh: unable to authenticate, attempted ...\n" in err
+
+
 def test_drift_has_an_exit_code_of_its_own(shell: Shell, environment: FakeEnvironment) -> None:
     code, out, err = shell.edge("drift prod")
     assert (code, out) == (0, "")

@@ -177,6 +177,14 @@ def test_a_longer_line_which_it_would_hang_on_is_an_error(driver: Driver, server
         driver.made(COMMAND, inputs(server, create=f"(head -c 65536 /dev/zero | tr '\\0' x; echo; echo after){redirection}"))
 
 
+def test_output_that_is_no_utf8_fails_a_command_that_succeeds(driver: Driver, server: Server) -> None:
+    with pytest.raises(AbortedError, match=r"^grpc: error while marshaling: string field contains invalid UTF-8$"):
+        driver.made(COMMAND, inputs(server, create=r"printf 'a\xff\n'"))
+    with pytest.raises(AbortedError, match="a\N{REPLACEMENT CHARACTER}"):
+        driver.made(COMMAND, inputs(server, create=r"printf 'a\xff\n'; exit 3"))
+    assert driver.engine.texts == ["a\N{REPLACEMENT CHARACTER}"] * 2
+
+
 def test_a_command_that_does_not_read_a_long_standard_input_ends(driver: Driver, server: Server) -> None:
     _, _, state = driver.made(COMMAND, inputs(server, create="echo done", stdin="x" * 3_000_000))
     assert state["stdout"] == "done"
