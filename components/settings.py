@@ -7,6 +7,7 @@ knows of a model by models.py. Leaves out reading the engine: `stack_config.py` 
 import difflib
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -599,10 +600,10 @@ class _Reader:
         return sites
 
     def secret(self, name: str) -> SecretStr | None:
-        """A secret's value, unless it stands in clear."""
+        """A secret's value, unless it stands in clear, or is wrong."""
         key = f"{PROJECT}:{name}"
         value = self._config.values.get(key)
-        return SecretStr(value) if value and key in self._config.secret_keys else None
+        return SecretStr(value) if value and key in self._config.secret_keys and not self.is_wrong(name) else None
 
     def secrets(self) -> Secrets | None:
         given: dict[str, str] = {}
@@ -628,6 +629,11 @@ class _Reader:
                 self._add("sshPrivateKey", None, str(error), _SECRET_FIXES["sshPrivateKey"])
         if "hostKeySecret" in given and not re.fullmatch(r"[0-9a-f]{64}", given["hostKeySecret"].strip()):
             self._add("hostKeySecret", None, "is not 64 hex digits (32 random bytes)", _SECRET_FIXES["hostKeySecret"])
+        token = given.get("huggingFaceToken", "").strip()
+        if foreign := re.search(r"[^!-~]", token):
+            found = unicodedata.name(foreign[0], f"U+{ord(foreign[0]):04X}")
+            reason = f"is no token: its character {foreign.start() + 1} is {found}, and tokens are letters, digits and signs of ASCII"
+            self._add("huggingFaceToken", None, reason, _SECRET_FIXES["huggingFaceToken"])
         api_key = given.get("apiKey", "").removesuffix("\n")
         if api_key and not (len(api_key) >= _SHORTEST_API_KEY and _API_KEY.fullmatch(api_key)):
             reason = f"is no key of at least {_SHORTEST_API_KEY} letters, digits and . _ ~ + / - (RFC 6750), without blanks"

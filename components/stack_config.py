@@ -23,6 +23,7 @@ from components.models import (
 from components.preflight import AwsFacts, judge, smallest_gpu_mib, warnings
 from components.problems import ConfigurationError, Problem
 from components.settings import PROJECT, ServerSettings, Settings, StackConfig, Validated, validate
+from components.ssh_agent import agent_problem
 
 _MESSAGE_WAS_SHOWN = 32
 """The exit status by which a program tells Pulumi's language host that the person has been told (its exec script)."""
@@ -69,7 +70,7 @@ def _end(message: str) -> NoReturn:
 def _check(validated: Validated) -> CheckedConfig:
     facts = ask_aws(validated)
     server, token = validated.server, validated.hugging_face_token
-    problems = list(validated.problems)
+    problems = [*validated.problems, *filter(None, [agent_problem()])]
     hub, model = HubAnswer(None, "not asked"), ModelFacts(None, None, None, "")
     if server:
         hub = _hub(server, token.get_secret_value() if token else None)

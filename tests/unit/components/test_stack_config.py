@@ -1,6 +1,9 @@
 """The program's way to a checked config, and its end where there is none: one message, no traceback."""
 
+import socket
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pulumi
@@ -22,7 +25,8 @@ class Program:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._monkeypatch = monkeypatch
-        self.asked_hub = False
+        monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+        self.asked_with: list[str | None] = []
         self.told: dict[str, list[str]] = {"error": [], "warn": [], "info": []}
         for kind, texts in self.told.items():
             monkeypatch.setattr(pulumi.log, kind, texts.append)
@@ -45,8 +49,9 @@ class Program:
         del validated
         return self._answer()
 
-    def _ask_hub(self, *_: object) -> HubAnswer:
-        self.asked_hub = True
+    def _ask_hub(self, model: str, token: str | None) -> HubAnswer:
+        del model
+        self.asked_with.append(token)
         return self.hub
 
     def _try_token(self, model: str, token: str) -> tuple[Problem | None, str | None]:
@@ -89,7 +94,7 @@ def test_unknowns_are_warned_about(started: Program) -> None:
 
 def test_hub_is_not_asked_where_the_config_says_all(started: Program) -> None:
     started.run(stack_config(server={"modelParameters": 10**9, "modelGated": False}))
-    assert not started.asked_hub
+    assert not started.asked_with
 
 
 def test_token_is_tried_on_a_gated_model_only(started: Program) -> None:
@@ -112,6 +117,34 @@ def test_token_that_nobody_could_try_is_told_in_a_word(started: Program) -> None
     started.token = (None, "the Hub is down")
     started.run(stack_config())
     assert any("the Hub is down; whether huggingFaceToken opens" in told for told in started.told["info"])
+
+
+def test_token_that_no_header_can_carry_is_refused_before_the_hub_is_asked_with_it(started: Program) -> None:
+    config = stack_config()
+    values = {**config.values, "edge-inference:huggingFaceToken": f"\N{LEFT DOUBLE QUOTATION MARK}{TOKEN}"}
+    text = started.error(replace(config, values=values))
+    assert "edge-inference:huggingFaceToken\n    is no token: its character 1 is LEFT DOUBLE QUOTATION MARK" in text
+    assert TOKEN not in text
+    assert started.asked_with == [None]
+    assert started.tried_tokens == []
+
+
+def test_agent_that_is_gone_is_a_problem_and_none_or_one_that_listens_is_not(
+    started: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Without it every step fails, `dial unix ...`, on hosts that cost already."""
+    path = tmp_path / "agent"
+    with socket.socket(socket.AF_UNIX) as agent:
+        agent.bind(str(path))
+        agent.listen()
+        for named in (str(path), ""):
+            monkeypatch.setenv("SSH_AUTH_SOCK", named)
+            started.run(stack_config())
+    path.unlink()
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
+    text = started.error(stack_config())
+    assert f"1. SSH_AUTH_SOCK = {path}\n    no such file or directory: " in text
+    assert "-> unset SSH_AUTH_SOCK" in text
 
 
 def test_limits_shrink_to_the_smallest_gpu(started: Program) -> None:
