@@ -118,7 +118,8 @@ class EngineCommand(automation.PulumiCommand):
     def _environment(self, additional: Mapping[str, str]) -> dict[str, str]:
         """As the SDK's: what is beside the engine goes before what is on PATH."""
         path = f"{Path(self.command).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-        own = {"PULUMI_AUTOMATION_API": "true", "PATH": path, processes.MARK: self.mark}
+        # The official command plugin calls a named SSH agent at every step, and fails where that is gone; none is needed.
+        own = {"PULUMI_AUTOMATION_API": "true", "PATH": path, processes.MARK: self.mark, "SSH_AUTH_SOCK": ""}
         return {**os.environ, **additional, **own}
 
 

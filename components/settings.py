@@ -632,7 +632,9 @@ class _Reader:
         token = given.get("huggingFaceToken", "").strip()
         if foreign := re.search(r"[^!-~]", token):
             found = unicodedata.name(foreign[0], f"U+{ord(foreign[0]):04X}")
-            reason = f"is no token: its character {foreign.start() + 1} is {found}, and tokens are letters, digits and signs of ASCII"
+            reason = (
+                f"is no token: its character {foreign.start() + 1} is {found}, and tokens are letters, digits and signs of ASCII"
+            )
             self._add("huggingFaceToken", None, reason, _SECRET_FIXES["huggingFaceToken"])
         api_key = given.get("apiKey", "").removesuffix("\n")
         if api_key and not (len(api_key) >= _SHORTEST_API_KEY and _API_KEY.fullmatch(api_key)):

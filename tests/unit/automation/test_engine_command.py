@@ -50,6 +50,13 @@ def test_output_comes_line_by_line_and_is_kept(tmp_path: Path) -> None:
     assert sorted(seen) == ["['--non-interactive', 'up', '--yes'] x", "b"]
 
 
+def test_the_engine_has_no_ssh_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The official command plugin calls one that is named, and fails where it is gone."""
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent.123"))
+    command = engine(tmp_path, "import os; print(repr(os.environ['SSH_AUTH_SOCK']))")
+    assert command.run(["up"], str(tmp_path), {}).stdout == "''"
+
+
 def test_failures_are_the_sdks_own(tmp_path: Path) -> None:
     locked = "import sys; sys.exit('error: the stack is currently locked by 1 lock(s)')"
     with pytest.raises(engine_errors.ConcurrentUpdateError):
