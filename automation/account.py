@@ -1,34 +1,36 @@
-"""Asks an AWS account, with boto3, for the facts that components/preflight.py judges: what components/aws_facts.py asks through
-the engine's provider, but without a run.
+"""Carries the questions of components/aws_facts.py to an AWS account with boto3: without a run, for `edge doctor`; and asks for
+what only doctor wants to know, which images there are.
 
-Reads only. Nothing here decides anything; what AWS does not answer stays None, which is unknown.
+Reads only. Leaves out which questions are asked, and judging.
 """
+
+# ruff: noqa: D102 - what each lookup asks is said by Lookups
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs]
 
 from automation.errors import EdgeError
-from components.dns_plan import Replica, service_targets
-from components.preflight import (
-    AMI_PARAMETER,
-    GPU_FAMILIES,
-    HEALTH_CHECKERS_WEIGHT,
+from components.aws_facts import (
     AwsFacts,
+    Filters,
     HostedZoneFacts,
     InstanceTypeFacts,
-    RegionFacts,
+    Lookups,
+    NamedRecord,
+    PrefixList,
     ZoneFacts,
+    gather,
 )
-from components.settings import HostSettings, RoutingSettings, SiteSettings, Validated
-from components.tags import REPLICA_TAG, STACK_TAG
+from components.settings import Validated
+from components.tags import STACK_TAG
 
-_RUNNING = ["pending", "running"]
 _DATE = re.compile(r"\b(?:20\d{6}(?:\.\d+)?|20\d\d-\d\d-\d\d)$")
 """How names of AMIs that are built again and again end, such as AWS's Deep Learning AMIs."""
 
@@ -65,17 +67,109 @@ def caller(client: Client) -> tuple[str, str]:
 def ask_account(validated: Validated, client: Client) -> AwsFacts:
     """What AWS says about the well-formed parts of a config."""
     with ThreadPoolExecutor(8) as pool:
-        asked = {region: pool.submit(_region, region, sites, validated, client) for region, sites in validated.regions.items()}
-        regions = {region: each.result() for region, each in asked.items()}
-    routing = validated.routing
-    if routing is None or not routing.is_on:
-        return AwsFacts(regions)
-    route53 = client("route53", next(iter(regions), "us-east-1"))
-    try:
-        zone = _hosted_zone(routing, route53)
-    except (BotoCoreError, ClientError, LookupError) as error:
-        return AwsFacts(regions, hosted_zone_trouble=str(error))
-    return AwsFacts(regions, zone, foreign_records=_foreign_records(route53, zone.id, str(routing.domain)))
+        return gather(validated, AccountLookups(client), pool.map)
+
+
+class AccountLookups(Lookups):
+    """The questions of components/aws_facts.py, as calls of boto3; what finds nothing, or more than one, is a LookupError."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._zones = cache(self._all_zones)
+
+    def zone_names(self, region: str) -> Sequence[str]:
+        return [each["ZoneName"] for each in self._zones(region)]
+
+    def zone(self, region: str, name: str) -> ZoneFacts:
+        zone = _only([each for each in self._zones(region) if each["ZoneName"] == name], "zone")
+        return ZoneFacts(
+            group=zone["GroupName"],
+            border_group=zone["NetworkBorderGroup"],
+            is_local=zone["ZoneType"] == "local-zone",
+            opted_in=zone["OptInStatus"] != "not-opted-in",
+        )
+
+    def _all_zones(self, region: str) -> list[dict[str, Any]]:
+        return self._ec2(region).describe_availability_zones(AllAvailabilityZones=True)["AvailabilityZones"]
+
+    def instance_type(self, region: str, name: str) -> InstanceTypeFacts:
+        found = _only(self._ec2(region).describe_instance_types(InstanceTypes=[name])["InstanceTypes"], "instance type")
+        gpus = found.get("GpuInfo", {}).get("Gpus", [])
+        return InstanceTypeFacts(
+            vcpus=found["VCpuInfo"]["DefaultVCpus"],
+            gpus=sum(gpu["Count"] for gpu in gpus),
+            gpu_mib=max((gpu["MemoryInfo"]["SizeInMiB"] for gpu in gpus), default=0),
+        )
+
+    def offering_zones(self, region: str, filters: Filters) -> frozenset[str]:
+        pages = self._ec2(region).get_paginator("describe_instance_type_offerings")
+        found = pages.paginate(LocationType="availability-zone", Filters=_filters(filters))
+        return frozenset(each["Location"] for page in found for each in page["InstanceTypeOfferings"])
+
+    def instances(self, region: str, filters: Filters, states: Sequence[str]) -> frozenset[str]:
+        wanted = _filters({**filters, "instance-state-name": states})
+        return frozenset(each["InstanceId"] for each in instances(self._ec2(region), wanted))
+
+    def type_of_instance(self, region: str, instance_id: str) -> str:
+        found = instances(self._ec2(region), _filters({"instance-id": [instance_id]}))
+        return _only([*found], "instance")["InstanceType"]
+
+    def addresses(self, region: str, filters: Filters) -> frozenset[str]:
+        return frozenset(
+            each["AllocationId"] for each in self._ec2(region).describe_addresses(Filters=_filters(filters))["Addresses"]
+        )
+
+    def quota(self, region: str, service: str, code: str) -> float:
+        quotas = self._client("service-quotas", region)
+        return float(quotas.get_service_quota(ServiceCode=service, QuotaCode=code)["Quota"]["Value"])
+
+    def prefix_list(self, region: str, name: str) -> PrefixList:
+        named = _filters({"prefix-list-name": [name]})
+        found = _only(self._ec2(region).describe_managed_prefix_lists(Filters=named)["PrefixLists"], "prefix list")
+        return PrefixList(found["PrefixListId"], found.get("MaxEntries"))
+
+    def image(self, region: str, filters: Filters, *, include_deprecated: bool) -> str:
+        asked = {"Filters": _filters(filters), "IncludeDeprecated": include_deprecated}
+        return _only(self._ec2(region).describe_images(**asked)["Images"], "AMI")["ImageId"]
+
+    def parameter(self, region: str, name: str) -> str:
+        return str(self._client("ssm", region).get_parameter(Name=name)["Parameter"]["Value"])
+
+    def hosted_zone_by_id(self, zone_id: str) -> HostedZoneFacts:
+        return self._hosted_zone(self._route53.get_hosted_zone(Id=zone_id)["HostedZone"])
+
+    def public_hosted_zone(self, name: str) -> HostedZoneFacts:
+        named = self._route53.list_hosted_zones_by_name(DNSName=name)["HostedZones"]
+        public = [each for each in named if each["Name"] == f"{name}." and not each.get("Config", {}).get("PrivateZone")]
+        return self._hosted_zone(_only(public, "hosted zone"))
+
+    def records(self, zone_id: str, name: str) -> Sequence[NamedRecord]:
+        found = self._route53.list_resource_record_sets(HostedZoneId=zone_id, StartRecordName=name)["ResourceRecordSets"]
+        return [
+            NamedRecord(each["Type"], each.get("SetIdentifier", ""), each.get("AliasTarget", {}).get("DNSName", ""))
+            for each in found
+            if each["Name"].rstrip(".") == name
+        ]
+
+    def _hosted_zone(self, zone: dict[str, Any]) -> HostedZoneFacts:
+        zone_id = zone["Id"].rpartition("/")[2]
+        tags = self._route53.list_tags_for_resource(ResourceType="hostedzone", ResourceId=zone_id)["ResourceTagSet"]["Tags"]
+        owner = next((tag["Value"] for tag in tags if tag["Key"] == STACK_TAG), None)
+        return HostedZoneFacts(zone_id, zone["Name"].rstrip("."), bool(zone.get("Config", {}).get("PrivateZone")), owner)
+
+    @property
+    def _route53(self) -> Any:
+        return self._client("route53", "us-east-1")
+
+    def _ec2(self, region: str) -> Any:
+        return self._client("ec2", region)
+
+
+def instances(ec2: Any, filters: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The instances that match, as EC2 describes them."""
+    for page in ec2.get_paginator("describe_instances").paginate(Filters=list(filters)):
+        for reservation in page["Reservations"]:
+            yield from reservation["Instances"]
 
 
 def image(client: Client, region: str, image_id: str) -> Image | None:
@@ -104,137 +198,16 @@ def _image(found: dict[str, Any]) -> Image:
     return Image(found["ImageId"], str(found.get("Name", "")), made, str(found.get("OwnerId", "")))
 
 
-def _region(region: str, sites: Sequence[SiteSettings], validated: Validated, client: Client) -> RegionFacts:
-    ec2, quotas = client("ec2", region), client("service-quotas", region)
-    known = _answer(lambda: ec2.describe_availability_zones(AllAvailabilityZones=True)["AvailabilityZones"])
-    if known is None:
-        return RegionFacts(zones={})
-    types = {name: _type_facts(ec2, name) for name in {site.instance_type for site in sites}}
-    own = _own_filters(validated.stack, sites)
-    checkers = _prefix_list(ec2, region) if validated.routing is None or validated.routing.is_on else None
-    return RegionFacts(
-        zones={zone["ZoneName"]: _zone_facts(zone) for zone in known if zone["ZoneName"] in {site.zone for site in sites}},
-        similar_zones=tuple(zone["ZoneName"] for zone in known),
-        types=types,
-        offered={name: _offering_zones(ec2, name) for name, facts in types.items() if facts},
-        vcpu_quota=_quota(quotas, "ec2", "L-DB2E81BA"),
-        vcpus_used=_answer(lambda: _vcpus_of_others(ec2, own)),
-        address_quota=_quota(quotas, "ec2", "L-0263D0A3"),
-        addresses_used=_answer(lambda: _addresses_of_others(ec2, own)),
-        rules_per_group=_quota(quotas, "vpc", "L-0EA8095F"),
-        health_checkers=checkers["PrefixListId"] if checkers else None,
-        health_checkers_weight=(checkers.get("MaxEntries") or HEALTH_CHECKERS_WEIGHT) if checkers else 0,
-        ami=_ami(client, region, validated.host),
-    )
+def _only(found: Sequence[dict[str, Any]], what: str) -> dict[str, Any]:
+    if not found:
+        raise LookupError(f"no matching {what} found")
+    if len(found) > 1:
+        raise LookupError(f"multiple {what}s matched")
+    return found[0]
 
 
-def _zone_facts(zone: dict[str, Any]) -> ZoneFacts:
-    return ZoneFacts(
-        group=zone["GroupName"],
-        border_group=zone["NetworkBorderGroup"],
-        is_local=zone["ZoneType"] == "local-zone",
-        opted_in=zone["OptInStatus"] != "not-opted-in",
-    )
-
-
-def _type_facts(ec2: Any, name: str) -> InstanceTypeFacts | None:
-    answer = _answer(lambda: ec2.describe_instance_types(InstanceTypes=[name])["InstanceTypes"][0])
-    if answer is None:
-        return None
-    gpus = answer.get("GpuInfo", {}).get("Gpus", [])
-    return InstanceTypeFacts(
-        vcpus=answer["VCpuInfo"]["DefaultVCpus"],
-        gpus=sum(gpu["Count"] for gpu in gpus),
-        gpu_mib=max((gpu["MemoryInfo"]["SizeInMiB"] for gpu in gpus), default=0),
-    )
-
-
-def _offering_zones(ec2: Any, name: str) -> frozenset[str] | None:
-    filters = [{"Name": "instance-type", "Values": [name]}]
-    found = _answer(
-        lambda: ec2.describe_instance_type_offerings(LocationType="availability-zone", Filters=filters)["InstanceTypeOfferings"]
-    )
-    return None if found is None else frozenset(each["Location"] for each in found)
-
-
-def _own_filters(stack: str, sites: Sequence[SiteSettings]) -> list[dict[str, Any]]:
-    keys = [Replica(site.parsed_zone, number).key for site in sites for number in range(1, site.replicas + 1)]
-    return [{"Name": f"tag:{STACK_TAG}", "Values": [stack]}, {"Name": f"tag:{REPLICA_TAG}", "Values": keys}]
-
-
-def _vcpus_of_others(ec2: Any, own: list[dict[str, Any]]) -> int:
-    """VCPUs of the Region's running G and VT instances, without those of this stack's planned replicas."""
-    of_family = [{"Name": "instance-type", "Values": GPU_FAMILIES}, {"Name": "instance-state-name", "Values": _RUNNING}]
-    mine = {each["InstanceId"] for each in instances(ec2, [*of_family, *own])}
-    types = [each["InstanceType"] for each in instances(ec2, of_family) if each["InstanceId"] not in mine]
-    if not types:
-        return 0
-    described = ec2.describe_instance_types(InstanceTypes=sorted(set(types)))["InstanceTypes"]
-    vcpus = {each["InstanceType"]: each["VCpuInfo"]["DefaultVCpus"] for each in described}
-    return sum(vcpus[name] for name in types)
-
-
-def instances(ec2: Any, filters: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The instances that match, as EC2 describes them."""
-    for page in ec2.get_paginator("describe_instances").paginate(Filters=list(filters)):
-        for reservation in page["Reservations"]:
-            yield from reservation["Instances"]
-
-
-def _addresses_of_others(ec2: Any, own: list[dict[str, Any]]) -> int:
-    everyone = {each["AllocationId"] for each in ec2.describe_addresses()["Addresses"]}
-    return len(everyone - {each["AllocationId"] for each in ec2.describe_addresses(Filters=own)["Addresses"]})
-
-
-def _prefix_list(ec2: Any, region: str) -> dict[str, Any] | None:
-    filters = [{"Name": "prefix-list-name", "Values": [f"com.amazonaws.{region}.route53-healthchecks"]}]
-    return _answer(lambda: ec2.describe_managed_prefix_lists(Filters=filters)["PrefixLists"][0])
-
-
-def _quota(quotas: Any, service: str, code: str) -> float | None:
-    return _answer(lambda: float(quotas.get_service_quota(ServiceCode=service, QuotaCode=code)["Quota"]["Value"]))
-
-
-def _ami(client: Client, region: str, host: HostSettings | None) -> str | None:
-    pinned = host.amis.get(region) if host else None
-    if pinned:
-        return pinned if image(client, region, pinned) else None
-    return newest_ami(client, region)
-
-
-def newest_ami(client: Client, region: str) -> str | None:
-    """The newest Deep Learning AMI of a Region; None where AWS does not say."""
-    return _answer(lambda: str(client("ssm", region).get_parameter(Name=AMI_PARAMETER)["Parameter"]["Value"]))
-
-
-def _hosted_zone(routing: RoutingSettings, route53: Any) -> HostedZoneFacts:
-    if routing.hosted_zone_id:
-        zone = route53.get_hosted_zone(Id=routing.hosted_zone_id)["HostedZone"]
-    else:
-        named = route53.list_hosted_zones_by_name(DNSName=routing.hosted_zone)["HostedZones"]
-        public = [
-            zone for zone in named if zone["Name"] == f"{routing.hosted_zone}." and not zone.get("Config", {}).get("PrivateZone")
-        ]
-        if len(public) != 1:
-            raise LookupError(f"{len(public)} hosted zones match" if public else "no matching hosted zone found")
-        zone = public[0]
-    zone_id = zone["Id"].rpartition("/")[2]
-    tags = route53.list_tags_for_resource(ResourceType="hostedzone", ResourceId=zone_id)["ResourceTagSet"]["Tags"]
-    owner = next((tag["Value"] for tag in tags if tag["Key"] == STACK_TAG), None)
-    return HostedZoneFacts(zone_id, zone["Name"].rstrip("."), bool(zone.get("Config", {}).get("PrivateZone")), owner)
-
-
-def _foreign_records(route53: Any, zone_id: str, domain: str) -> tuple[str, ...]:
-    """The address records of a name other than this program's one alias; none also where AWS does not say."""
-    found = _answer(lambda: route53.list_resource_record_sets(HostedZoneId=zone_id, StartRecordName=domain)["ResourceRecordSets"])
-    foreign: set[str] = set()
-    records: list[dict[str, Any]] = found or []
-    for record in records:
-        target = record.get("AliasTarget", {}).get("DNSName", "").rstrip(".")
-        is_ours = record["Type"] == "A" and "SetIdentifier" not in record and target in service_targets(domain)
-        if record["Name"].rstrip(".") == domain and record["Type"] in {"A", "AAAA", "CNAME"} and not is_ours:
-            foreign.add(f"{record['Type']}{' with a routing policy' if 'SetIdentifier' in record else ''}")
-    return tuple(sorted(foreign))
+def _filters(filters: Filters) -> list[dict[str, Any]]:
+    return [{"Name": name, "Values": [*values]} for name, values in filters.items()]
 
 
 def _answer(ask: Callable[[], _Answer]) -> _Answer | None:

@@ -23,8 +23,9 @@ from automation.account import Image, ask_account, caller, image, instances, new
 from automation.errors import CloudNotRunningError, EdgeError, NothingDeployedError
 from automation.paths import PROJECT_ROOT
 from automation.plugins import Plugin, needed_plugins
+from components.aws_facts import AwsFacts, RegionFacts, ZoneFacts, checkers_list
 from components.models import HubAnswer, ModelFacts, ask_hub, known_facts, model_problems, token_problem
-from components.preflight import AwsFacts, RegionFacts, ZoneFacts, judge
+from components.preflight import judge
 from components.problems import Problem
 from components.settings import PROJECT, SiteSettings, validate
 from components.tags import STACK_TAG
@@ -39,7 +40,6 @@ _ADDRESS_SECONDS = 3.0
 _DNS_SECONDS = 5.0
 _OLD_IMAGE_DAYS = 90
 _OLDEST_PYTHON = (3, 11)
-_SILENT = "AWS did not answer; a launch may be refused"
 
 
 @dataclass(frozen=True)
@@ -150,24 +150,28 @@ class _Doctor:
             return Check("account", "failed", reason, "export AWS_PROFILE=...   # then: aws sts get-caller-identity")
         return Check("account", "ok", f"{account} as {arn}{', simulated' if self._environment.on_local_cloud else ''}")
 
-    def _judged(self, subject: str, path: str, finding: str | None, *, mark: str = "", unknown: str = _SILENT) -> Check:
+    def _judged(self, subject: str, path: str, finding: str | None, *, mark: str = "", unknown: str | None = None) -> Check:
         """What preflight found wrong under a path, else the finding; None is unknown. `mark` tells problems of one path apart."""
         for problem in self._problems:
             if problem.path == f"{PROJECT}:{path}" and mark in f"{problem.reason} {problem.fix}":
                 self._problems.remove(problem)
                 return Check(subject, "failed", _words(problem), problem.fix)
-        return Check(subject, "unknown", unknown) if finding is None else Check(subject, "ok", finding)
+        return Check(subject, "unknown", unknown or "AWS was not asked") if finding is None else Check(subject, "ok", finding)
 
     def _zones(self, facts: AwsFacts | None) -> Iterator[Check]:
         for index, site in self._validated.sites.items():
             region = facts.regions[site.parsed_zone.region] if facts else None
             zone = region.zones.get(site.zone) if region else None
-            yield self._judged(f"zone {site.zone}", f"sites[{index}].zone", _opt_in(zone) if zone else None)
+            silence: Mapping[str, str] = region.unknown if region else {}
+            found = _opt_in(zone) if zone else None
+            yield self._judged(f"zone {site.zone}", f"sites[{index}].zone", found, unknown=silence.get("zones"))
             yield self._judged(
                 f"  {site.instance_type}",
                 f"sites[{index}].instanceType",
                 _offer(site, zone, region) if region else None,
-                unknown="AWS does not say before the zone group is opted in" if zone and not zone.opted_in else _SILENT,
+                unknown=silence.get(f"types {site.instance_type}")
+                or silence.get(f"offered {site.instance_type}")
+                or silence.get("zones", "AWS does not say before the zone group is opted in"),
             )
         types: dict[str, list[str]] = {}
         for site in self._validated.sites.values():
@@ -180,28 +184,34 @@ class _Doctor:
         found = facts.regions[region] if facts else RegionFacts({})
         types = [(site.replicas, found.types.get(site.instance_type)) for site in sites]
         vcpus = sum(replicas * known.vcpus for replicas, known in types if known)
-        for subject, code, needed, used, quota in (
-            ("vCPUs (G and VT)", "L-DB2E81BA", vcpus, found.vcpus_used, found.vcpu_quota),
-            ("Elastic IPs", "L-0263D0A3", sum(site.replicas for site in sites), found.addresses_used, found.address_quota),
+        silence, addresses = found.unknown, sum(site.replicas for site in sites)
+        for subject, code, needed, quota_field, used_field in (
+            ("vCPUs (G and VT)", "L-DB2E81BA", vcpus, "vcpu_quota", "vcpus_used"),
+            ("Elastic IPs", "L-0263D0A3", addresses, "address_quota", "addresses_used"),
         ):
+            quota, used = getattr(found, quota_field), getattr(found, used_field)
             finding = None
             if quota is not None and used is not None:
                 finding = f"{needed} needed, {used} used by others, quota {quota:g}"
             mark = f"--region {region} --service-code ec2 --quota-code {code}"
-            yield self._judged(f"{region}: {subject}", "sites", finding, mark=mark)
+            unknown = next((silence[each] for each in ("zones", quota_field, used_field) if each in silence), None)
+            yield self._judged(f"{region}: {subject}", "sites", finding, mark=mark, unknown=unknown)
         yield self._image(region, found)
         access, routing = self._validated.access, self._validated.routing
         if routing and routing.is_on:
             subject = f"{region}: checkers' list"
-            yield self._judged(subject, "routing.policy", found.health_checkers, mark=f"com.amazonaws.{region}.")
+            unknown = silence.get("health_checkers", silence.get("zones"))
+            yield self._judged(subject, "routing.policy", found.health_checkers, mark=checkers_list(region), unknown=unknown)
         if access and routing:
             used = len(access.client_cidrs) + len(access.ssh_cidrs) + (found.health_checkers_weight if routing.is_on else 0)
             finding = f"{used} of a group's {found.rules_per_group:g}" if found.rules_per_group is not None else None
-            yield self._judged(f"{region}: firewall rules", "access.clientCidrs", finding, mark=f"in {region};")
+            unknown = silence.get("rules_per_group", silence.get("zones"))
+            yield self._judged(f"{region}: firewall rules", "access.clientCidrs", finding, mark=f"in {region};", unknown=unknown)
 
     def _image(self, region: str, found: RegionFacts) -> Check:
         newest = image(self._client, region, found.ami) if found.ami else None
-        check = self._judged(f"{region}: AMI", f"host.amis.{region}", _age(newest) if newest else None)
+        unknown = found.unknown.get("ami", found.unknown.get("zones", f"AWS does not describe {found.ami}"))
+        check = self._judged(f"{region}: AMI", f"host.amis.{region}", _age(newest) if newest else None, unknown=unknown)
         if check.state != "ok" or newest is None:
             return check
         older = self._older_hosts(region, newest) if self._outputs else []
@@ -246,7 +256,8 @@ class _Doctor:
         zone = facts.hosted_zone if facts else None
         key = "hostedZone" if routing.hosted_zone else "hostedZoneId"
         finding = f"{zone.name} ({zone.id})" if zone else "is created by the next up" if routing.create_hosted_zone else None
-        yield self._judged("hosted zone", f"routing.{key}", finding)
+        unknown = facts.unknown.get("hosted_zone") if facts else None
+        yield self._judged("hosted zone", f"routing.{key}", finding, unknown=unknown)
         yield self._delegation(zone.id if zone else None)
 
     def _delegation(self, zone_id: str | None) -> Check:

@@ -113,7 +113,7 @@ def forty_sites() -> dict[str, object]:
         *(zone for group in GROUPS.values() if group.region in REGION_ZONES for zone in group.zones if group.instance_types),
         *(zone for group in GROUPS.values() if group.region in REGION_ZONES for zone in group.zones if not group.instance_types),
     ]
-    sites = [{"zone": zone, **({"optIn": True} if "-" in zone.removeprefix(region_of(zone)) else {})} for zone in zones]
+    sites = [{"zone": zone, **({"optIn": "anyway"} if "-" in zone.removeprefix(region_of(zone)) else {})} for zone in zones]
     return {"config": {"aws:region": "us-west-2", "edge-inference:sites": sites[:SITES]}}
 
 

@@ -1,13 +1,13 @@
 """What AWS says about a stack's config before the first resource: zones, offers, quotas, addresses, names.
 
-`judge` is pure; `aws_facts.py` asks. Where AWS does not answer, the program says unknown and goes on. What has no API at all is
-left out: EBS volume types by zone and the stock of GPUs.
+`judge` is pure; `aws_facts.py` asks. What AWS did not say is unknown, because of this or that: a warning, and a refusal only
+where the program cannot go on without it; never what a missing permission might be mistaken for.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from components.aws_facts import AwsFacts, RegionFacts, ZoneFacts, checkers_list
 from components.certificates import expires_soon
 from components.models import ModelFacts, fit_problem, limit_problem
 from components.problems import Problem
@@ -25,87 +25,24 @@ from components.settings import (
 DEFAULT_RULES_PER_GROUP = 60
 """Inbound rules of a security group where the account's quota L-0EA8095F is not known."""
 
-AMI_PARAMETER = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-amazon-linux-2023/latest/ami-id"
-"""Driver, Docker and the NVIDIA container toolkit, no framework: enough for a container (aws-facts 3.6)."""
+ASKED_OF_REGIONS = {
+    "zones": "which zones there are",
+    "types": "what {} has",
+    "offered": "which zones offer {}",
+    "silent_zones": "what zones offer to which the account is not opted in",
+    "vcpu_quota": "the vCPU quota for G and VT instances (L-DB2E81BA)",
+    "vcpus_used": "the number of vCPUs in use",
+    "address_quota": "the Elastic IP quota (L-0263D0A3)",
+    "addresses_used": "the number of Elastic IPs in use",
+    "rules_per_group": f"the quota of rules per security group (L-0EA8095F; {DEFAULT_RULES_PER_GROUP} are assumed)",
+    "health_checkers": "the prefix list of Route 53's health checkers",
+    "ami": "the AMI",
+}
+"""What stands unknown in RegionFacts, in words; {} is the instance type."""
+ASKED_OF_ACCOUNT = {"hosted_zone": "the hosted zone", "foreign_records": "what records of others stand at the service's name"}
 
-GPU_FAMILIES = ["g*", "vt*"]
-"""The instance families that quota L-DB2E81BA counts."""
-
-HEALTH_CHECKERS_WEIGHT = 25
-"""How many rules the health checkers' prefix list counts as (aws-facts 2.1); AWS shows no size of its own lists."""
-
+_LOOK = "aws sts get-caller-identity   # who asks; docs/operations/iam-policy.json holds all permissions that are needed"
 _SET_ROUTING = f"pulumi config set --path {PROJECT}:routing"
-
-
-@dataclass(frozen=True)
-class ZoneFacts:
-    """A zone as AWS describes it."""
-
-    group: str
-    border_group: str
-    """The network border group that an address for this zone must carry."""
-    is_local: bool
-    opted_in: bool
-
-
-@dataclass(frozen=True)
-class InstanceTypeFacts:
-    """An instance type as AWS describes it."""
-
-    vcpus: int
-    gpus: int
-    gpu_mib: int
-    """Memory of one GPU in MiB."""
-
-
-@dataclass(frozen=True)
-class RegionFacts:
-    """What AWS says about one parent Region; None is unknown."""
-
-    zones: Mapping[str, ZoneFacts]
-    """The zones that exist, of those that were asked for."""
-    similar_zones: tuple[str, ...] = ()
-    """Names of all zones of the Region."""
-    types: Mapping[str, InstanceTypeFacts | None] = field(default_factory=dict[str, InstanceTypeFacts | None])
-    """None: AWS knows no such type in this Region."""
-    offered: Mapping[str, frozenset[str] | None] = field(default_factory=dict[str, frozenset[str] | None])
-    """By instance type, the zones that offer it; None: AWS did not say."""
-    vcpu_quota: float | None = None
-    vcpus_used: int | None = None
-    """By running GPU instances that are not the stack's own planned ones."""
-    address_quota: float | None = None
-    addresses_used: int | None = None
-    """By addresses that are not the stack's own planned ones."""
-    rules_per_group: float | None = None
-    health_checkers: str | None = None
-    """Id of the Route 53 health checkers' prefix list."""
-    health_checkers_weight: int = 0
-    """How many rules the list counts as."""
-    ami: str | None = None
-    """The AMI to launch: the pinned one, else the newest Deep Learning AMI; None where AWS knows none."""
-
-
-@dataclass(frozen=True)
-class HostedZoneFacts:
-    """A hosted zone as AWS describes it."""
-
-    id: str
-    name: str
-    is_private: bool = False
-    stack: str | None = None
-    """The stack that created it."""
-
-
-@dataclass(frozen=True)
-class AwsFacts:
-    """What AWS says."""
-
-    regions: Mapping[str, RegionFacts]
-    hosted_zone: HostedZoneFacts | None = None
-    hosted_zone_trouble: str | None = None
-    """Why the hosted zone could not be found."""
-    foreign_records: tuple[str, ...] = ()
-    """Address records of the service's name that this program does not make, such as `CNAME`."""
 
 
 def judge(validated: Validated, facts: AwsFacts, model: ModelFacts) -> list[Problem]:
@@ -119,6 +56,8 @@ def judge(validated: Validated, facts: AwsFacts, model: ModelFacts) -> list[Prob
     ]
     for region, sites in validated.regions.items():
         region_facts = facts.regions[region]
+        if "zones" in region_facts.unknown:
+            problems.append(_unknown_zones(region, sites, region_facts))
         problems += _quota_problems(region, sites, region_facts)
         problems += _ami_problems(validated.host, region, region_facts)
         if validated.access and validated.routing:
@@ -141,32 +80,40 @@ def warnings(settings: Settings, facts: AwsFacts) -> Iterator[str]:
         end = expires_soon(secrets.tls_certificate.get_secret_value(), datetime.now(UTC))
         if end:
             yield f"{PROJECT}:tlsCertificate expires on {end:%Y-%m-%d}; the sites answer nobody from then on"
+    yield from _opt_in_warnings(settings, facts)
     for region, region_facts in facts.regions.items():
-        unknown = {
-            "the vCPU quota for G and VT instances (L-DB2E81BA)": region_facts.vcpu_quota,
-            "the Elastic IP quota (L-0263D0A3)": region_facts.address_quota,
-            "the number of vCPUs in use": region_facts.vcpus_used,
-            "the number of Elastic IPs in use": region_facts.addresses_used,
-        }
-        for what, value in unknown.items():
-            if value is None:
-                yield f"{what} of {region} is unknown: AWS did not answer; a launch may be refused"
-        for instance_type, zones in region_facts.offered.items():
-            if zones is None:
-                yield f"whether {region}'s zones offer {instance_type} is unknown: AWS did not answer; a launch may be refused"
+        for asked, because in region_facts.unknown.items():
+            what, _, instance_type = asked.partition(" ")
+            yield f"{region}: {ASKED_OF_REGIONS[what].format(instance_type)}: unknown, because {because}; a launch may be refused"
+    for asked, because in facts.unknown.items():
+        yield f"{ASKED_OF_ACCOUNT[asked]}: unknown, because {because}; Route 53 may refuse records"
+
+
+def _opt_in_warnings(settings: Settings, facts: AwsFacts) -> Iterator[str]:
+    opted_in_now = {
+        zone.group: site.parsed_zone.region
+        for site in settings.sites
+        if (zone := facts.regions[site.parsed_zone.region].zones.get(site.zone)) and site.opt_in and not zone.opted_in
+    }
+    for group, region in opted_in_now.items():
+        yield (
+            f"{region}: this deployment opts the account in to the zone group {group}. It cannot be undone here: the opt-in "
+            "stays after destroy, and only AWS Support takes it back"
+        )
 
 
 def _site_problems(index: int, site: SiteSettings, facts: RegionFacts) -> Iterator[Problem]:
     path = f"{PROJECT}:sites[{index}]"
     zone = facts.zones.get(site.zone)
     if zone is None:
-        known = ", ".join(sorted(name for name in facts.similar_zones)) or "none that this account can see"
-        yield Problem(
-            f"{path}.zone",
-            f'"{site.zone}"',
-            f"AWS knows no such zone in {site.parsed_zone.region}; it has {known}",
-            f"pulumi config set --path '{path}.zone' ZONE",
-        )
+        if "zones" not in facts.unknown:
+            known = ", ".join(sorted(facts.similar_zones)) or "none that this account can see"
+            yield Problem(
+                f"{path}.zone",
+                f'"{site.zone}"',
+                f"AWS knows no such zone in {site.parsed_zone.region}; it has {known}",
+                f"pulumi config set --path '{path}.zone' ZONE",
+            )
         return
     if not zone.opted_in and not site.opt_in:
         yield Problem(
@@ -174,33 +121,60 @@ def _site_problems(index: int, site: SiteSettings, facts: RegionFacts) -> Iterat
             f'"{site.zone}"',
             f"the account is not opted in to the zone group {zone.group}",
             f"aws ec2 modify-availability-zone-group --region {site.parsed_zone.region} --group-name {zone.group} "
-            f"--opt-in-status opted-in\npulumi config set --path '{path}.optIn' true   # or let the program do it",
+            "--opt-in-status opted-in   # for good: only AWS Support takes it back\n"
+            f"pulumi config set --path '{path}.optIn' true   # or let the program do it",
         )
-    instance_type = facts.types.get(site.instance_type)
-    if instance_type is None:
+    yield from _type_problems(path, site, zone, facts)
+
+
+def _type_problems(path: str, site: SiteSettings, zone: ZoneFacts, facts: RegionFacts) -> Iterator[Problem]:
+    known, asked = facts.types.get(site.instance_type), f'"{site.instance_type}"'
+    if known is None and f"types {site.instance_type}" not in facts.unknown:
         yield Problem(
             f"{path}.instanceType",
-            f'"{site.instance_type}"',
+            asked,
             f"AWS knows no such instance type in {site.parsed_zone.region}",
             f"pulumi config set --path '{path}.instanceType' g4dn.2xlarge",
         )
-    elif not instance_type.gpus:
+    elif known and not known.gpus:
         yield Problem(
             f"{path}.instanceType",
-            f'"{site.instance_type}"',
+            asked,
             "has no GPU, and the model is served from one",
             f"pulumi config set --path '{path}.instanceType' g4dn.2xlarge",
         )
-    elif zone.opted_in and not _may_be_offered(site.instance_type, site.zone, facts):
+    elif not zone.opted_in and (site.zone in facts.silent_zones or facts.offered.get(site.instance_type) is None):
+        if site.opt_in is True:
+            yield _blind_opt_in(path, site, zone)
+    elif not _may_be_offered(site.instance_type, site.zone, facts):
         offering = ", ".join(sorted(name for name, zones in facts.offered.items() if zones and site.zone in zones))
         hint = f"; of the types in this config it offers {offering}" if offering else ""
         yield Problem(
             f"{path}.instanceType",
-            f'"{site.instance_type}"',
+            asked,
             f"is not offered in {site.zone}{hint}",
             f"aws ec2 describe-instance-type-offerings --region {site.parsed_zone.region} --location-type availability-zone "
             f"--filters Name=location,Values={site.zone}   # lists what is",
         )
+
+
+def _blind_opt_in(path: str, site: SiteSettings, zone: ZoneFacts) -> Problem:
+    return Problem(
+        f"{path}.optIn",
+        "true",
+        f"whether {site.zone} offers {site.instance_type} is unknown: AWS does not say before the opt-in to {zone.group}, which "
+        "cannot be undone",
+        f"pulumi config set --path '{path}.optIn' anyway   # for good; `edge zones` tells whether AWS had a price for it there",
+    )
+
+
+def _unknown_zones(region: str, sites: list[SiteSettings], facts: RegionFacts) -> Problem:
+    return Problem(
+        f"{PROJECT}:sites",
+        ", ".join(site.zone for site in sites),
+        f"which zones {region} has is unknown, because {facts.unknown['zones']}; without it no address can be had in them",
+        _LOOK,
+    )
 
 
 def _may_be_offered(instance_type: str, zone: str, facts: RegionFacts) -> bool:
@@ -241,6 +215,15 @@ def _ami_problems(host: HostSettings | None, region: str, facts: RegionFacts) ->
     if facts.ami is not None or not facts.zones:
         return
     pinned = host.amis.get(region) if host else None
+    if "ami" in facts.unknown:
+        if not pinned:
+            yield Problem(
+                f"{PROJECT}:host.amis.{region}",
+                None,
+                f"the newest Deep Learning AMI of this Region is unknown, because {facts.unknown['ami']}",
+                f"{_LOOK}\npulumi config set --path edge-inference:host.amis.{region} ami-...   # or name one",
+            )
+        return
     yield Problem(
         f"{PROJECT}:host.amis.{region}",
         f'"{pinned}"' if pinned else None,
@@ -282,6 +265,8 @@ def _name_problems(routing: RoutingSettings, stack: str, facts: AwsFacts) -> Ite
 def _zone_problem(routing: RoutingSettings, _stack: str, facts: AwsFacts) -> Problem | None:
     key, value = ("hostedZone", routing.hosted_zone) if routing.hosted_zone else ("hostedZoneId", routing.hosted_zone_id)
     path, found, zone = f"{PROJECT}:routing.{key}", f'"{value}"', facts.hosted_zone
+    if "hosted_zone" in facts.unknown:
+        return Problem(path, found, f"whether the account has it is unknown, because {facts.unknown['hosted_zone']}", _LOOK)
     if zone is None:
         return Problem(
             path,
@@ -322,11 +307,13 @@ def _new_zone_problem(routing: RoutingSettings, stack: str, facts: AwsFacts) -> 
 def _rule_problems(access: AccessSettings, routing: RoutingSettings, region: str, facts: RegionFacts) -> Iterator[Problem]:
     checkers = facts.health_checkers_weight if routing.is_on else 0
     if routing.is_on and facts.health_checkers is None and facts.zones:
+        name, because = checkers_list(region), facts.unknown.get("health_checkers")
+        found = f"the prefix list {name} is unknown, because {because}" if because else f"AWS shows no prefix list {name}"
         yield Problem(
             f"{PROJECT}:routing.policy",
             f'"{routing.policy}"',
-            f"AWS shows no prefix list com.amazonaws.{region}.route53-healthchecks; Route 53 could not check the sites",
-            "pulumi config set --path edge-inference:routing.policy none",
+            f"{found}; Route 53 could not check the sites",
+            f"{_LOOK + chr(10) if because else ''}pulumi config set --path edge-inference:routing.policy none",
         )
     quota = facts.rules_per_group or DEFAULT_RULES_PER_GROUP
     clients, ssh = len(access.client_cidrs), len(access.ssh_cidrs)

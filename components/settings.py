@@ -176,8 +176,9 @@ class SiteSettings(_Section):
     """EBS type of the root volume; unset: gp2 in a Local Zone (gp3 is not in all of them), gp3 in the Region."""
     volume_gib: int = Field(default=100, ge=75, le=16384)
     """Size of the root volume in GiB, for image, weights and Docker; the AMI's own snapshot needs 75."""
-    opt_in: bool = False
-    """Opt the account in to the zone's group if it is not. AWS opts out only through Support, so destroy never does."""
+    opt_in: bool | Literal["anyway"] = False
+    """Opt the account in to the zone's group if it is not. AWS opts out only through Support, so destroy never does. `true` wants
+    to know first that the zone offers the type, which AWS may not say before; `anyway` does not."""
     subnet_cidr: Annotated[str, AfterValidator(_subnet)] | None = None
     """The site's subnet inside the VPC; unset: planned from the zone's name."""
 

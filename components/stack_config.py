@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import pulumi
 
-from components.aws_facts import AwsSilentError, ask_aws
+from components.aws_facts import AwsFacts
 from components.models import (
     HubAnswer,
     ModelFacts,
@@ -20,8 +20,9 @@ from components.models import (
     unknowns,
     with_limits,
 )
-from components.preflight import AwsFacts, judge, smallest_gpu_mib, warnings
+from components.preflight import judge, smallest_gpu_mib, warnings
 from components.problems import ConfigurationError, Problem
+from components.provider_lookups import AwsSilentError, ask_aws
 from components.settings import PROJECT, ServerSettings, Settings, StackConfig, Validated, validate
 from components.ssh_agent import agent_problem
 

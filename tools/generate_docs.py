@@ -149,11 +149,10 @@ def _definitions() -> dict[str, JsonObject]:
 
 def _kind(described: Mapping[str, Any]) -> str:
     """A field's type in words."""
-    for alternative in described.get("anyOf", []):
-        if alternative != {"type": "null"}:
-            return _kind(alternative)
-    if "enum" in described:
-        return " | ".join(f"`{value}`" for value in described["enum"])
+    if alternatives := [each for each in described.get("anyOf", []) if each != {"type": "null"}]:
+        return " or ".join(map(_kind, alternatives))
+    if choices := described.get("enum") or [each for each in [described.get("const")] if each]:
+        return " | ".join(f"`{value}`" for value in choices)
     kind = described["type"]
     if kind == "object":
         values = described.get("additionalProperties") or next(iter(described["patternProperties"].values()))

@@ -14,7 +14,7 @@ from localcloud.api.ec2_addresses import AddressResponses, AddressRules
 from localcloud.api.ec2_launches import LaunchResponses, LaunchRules
 from localcloud.api.ec2_networks import NetworkResponses, NetworkRules
 from localcloud.api.ec2_zones import ZoneResponses
-from localcloud.api.images import ImageData
+from localcloud.api.images import ImageData, ImageResponses
 
 if TYPE_CHECKING:
     from moto.core.common_types import TYPE_RESPONSE
@@ -32,7 +32,7 @@ class Ec2Backend(AddressRules, LaunchRules, NetworkRules, ImageData):
         super().__init__(region_name, account_id)
 
 
-class Ec2Responses(ZoneResponses, AddressResponses, LaunchResponses, NetworkResponses):
+class Ec2Responses(ZoneResponses, AddressResponses, LaunchResponses, NetworkResponses, ImageResponses):
     """EC2's requests."""
 
     def serialized(self, action_result: ActionResult) -> TYPE_RESPONSE:

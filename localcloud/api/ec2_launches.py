@@ -1,6 +1,7 @@
 """Launches, and what they need: the requests that AWS refuses and moto takes.
 
-Launch templates and spot are left to moto unchecked; the project uses neither.
+Launch templates are left to moto unchecked, and of spot only that AWS counts it against a quota of its own: the project uses
+neither.
 """
 
 # moto is partly untyped, and its parts use each other's state:
@@ -20,6 +21,7 @@ from moto.ec2.exceptions import EC2ClientError, InvalidKeyPairFormatError
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.ec2.models.key_pairs import KeyPair
 from moto.ec2.responses import EC2Response
+from moto.ec2.utils import filter_dict_attribute_mapping
 
 from localcloud.api import faults, zones
 from localcloud.api.ec2_zones import ZoneRules
@@ -28,6 +30,7 @@ from localcloud.api.ec2_zones import ZoneRules
 # offerings and does not tell unknown from not offered: ours does.
 settings.ENABLE_AMI_VALIDATION = True
 settings.ENABLE_KEYPAIR_VALIDATION = True
+filter_dict_attribute_mapping["instance-lifecycle"] = "lifecycle"  # a filter that moto lacks
 
 REGION_VOLUME_TYPES = ("gp2", "gp3", "io1", "io2", "st1", "sc1", "standard")
 USER_DATA_BYTES = 16 * 1024
@@ -62,7 +65,8 @@ class LaunchRules(ZoneRules):
             subnet = self.get_subnet(kwargs["subnet_id"])
             self._refuse_foreign_groups(subnet, kwargs["security_group_ids"])
             self._refuse_placement(subnet.availability_zone, instance_type)
-        self._refuse_over_quota(instance_type, count)
+        if not kwargs.get("instance_market_options"):
+            self._refuse_over_quota(instance_type, count)
         reservation = super().run_instances(image_id, count, user_data, security_group_names, **kwargs)
         if not kwargs["nics"]:
             for instance in reservation.instances:
@@ -111,7 +115,9 @@ class LaunchRules(ZoneRules):
         running = sum(
             vcpus(instance.instance_type)
             for instance in self.all_instances()
-            if instance.state in {"pending", "running"} and counts_against_gpu_quota(instance.instance_type)
+            if instance.state in {"pending", "running"}
+            and instance.lifecycle != "spot"
+            and counts_against_gpu_quota(instance.instance_type)
         )
         limit = faults.current.quota_vcpus
         if running + count * vcpus(instance_type) > limit:

@@ -30,6 +30,7 @@ class Faults(BaseModel):
     full_disk_zones: list[str] = Field(default_factory=list[str])
     out_of_memory_zones: list[str] = Field(default_factory=list[str])
     no_flashinfer_zones: list[str] = Field(default_factory=list[str])
+    deprecated_images: list[str] = Field(default_factory=list[str])
 
 
 current = Faults()

@@ -1,7 +1,7 @@
 """Machine images and the public SSM parameters that name them; managed prefix lists.
 
 Only the two Deep Learning AMIs that the project offers exist here, in every Region, and the
-Route 53 health checkers' prefix list. moto has none of them.
+Route 53 health checkers' prefix list. moto has none of them, and knows no deprecation.
 """
 
 # moto is partly untyped, and its parts use each other's state:
@@ -14,9 +14,13 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
+from moto.core.responses import ActionResult
 from moto.ec2.models import EC2Backend
 from moto.ec2.models.amis import Ami
+from moto.ec2.responses import EC2Response
 from moto.ssm.models import Parameter, SimpleSystemManagerBackend
+
+from localcloud.api import faults
 
 RELEASED = datetime(2026, 11, 13, tzinfo=UTC)
 DLAMI_OWNER = "898082745236"
@@ -70,6 +74,11 @@ class DeepLearningAmi(Ami):
         self.ebs_snapshot.volume.size = ROOT_GIB
 
     @property
+    def deprecation_time(self) -> str | None:
+        """When its owner deprecated it, if ever; for a public AMI that is two years after its release at the latest."""
+        return RELEASED.isoformat() if self.id in faults.current.deprecated_images else None
+
+    @property
     def block_device_mappings(self) -> list[dict[str, Any]]:
         """The root device as DescribeImages shows it."""
         return [
@@ -102,6 +111,17 @@ class ImageData(EC2Backend):
             address_family="IPv4",
             entries=[{"Cidr": cidr, "Description": "default"} for cidr in HEALTH_CHECKER_CIDRS],
         )
+
+
+class ImageResponses(EC2Response):
+    """Request parsing for the image calls."""
+
+    def describe_images(self) -> ActionResult:
+        """Others' deprecated images are shown only where they are asked for, or named (botocore: IncludeDeprecated)."""
+        answer: Any = super().describe_images()
+        if not self._get_param("ImageIds", []) and not self._get_param("IncludeDeprecated", False):  # noqa: FBT003
+            answer.result["Images"] = [each for each in answer.result["Images"] if not getattr(each, "deprecation_time", None)]
+        return answer
 
 
 class SsmBackend(SimpleSystemManagerBackend):

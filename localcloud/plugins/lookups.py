@@ -289,7 +289,9 @@ class Lookups:
 
     def get_ami(self, arguments: Properties) -> Properties:
         """Return the one image that matches, or with `mostRecent` the newest."""
-        query = given(arguments, {"owners": "Owners", "executableUsers": "ExecutableUsers"})
+        query = given(
+            arguments, {"owners": "Owners", "executableUsers": "ExecutableUsers", "includeDeprecated": "IncludeDeprecated"}
+        )
         images = self.client(arguments).describe_images(**query, **_filtered(arguments))["Images"]
         if pattern := arguments.get("nameRegex"):
             images = [each for each in images if re.search(str(pattern), each.get("Name") or "")]

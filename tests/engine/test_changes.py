@@ -21,7 +21,7 @@ pytestmark = pytest.mark.engine
 
 SISTER = "us-west-2-lax-1b"
 """Another zone of Los Angeles' group."""
-BOSTON = {"zone": "us-east-1-bos-1a", "optIn": True}
+BOSTON = {"zone": "us-east-1-bos-1a", "optIn": "anyway"}
 """In another parent Region, of a group that the account is not opted in to."""
 TWICE = {"zone": LOS_ANGELES, "replicas": 2}
 REPLICA = f"{LOS_ANGELES}-2"

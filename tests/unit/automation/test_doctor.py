@@ -14,7 +14,7 @@ import pytest
 from automation.account import Image, image, newest_of_kind
 from automation.doctor import Check, _Doctor, _plugins
 from automation.environment import Environment
-from components.preflight import RegionFacts
+from components.aws_facts import RegionFacts
 from localcloud.plugins.install import install
 
 AWS = metadata.version("pulumi_aws")

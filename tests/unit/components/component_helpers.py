@@ -6,9 +6,9 @@ from functools import cache
 from typing import Any
 
 from automation.keys import new_deployer_key
+from components.aws_facts import AwsFacts, HostedZoneFacts, InstanceTypeFacts, RegionFacts, ZoneFacts
 from components.host_steps import ServingSpec
 from components.models import ModelFacts
-from components.preflight import AwsFacts, HostedZoneFacts, InstanceTypeFacts, RegionFacts, ZoneFacts
 from components.problems import Problem
 from components.proxy import site_proxy
 from components.settings import PROJECT, Settings, StackConfig, validate
@@ -74,7 +74,9 @@ def sites(*zones: str, **everywhere: Any) -> list[dict[str, Any]]:
 
 
 def region_facts(config: Settings, region: str, **changed: Any) -> RegionFacts:
-    """What AWS says about a Region where everything that the settings ask for is there and allowed."""
+    """What AWS says about a Region where everything that the settings ask for is there and allowed. `unknown` names what it did
+    not say, which is None then.
+    """
     of_region = config.regions.get(region, [])
     types = {site.instance_type: G4DN for site in of_region}
     facts: dict[str, Any] = {
@@ -91,7 +93,8 @@ def region_facts(config: Settings, region: str, **changed: Any) -> RegionFacts:
         "health_checkers_weight": 25,
         "ami": "ami-0newest00",
     }
-    return RegionFacts(**(facts | changed))
+    silent: dict[str, Any] = {what: None for what in changed.get("unknown", {}) if what in facts and facts[what] is not None}
+    return RegionFacts(**(facts | silent | changed))
 
 
 def zone_facts(zone: str, *, opted_in: bool = True) -> ZoneFacts:

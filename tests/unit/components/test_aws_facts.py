@@ -8,8 +8,8 @@ import pytest
 from component_helpers import problems, sites, stack_config
 from recorded_program import Answers, run_mocked
 
-from components.aws_facts import AwsSilentError, ask_aws
-from components.preflight import AwsFacts, HostedZoneFacts, ZoneFacts
+from components.aws_facts import AwsFacts, HostedZoneFacts, ZoneFacts, because
+from components.provider_lookups import AwsSilentError, ask_aws
 from components.settings import validate
 
 LAX, HNL = "us-west-2-lax-1a", "us-west-2-hnl-1a"
@@ -26,26 +26,33 @@ class Aws:
         self.types = {"g4dn.2xlarge": (8, [{"count": 1, "memorySize": 16384}])}
         self.instances: dict[str, tuple[str, dict[str, str]]] = {}
         """By id, type and tags."""
+        self.spot: set[str] = set()
         self.addresses: dict[str, dict[str, str]] = {}
         """By allocation id, tags."""
         self.images = {"ami-0123456789abcdef0"}
+        self.deprecated = {"ami-0dead000000000000"}
         self.records: list[dict[str, Any]] = []
         """As Route 53 lists them."""
         self.zone_tags: dict[str, str] = {}
+        self.missing_zone = False
         self.asked: list[tuple[str, dict[str, Any]]] = []
 
     def call(self, token: str, args: dict[str, Any]) -> dict[str, Any]:
         name = token.rpartition("/")[2].partition(":")[0]
         self.asked.append((name, args))
         if name in self.denied:
-            raise LookupError(f"AccessDenied: {name}")
+            raise LookupError(
+                f"reading\n\t* api error AccessDenied: User x is not authorized to perform: aws:{name} because no policy\n\n"
+            )
         answers: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "getCallerIdentity": lambda _: {"accountId": "1"},
             "getAvailabilityZones": self._zones,
             "getAvailabilityZone": self._zone,
             "getInstanceType": self._type,
-            "getInstanceTypeOfferings": lambda _: {"locations": ["us-west-2a", LAX]},
-            "getInstances": lambda args: {"ids": [key for key, (_, tags) in self.instances.items() if _matches(args, tags)]},
+            "getInstanceTypeOfferings": lambda args: {"locations": _offers(args)},
+            "getInstances": lambda args: {
+                "ids": [key for key, (_, tags) in self.instances.items() if _matches(args, tags, key in self.spot)]
+            },
             "getInstance": lambda args: {"instanceType": self.instances[args["instanceId"]][0]},
             "getEips": lambda args: {"allocationIds": [key for key, tags in self.addresses.items() if _matches(args, tags)]},
             "getServiceQuota": lambda args: {
@@ -53,12 +60,7 @@ class Aws:
             },
             "getManagedPrefixList": lambda args: {"id": f"pl-of-{args['name']}", "maxEntries": 25, "entries": []},
             "getParameter": lambda _: {"value": "secret", "insecureValue": "ami-newest"},
-            "getZone": lambda args: {
-                "zoneId": args.get("zoneId") or f"Z-{args['name']}",
-                "name": args.get("name") or "acme.dev",
-                "privateZone": False,
-                "tags": self.zone_tags,
-            },
+            "getZone": self._hosted_zone,
             "getRecords": lambda _: {"resourceRecordSets": self.records},
             "getAmi": self._ami,
         }
@@ -82,19 +84,39 @@ class Aws:
         }
 
     def _type(self, args: dict[str, Any]) -> dict[str, Any]:
+        if args["instanceType"] not in self.types:
+            raise LookupError("api error InvalidInstanceType: The following supplied instance types do not exist")
         vcpus, gpus = self.types[args["instanceType"]]
         return {"defaultVcpus": vcpus, "gpuses": gpus}
 
+    def _hosted_zone(self, args: dict[str, Any]) -> dict[str, Any]:
+        if self.missing_zone:
+            raise LookupError("no matching Route 53 Hosted Zone found")
+        return {
+            "zoneId": args.get("zoneId") or f"Z-{args['name']}",
+            "name": args.get("name") or "acme.dev",
+            "privateZone": False,
+            "tags": self.zone_tags,
+        }
+
     def _ami(self, args: dict[str, Any]) -> dict[str, Any]:
         ((wanted,),) = (each["values"] for each in args["filters"] if each["name"] == "image-id")
-        if wanted not in self.images:
+        if wanted not in self.images and not (wanted in self.deprecated and args.get("includeDeprecated")):
             raise LookupError("Your query returned no results")
         return {"imageId": wanted}
 
 
-def _matches(args: dict[str, Any], tags: dict[str, str]) -> bool:
+def _offers(args: dict[str, Any]) -> list[str]:
+    """G4dn in two zones; nothing of a zone that is not opted in."""
+    ((name, values),) = ((each["name"], each["values"]) for each in args["filters"])
+    return ["us-west-2a", LAX] if name == "instance-type" else [zone for zone in values if zone != HNL]
+
+
+def _matches(args: dict[str, Any], tags: dict[str, str], is_spot: bool = False) -> bool:
     filters: list[dict[str, Any]] = args.get("filters") or []
     wanted: Filters = {each["name"]: each["values"] for each in filters}
+    if "instance-lifecycle" in wanted and not is_spot:
+        return False
     return all(tags.get(key.removeprefix("tag:")) in values for key, values in wanted.items() if key.startswith("tag:"))
 
 
@@ -133,8 +155,9 @@ def test_all_answers_are_read(aws: Aws) -> None:
 
 
 def test_zone_that_is_not_opted_in_is_seen(aws: Aws) -> None:
-    zones = ask(aws, sites=sites(HNL)).regions["us-west-2"].zones
-    assert zones[HNL].opted_in is False
+    region = ask(aws, sites=sites(HNL, LAX)).regions["us-west-2"]
+    assert region.zones[HNL].opted_in is False
+    assert region.silent_zones == {HNL}
 
 
 def test_unknown_zone_is_absent_and_the_others_are_named(aws: Aws) -> None:
@@ -144,12 +167,13 @@ def test_unknown_zone_is_absent_and_the_others_are_named(aws: Aws) -> None:
 
 
 def test_region_that_does_not_exist_is_no_traceback(aws: Aws) -> None:
-    assert ask(aws, sites=sites("us-west-9a")).regions["us-west-9"].zones == {}
+    region = ask(aws, sites=sites("us-west-9a")).regions["us-west-9"]
+    assert (region.zones, region.unknown) == ({}, {})
 
 
 def test_type_that_does_not_exist(aws: Aws) -> None:
     region = ask(aws, sites=sites(LAX, instanceType="g9.huge")).regions["us-west-2"]
-    assert region.types == {"g9.huge": None}
+    assert (region.types, region.unknown) == ({"g9.huge": None}, {})
 
 
 def test_each_lookup_names_its_region(aws: Aws) -> None:
@@ -181,6 +205,12 @@ def test_hosts_of_others_are_counted(aws: Aws) -> None:
     assert (region.vcpus_used, region.addresses_used) == (24, 2)
 
 
+def test_spot_instances_are_not_counted(aws: Aws) -> None:
+    """They have a quota of their own."""
+    aws.instances, aws.spot = {"i-spot": ("g4dn.2xlarge", {}), "i-stranger": ("g4dn.2xlarge", {})}, {"i-spot"}
+    assert ask(aws).regions["us-west-2"].vcpus_used == 8
+
+
 def test_instances_are_asked_for_by_what_the_quota_counts(aws: Aws) -> None:
     ask(aws)
     for name, args in aws.asked:
@@ -193,29 +223,61 @@ def test_instances_are_asked_for_by_what_the_quota_counts(aws: Aws) -> None:
 @pytest.mark.parametrize(
     ("denied", "unknown"),
     [
+        ("getAvailabilityZones", {"zones"}),
+        ("getAvailabilityZone", {"zones"}),
+        ("getInstanceType", {"types g4dn.2xlarge"}),
+        ("getInstanceTypeOfferings", {"offered g4dn.2xlarge"}),
         ("getServiceQuota", {"vcpu_quota", "address_quota", "rules_per_group"}),
         ("getInstances", {"vcpus_used"}),
         ("getEips", {"addresses_used"}),
         ("getManagedPrefixList", {"health_checkers"}),
         ("getParameter", {"ami"}),
+        ("getZone", {"hosted_zone"}),
+        ("getRecords", {"foreign_records"}),
     ],
 )
-def test_denied_lookup_is_unknown_and_stops_nothing(aws: Aws, denied: str, unknown: set[str]) -> None:
+def test_denied_lookup_is_unknown_because_of_the_missing_permission(aws: Aws, denied: str, unknown: set[str]) -> None:
     aws.denied = {denied}
-    facts = vars(ask(aws).regions["us-west-2"])
-    assert {key for key, value in facts.items() if value is None} == unknown
-
-
-def test_denied_offerings_are_unknown(aws: Aws) -> None:
-    aws.denied = {"getInstanceTypeOfferings"}
-    assert ask(aws).regions["us-west-2"].offered == {"g4dn.2xlarge": None}
-
-
-def test_hosted_zone_that_is_not_found_says_why(aws: Aws) -> None:
-    aws.denied = {"getZone"}
     facts = ask(aws)
-    assert facts.hosted_zone is None
-    assert "AccessDenied" in (facts.hosted_zone_trouble or "")
+    found = {**facts.regions["us-west-2"].unknown, **facts.unknown}
+    assert found == dict.fromkeys(unknown, f"the credentials lack the permission aws:{denied}")
+    assert facts.hosted_zone_trouble is None
+
+
+def test_denied_image_is_unknown(aws: Aws) -> None:
+    aws.denied = {"getAmi"}
+    region = ask(aws, host={"amis": {"us-west-2": "ami-0123456789abcdef0"}}).regions["us-west-2"]
+    assert "aws:getAmi" in region.unknown["ami"]
+
+
+def test_hosted_zone_that_is_not_there_says_why(aws: Aws) -> None:
+    aws.missing_zone = True
+    facts = ask(aws)
+    assert (facts.hosted_zone, facts.unknown) == (None, {})
+    assert facts.hosted_zone_trouble == "no matching Route 53 Hosted Zone found"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            "An error occurred (UnauthorizedOperation) when calling X: User: x is not authorized to perform: ec2:DescribeImages",
+            "the credentials lack the permission ec2:DescribeImages",
+        ),
+        (
+            "operation error EC2: DescribeImages, https response error StatusCode: 403, api error UnauthorizedOperation: No",
+            "the credentials lack the permission DescribeImages",
+        ),
+        (
+            "An error occurred (AccessDenied) when calling the ListHostedZones operation: Denied.",
+            "the credentials lack the permission ListHostedZones",
+        ),
+        ("invoking: 1 error occurred:\n\t* reading EC2 AMIs: RequestLimitExceeded\n\n", "reading EC2 AMIs: RequestLimitExceeded"),
+        ("", "AWS did not answer"),
+    ],
+)
+def test_reason_of_an_error(error: str, reason: str) -> None:
+    assert because(error) == reason
 
 
 def test_hosted_zone_is_a_public_one(aws: Aws) -> None:
@@ -232,7 +294,14 @@ def test_without_routing_nothing_of_it_is_asked(aws: Aws) -> None:
 
 def test_pinned_ami_that_does_not_exist(aws: Aws) -> None:
     """Found before a GPU is launched with it."""
-    assert ask(aws, host={"amis": {"us-west-2": "ami-00000000000000000"}}).regions["us-west-2"].ami is None
+    region = ask(aws, host={"amis": {"us-west-2": "ami-00000000000000000"}}).regions["us-west-2"]
+    assert (region.ami, region.unknown) == (None, {})
+
+
+def test_pinned_ami_that_its_owner_has_deprecated_is_there(aws: Aws) -> None:
+    """AWS hides it from such a query, and launches it."""
+    (pinned,) = aws.deprecated
+    assert ask(aws, host={"amis": {"us-west-2": pinned}}).regions["us-west-2"].ami == pinned
 
 
 OWN = {"type": "A", "aliasTarget": {"dnsName": "geoproximity.llm.edge.acme.dev."}}

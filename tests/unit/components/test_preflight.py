@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from component_helpers import G4DN, MODEL, ZONE, aws_facts, settings, sites, stack_config, zone_facts
 
+from components.aws_facts import AwsFacts, HostedZoneFacts, InstanceTypeFacts
 from components.models import ModelFacts
-from components.preflight import AwsFacts, HostedZoneFacts, InstanceTypeFacts, judge, warnings
+from components.preflight import judge, warnings
 from components.problems import Problem
 from components.settings import PROJECT, validate
 
@@ -80,9 +81,37 @@ def test_zone_group_that_is_not_opted_in() -> None:
     assert "sites[1].optIn" in problem.fix
 
 
-def test_opt_in_on_request_is_no_problem() -> None:
-    facts = {"zones": {LAX: zone_facts(LAX, opted_in=False)}, "offered": {"g4dn.2xlarge": frozenset[str]()}}
-    assert judged(facts, sites=sites(LAX, optIn=True)) == [], "offers of a zone that is not opted in are not known"
+NOT_OPTED_IN = {LAX: zone_facts(LAX, opted_in=False)}
+
+
+@pytest.mark.parametrize("opt_in", [True, "anyway"])
+def test_opt_in_on_request_where_the_type_is_offered(opt_in: object) -> None:
+    config = settings(sites=sites(LAX, optIn=opt_in))
+    assert judged({"zones": NOT_OPTED_IN}, sites=sites(LAX, optIn=opt_in)) == []
+    (warning,) = warnings(config, aws_facts(config, zones=NOT_OPTED_IN))
+    assert "opts the account in to the zone group us-west-2-lax-1" in warning
+    assert "cannot be undone" in warning
+    assert "stays after destroy" in warning
+    assert list(warnings(config, aws_facts(config))) == [], "it is opted in already"
+
+
+@pytest.mark.parametrize("opt_in", [False, True, "anyway"])
+def test_no_opt_in_where_the_type_is_not_offered(opt_in: object) -> None:
+    """AWS names other types of the zone, so it says what is offered before the opt-in."""
+    facts = {"zones": NOT_OPTED_IN, "offered": {"g4dn.2xlarge": frozenset({"us-west-2a"})}}
+    found = judged(facts, sites=sites(LAX, optIn=opt_in))
+    assert f"is not offered in {LAX}" in found[-1].reason
+    assert len(found) == (1 if opt_in else 2)
+
+
+@pytest.mark.parametrize("silence", [{"silent_zones": frozenset({LAX})}, {"offered": {"g4dn.2xlarge": None}}])
+def test_opt_in_without_knowing_the_offer_is_a_choice_of_its_own(silence: dict[str, Any]) -> None:
+    facts = {"zones": NOT_OPTED_IN, "offered": {"g4dn.2xlarge": frozenset({"us-west-2a"})}} | silence
+    problem = only(judged(facts, sites=sites(LAX, optIn=True)))
+    assert problem.path == f"{PROJECT}:sites[0].optIn"
+    assert "is unknown: AWS does not say before the opt-in to us-west-2-lax-1, which cannot be undone" in problem.reason
+    assert "optIn' anyway" in problem.fix
+    assert judged(facts, sites=sites(LAX, optIn="anyway")) == []
 
 
 def test_places_are_those_of_the_config() -> None:
@@ -127,12 +156,6 @@ def test_type_that_is_not_offered_in_the_zone() -> None:
     assert f"is not offered in {LAX}" in problem.reason
     assert "g4dn.2xlarge" in problem.reason
     assert "describe-instance-type-offerings" in problem.fix
-
-
-def test_offers_that_aws_does_not_tell_are_a_warning() -> None:
-    facts = {"offered": {"g4dn.2xlarge": None}}
-    assert judged(facts) == []
-    assert [each for each in warnings(settings(), aws_facts(settings(), **facts)) if "g4dn.2xlarge" in each]
 
 
 # Quotas
@@ -187,14 +210,60 @@ def test_types_count_what_they_have() -> None:
     assert "56 vCPUs" in only(judged({"types": types, "vcpu_quota": 55.0}, sites=chosen)).reason
 
 
-@pytest.mark.parametrize("unknown", ["vcpu_quota", "address_quota", "vcpus_used", "addresses_used"])
-def test_quota_that_aws_does_not_tell_is_a_named_warning_and_no_problem(unknown: str) -> None:
-    config = settings()
-    assert judged({unknown: None}) == []
-    said = list(warnings(config, aws_facts(config, **{unknown: None})))
-    assert len(said) == 1
-    assert "us-west-2" in said[0]
-    assert "unknown" in said[0]
+# What AWS does not say
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        "vcpu_quota", "address_quota", "vcpus_used", "addresses_used", "rules_per_group", "silent_zones",
+        "types g4dn.2xlarge", "offered g4dn.2xlarge",
+    ],
+)  # fmt: skip
+def test_what_aws_does_not_say_is_a_warning_with_the_reason(unknown: str) -> None:
+    config, silence = settings(), {"unknown": {unknown: "the credentials lack the permission a:B"}}
+    if " " in unknown:
+        field, _, name = unknown.partition(" ")
+        silence |= {field: {name: None}}
+    assert judged(silence) == []
+    (said,) = warnings(config, aws_facts(config, **silence))
+    assert said.startswith("us-west-2: ")
+    assert "unknown, because the credentials lack the permission a:B" in said
+    assert ("g4dn.2xlarge" in said) == ("g4dn" in unknown)
+
+
+@pytest.mark.parametrize(
+    ("unknown", "path"),
+    [("zones", "sites"), ("health_checkers", "routing.policy"), ("ami", "host.amis.us-west-2")],
+)
+def test_without_what_the_program_needs_it_refuses_for_the_right_reason(unknown: str, path: str) -> None:
+    silence: dict[str, Any] = {"unknown": {unknown: "the credentials lack the permission a:B"}}
+    problem = only(judged({**silence, **({"zones": {}} if unknown == "zones" else {})}))
+    assert problem.path == f"{PROJECT}:{path}"
+    assert "is unknown, because the credentials lack the permission a:B" in problem.reason
+    assert "no such" not in problem.reason
+    assert "docs/operations/iam-policy.json" in problem.fix
+
+
+def test_a_pinned_ami_that_aws_does_not_speak_of_is_launched() -> None:
+    pinned = {"amis": {"us-west-2": "ami-0123456789abcdef0"}}
+    silence = {"unknown": {"ami": "the credentials lack the permission a:B"}}
+    assert judged(silence, host=pinned) == []
+    config = settings(host=pinned)
+    assert len(list(warnings(config, aws_facts(config, **silence)))) == 1
+
+
+@pytest.mark.parametrize("asked", ["hosted_zone", "foreign_records"])
+def test_what_route_53_does_not_say(asked: str) -> None:
+    config = validate(stack_config())
+    known = aws_facts(config.require("dev"))
+    facts = replace(known, hosted_zone=None if asked == "hosted_zone" else ZONE, unknown={asked: "nobody may know"})
+    found = judge(config, facts, MODEL)
+    assert [problem.reason for problem in found] == (
+        ["whether the account has it is unknown, because nobody may know"] if asked == "hosted_zone" else []
+    )
+    (warning,) = warnings(config.require("dev"), facts)
+    assert "unknown, because nobody may know" in warning
 
 
 def test_no_warning_where_all_is_known() -> None:

@@ -11,10 +11,10 @@ import pytest
 from component_helpers import TOKEN, aws_facts, settings, sites, stack_config
 
 from components import stack_config as program
-from components.aws_facts import AwsSilentError
+from components.aws_facts import AwsFacts, InstanceTypeFacts
 from components.models import HubAnswer
-from components.preflight import AwsFacts, InstanceTypeFacts
 from components.problems import Problem
+from components.provider_lookups import AwsSilentError
 from components.settings import StackConfig
 
 SILENT_HUB = HubAnswer(None, "the Hugging Face Hub cannot be reached (ConnectTimeout)")

@@ -110,7 +110,7 @@ def test_every_row_has_three_cells_and_a_meaning() -> None:
         "| `sites[].zone` | text, required |",
         "| `sites[].replicas` | 1 to 20, `1` |",
         "| `sites[].volumeType` | `gp2` \\| `gp3`, unset |",
-        "| `sites[].optIn` | true or false, `false` |",
+        "| `sites[].optIn` | true or false or `anyway`, `false` |",
         "| `access.clientCidrs` | list of texts, required |",
         "| `routing.bias` | map of -99 to 99, none |",
         "| `routing.geolocation.default` | text, required |",
