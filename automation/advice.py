@@ -48,10 +48,10 @@ def after_failure(commands: Commands, engines_text: str, errors: Sequence[str], 
 def after_interruption(commands: Commands, operation: str, times: int, cut_off: Sequence[str], broken_off: Sequence[str]) -> str:
     """What is said after a run that was stopped as asked, once or more often.
 
-    `cut_off` names what was at work when the engine ended, `broken_off` what gave up by itself when it was asked to.
+    `cut_off` names what was at work when the engine ended, `broken_off` says what gave up or failed then.
     """
     if times == 1:
-        but = f" (but {', '.join(broken_off)}, which broke off)" if broken_off else ""
+        but = f" (but {'; '.join(broken_off)})" if broken_off else ""
         return (
             f"stopped as asked: the steps at work were finished{but}, no other was begun, the state is whole\n"
             f"  -> {commands.again(operation)}   # goes on from here"

@@ -411,7 +411,9 @@ class Environment:
                 redactor = pool.submit(self._redactor, stack)
                 redact: Callable[[str], str] = lambda text: redactor.result()(text)  # noqa: E731, PLW0108 - not before it is asked
                 with RunLog(self.logs, self.name, operation, redact) as log:
-                    watch = RunWatch(_logged(log, on_event), replicas=self.planned_replicas(), redact=redact)
+                    watch = RunWatch(
+                        _logged(log, on_event), replicas=self.planned_replicas(), redact=redact, interrupt=command.interrupt
+                    )
                     command.on_interrupt = watch.interrupted
                     with self._explained(operation, watch, log), watch, state.kept() if state else nullcontext():
                         yield _Run(stack, watch, log)

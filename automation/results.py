@@ -114,7 +114,8 @@ def inventory_of(deployment: Mapping[str, Any]) -> Inventory:
         sites=sites,
         account=next(filter(None, map(_account, real)), None),
         protected=tuple(_name(each["urn"]) for each in real if each.get("protect")),
-        pending=tuple(_name(each["resource"]["urn"]) for each in pending),
+        # What was cut off while it was changed is there, and in the state: the next run changes it again.
+        pending=tuple(_name(each["resource"]["urn"]) for each in pending if each.get("type") == "creating"),
     )
 
 

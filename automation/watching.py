@@ -25,14 +25,21 @@ from automation.events import (
 )
 from automation.results import ResourceChange
 from automation.site_progress import SiteStages, zone_of
+from automation.tracebacks import InterruptTracebacks
 
 if TYPE_CHECKING:
-    from pulumi.automation.events import EngineEvent, StepEventMetadata
+    from pulumi.automation.events import DiagnosticEvent, EngineEvent, StepEventMetadata
 
 LAUNCH_PATIENCE_SECONDS = 60.0
 """A launch that takes longer mostly waits for capacity."""
 LAUNCH_REMINDER_SECONDS = 300.0
+SILENCE_SECONDS = 120.0
+"""A remote command that goes well says something every 10 s, and so do its dials: a longer silence is told."""
+LONGEST_SILENCE_SECONDS = 600.0
+"""Where nothing but such silence is left, the run is ended: the command plugin would wait for ever."""
 _TICK_SECONDS = 1.0
+_PROGRAMS_ERRORS = "info#err"
+"""The severity of what a program writes to standard error."""
 _UNCHANGING = {"same", "refresh", "read"}
 _STACK = "pulumi:pulumi:Stack"
 _INSTANCE, _COMMAND = "aws:ec2/instance:Instance", "command:remote:Command"
@@ -42,6 +49,8 @@ _SAYS_NOTHING = {
     for end in ("failed", "canceled", "cancelled")
 }
 """The engine adds these to every failure."""
+_GAVE_UP = {"context canceled", "the update was cancelled"}
+"""What plugins say of a step that only waited when the run was asked to stop; the first is the official command plugin's."""
 _REFUSED_LAUNCH = re.compile(r"\b(InsufficientInstanceCapacity|RequestLimitExceeded|VcpuLimitExceeded)\b")
 
 
@@ -58,6 +67,7 @@ class RunWatch:
         replicas: Mapping[str, int] | None = None,
         redact: Callable[[str], str] = lambda text: text,
         stop_command: str = "Ctrl-C",
+        interrupt: Callable[[], None] = lambda: None,
     ) -> None:
         self.errors: list[str] = []
         """The errors as the engine words them, each once, with the name of the resource."""
@@ -69,17 +79,21 @@ class RunWatch:
         self.outputs: dict[str, Any] | None = None
         """The stack's outputs, once they are told."""
         self.step_times = StepTimes()
-        self.broken_off: list[str] = []
-        """Names of the resources whose step failed after the run was asked to stop: such as one that only waited."""
+        self._broken_off: list[str] = []
+        """Names of the resources whose step failed after the run was asked to stop."""
         self.reasons: dict[str, list[str]] = {}
         """By zone, why it failed."""
         self._stages = SiteStages(replicas or {})
-        self._on_event, self._redact, self._stop_command = on_event, redact, stop_command
+        self._on_event, self._redact, self._stop_command, self._interrupt = on_event, redact, stop_command, interrupt
         self._begun_at = time.monotonic()
         self._at_work: dict[str, tuple[Resource, str, float]] = {}
         self._launches: dict[str, float] = {}
         """By URN of an instance that is being made, when its waiting is told next, in seconds since it was begun."""
         self._launch_reasons: dict[str, str] = {}
+        self._heard: dict[str, float] = {}
+        """By URN of a remote command at work, when it was last heard of."""
+        self._told_silent: set[str] = set()
+        self._tracebacks = InterruptTracebacks()
         self._lock = threading.RLock()
         self._over = threading.Event()
         self._ticker = threading.Thread(target=self._tick_until_over, daemon=True)
@@ -93,6 +107,8 @@ class RunWatch:
     def __exit__(self, kind: object, *_: object) -> None:
         self._over.set()
         self._ticker.join()
+        for line in self._tracebacks.rest():
+            self._diagnose("info", line, None)
         if kind is None and self._broken:
             raise self._broken
 
@@ -112,6 +128,16 @@ class RunWatch:
         with self._lock:
             return tuple(resource.name for resource, operation, _ in self._at_work.values() if _is_real(resource, operation))
 
+    @property
+    def broken_off(self) -> list[str]:
+        """What failed after the run was asked to stop: each with its reason, but for what only waited and gave up."""
+        return [f"{name}, which {self._ending(name)}" for name in self._broken_off]
+
+    def _ending(self, name: str) -> str:
+        reasons = [told.removeprefix(f"{name}: ").splitlines()[0] for told in self.errors if told.startswith(f"{name}: ")]
+        failed = [reason for reason in reasons if reason not in _GAVE_UP]
+        return f"failed: {failed[0]}" if failed else "broke off"
+
     def failed_stages(self) -> dict[str, Stage]:
         """By zone, the first stage that failed."""
         return self._stages.failed_stages()
@@ -126,8 +152,7 @@ class RunWatch:
             elif event.res_op_failed_event:
                 self._end(event.res_op_failed_event.metadata, failed=True)
             elif event.diagnostic_event:
-                found = event.diagnostic_event
-                self._diagnose(found.severity, self._redact(found.message.rstrip()), found.urn)
+                self._hear(event.diagnostic_event)
             elif event.summary_event:
                 counts = event.summary_event.resource_changes or {}
                 self.counts = {str(getattr(each, "value", each)): count for each, count in counts.items()}
@@ -139,8 +164,9 @@ class RunWatch:
             self._emit(Interrupted(seconds=self.seconds, times=times, at_work=self.at_work))
 
     def tick(self) -> None:
-        """Tells of launches that wait; called about every second."""
+        """Tells of launches that wait and commands that say nothing; called about every second."""
         with self._lock:
+            self._look_for_silence()
             for urn, tell_after in list(self._launches.items()):
                 resource, _, begun = self._at_work[urn]
                 waited = time.monotonic() - begun
@@ -151,6 +177,8 @@ class RunWatch:
     def _begin(self, step: "StepEventMetadata") -> None:
         resource, operation = _resource(step), step.op.value
         self._at_work[step.urn] = (resource, operation, time.monotonic())
+        if step.type == _COMMAND and _is_real(resource, operation):
+            self._heard[step.urn] = time.monotonic()
         if step.type == _INSTANCE and operation in {"create", "create-replacement"}:
             self._launches[step.urn] = LAUNCH_PATIENCE_SECONDS
         if step.type == _INSTANCE and step.new and step.new.inputs and not operation.startswith("delete"):
@@ -167,6 +195,7 @@ class RunWatch:
         resource, operation = _resource(step), step.op.value
         _, _, begun = self._at_work.pop(step.urn, (resource, operation, time.monotonic()))
         self._launches.pop(step.urn, None)
+        self._heard.pop(step.urn, None)
         is_real = _is_real(resource, operation) and _is_custom(step)
         if step.type == _STACK and step.new and step.new.outputs:
             self.outputs = dict(step.new.outputs)
@@ -175,7 +204,7 @@ class RunWatch:
         if not failed:
             self.step_times.end(resource, operation)
         elif self._is_stopping:
-            self.broken_off.append(resource.name)
+            self._broken_off.append(resource.name)
         made = ResourceFailed if failed else ResourceDone
         self._emit(
             made(
@@ -189,6 +218,31 @@ class RunWatch:
         )
         if not operation.startswith("delete"):
             self._progress(self._stages.end(resource.name, changed=is_real, failed=failed))
+
+    def _hear(self, found: "DiagnosticEvent") -> None:
+        if found.urn in self._heard:
+            self._heard[found.urn] = time.monotonic()
+        text = self._redact(found.message.rstrip())
+        is_programs = found.severity == _PROGRAMS_ERRORS and not found.urn
+        for each in self._tracebacks.passed(text) if is_programs else [text]:
+            self._diagnose(found.severity, each, found.urn)
+
+    def _look_for_silence(self) -> None:
+        """After the first Ctrl-C the official plugin passes no lines on: then silence means nothing."""
+        if self._is_stopping:
+            return
+        now = time.monotonic()
+        for urn, heard in self._heard.items():
+            if now - heard >= SILENCE_SECONDS and urn not in self._told_silent:
+                self._told_silent.add(urn)
+                self._diagnose("warning", _silence(now - heard, self._stop_command), urn)
+        at_work = [urn for urn, (resource, operation, _) in self._at_work.items() if _is_real(resource, operation)]
+        if at_work and all(now - self._heard.get(urn, now) >= LONGEST_SILENCE_SECONDS for urn in at_work):
+            text = f"nothing was heard of {', '.join(map(_name, at_work))} for {LONGEST_SILENCE_SECONDS:.0f} s: the run is ended"
+            self._diagnose("warning", text, None)
+            # Once lets the engine wait for them, and that is for ever.
+            self._interrupt()
+            self._interrupt()
 
     def _diagnose(self, severity: str, text: str, urn: str | None) -> None:
         name = _name(urn or "")
@@ -290,6 +344,14 @@ class StepTimes:
             began = before if before is not None else self._begun.get((replica, first), ended)
             yield shown, round(ended - began, 1)
             before = ended
+
+
+def _silence(seconds: float, stop_command: str) -> str:
+    return (
+        f"has said nothing for {seconds:.0f} s: its host takes the connection and answers nothing, or has died over it. No limit "
+        f"of the plugin ends this; the run is ended after {LONGEST_SILENCE_SECONDS:.0f} s of it.\n"
+        f"  -> {stop_command} twice, reboot the host (aws ec2 reboot-instances), then the same command again"
+    )
 
 
 def _resource(step: "StepEventMetadata") -> Resource:

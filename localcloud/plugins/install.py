@@ -26,7 +26,8 @@ def install(pulumi_home: Path, interpreter: Path) -> None:
             f"PYTHONPATH={shlex.quote(str(_CHECKOUT))} "
             f'exec {shlex.quote(str(interpreter))} -m localcloud.plugins.{name} "$@"\n'
         )
-        if launcher.exists() and launcher.read_text() == text and os.access(launcher, os.X_OK):
+        # In bytes: an official plugin, a binary, may stand in its place.
+        if launcher.exists() and launcher.read_bytes() == text.encode() and os.access(launcher, os.X_OK):
             continue
         # Renamed into place: an engine that is running must never find half a launcher.
         fresh = launcher.with_suffix(f".{os.getpid()}")

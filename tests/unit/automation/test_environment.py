@@ -124,7 +124,11 @@ def deployment(*resources: dict[str, Any], pending: Sequence[str] = ()) -> dict[
     """An exported state."""
     return {
         "resources": list(resources),
-        "pending_operations": [{"resource": {"urn": f"urn:pulumi:dev::edge-inference::a::{name}"}} for name in pending],
+        "pending_operations": [
+            {"resource": {"urn": f"urn:pulumi:dev::edge-inference::a::{name}"}, "type": kind}
+            for kind, names in (("creating", pending), ("updating", ["changed"] if pending else []))
+            for name in names
+        ],
     }
 
 

@@ -420,7 +420,78 @@ def test_an_interrupted_run_names_what_is_at_work_and_what_broke_off() -> None:
     assert (stopped.times, stopped.at_work) == (1, (f"{ZONE}-1-image",))
     assert f"finishing {ZONE}-1-image" in notice(stopped)[0]
     watch.on_engine_event(step("resOpFailedEvent", f"{ZONE}-1-image", kind=COMMAND))
-    assert watch.broken_off == [f"{ZONE}-1-image"]
+    assert watch.broken_off == [f"{ZONE}-1-image, which broke off"]
+    watch.on_engine_event(diagnostic("context canceled", "error", urn(f"{ZONE}-1-image", COMMAND)))
+    assert watch.broken_off == [f"{ZONE}-1-image, which broke off"]
+    watch.on_engine_event(diagnostic("after 9 failed attempts: EOF\nmore", "error", urn(f"{ZONE}-1-image", COMMAND)))
+    assert watch.broken_off == [f"{ZONE}-1-image, which failed: after 9 failed attempts: EOF"]
     watch.interrupted(2)
     assert isinstance(seen[-1], Interrupted)
     assert "cut off" in notice(seen[-1])[0]
+
+
+def silent(clock: Callable[[float], None], *words: EngineEvent) -> tuple[RunWatch, list[int]]:
+    """A run with one command at work, of which nothing is heard for 130 s, then for 610 s, but for `words` in between."""
+    interruptions: list[int] = []
+    watch = RunWatch(interrupt=lambda: interruptions.append(1))
+    told_of(watch, step("resourcePreEvent", f"{ZONE}-1-scripts", kind=COMMAND))
+    clock(130.0)
+    watch.tick()
+    watch.tick()
+    told_of(watch, *words)
+    clock(610.0)
+    watch.tick()
+    return watch, interruptions
+
+
+def test_a_command_of_which_nothing_is_heard_is_told_once_and_then_the_run_is_ended(clock: Callable[[float], None]) -> None:
+    """A host that takes the connection and says nothing holds the official plugin for ever, and one Ctrl-C does not end that."""
+    watch, interruptions = silent(clock)
+    first, second = watch.warnings
+    assert first.startswith("has said nothing for 130 s: its host takes the connection and answers nothing")
+    assert "Ctrl-C twice" in first
+    assert second == f"nothing was heard of {ZONE}-1-scripts for 600 s: the run is ended"
+    assert len(interruptions) == 2, "one only makes the engine wait for it"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        diagnostic("Dial 3/129 failed: retrying", at=urn(f"{ZONE}-1-scripts", COMMAND)),
+        step("resourcePreEvent", f"{ZONE}-1-host"),
+        step("resOutputsEvent", f"{ZONE}-1-scripts", kind=COMMAND),
+    ],
+)
+def test_a_run_goes_on_while_anything_else_is_at_work_or_heard(clock: Callable[[float], None], words: EngineEvent) -> None:
+    assert silent(clock, words)[1] == []
+
+
+def test_after_the_first_ctrl_c_the_plugin_passes_no_words_on_and_silence_means_nothing(clock: Callable[[float], None]) -> None:
+    watch = told(None, step("resourcePreEvent", f"{ZONE}-1-scripts", kind=COMMAND))
+    watch.interrupted(1)
+    clock(130.0)
+    watch.tick()
+    assert watch.warnings == []
+
+
+INTERRUPT = """\
+Traceback (most recent call last):
+  File "/engine/bin/pulumi-language-python-exec", line 232, in <module>
+    loop.run_until_complete(coro)
+KeyboardInterrupt
+During handling of the above exception, another exception occurred:
+Traceback (most recent call last):
+  File "/engine/bin/pulumi-language-python-exec", line 244, in <module>
+    executor.shutdown(wait=True)
+KeyboardInterrupt
+after"""
+BUG = 'Traceback (most recent call last):\n  File "x.py", line 1, in <module>\nNameError: x\nafter'
+CUT_OFF = 'Traceback (most recent call last):\n  File "x.py", line 1, in <module>'
+
+
+@pytest.mark.parametrize(("written", "shown"), [(INTERRUPT, "after"), (BUG, BUG), (CUT_OFF, CUT_OFF)])
+def test_of_a_programs_tracebacks_only_that_of_its_end_by_the_official_host_is_left_out(written: str, shown: str) -> None:
+    seen: list[Event] = []
+    with RunWatch(seen.append) as watch:
+        told_of(watch, *(diagnostic(f"{line}\n", "info#err", "") for line in written.splitlines()))
+    assert [event.text for event in seen if isinstance(event, Diagnostic)] == shown.splitlines()

@@ -23,7 +23,7 @@ def test_installing_again_changes_nothing_and_mends_what_was_changed(tmp_path: P
     install(tmp_path, Path(sys.executable))
     first, second = sorted(tmp_path.rglob("pulumi-resource-*"))
     before = first.stat()
-    second.write_text("broken")
+    second.write_bytes(b"\x7fELF\xff")  # the official one
     install(tmp_path, Path(sys.executable))
     assert first.stat().st_ino == before.st_ino
     assert "localcloud.plugins.command" in second.read_text()
