@@ -4,24 +4,31 @@ Leaves out what is asked there.
 """
 
 import ssl
-from typing import TYPE_CHECKING
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import urllib3
 
-if TYPE_CHECKING:
-    from automation.environment import Environment
-
 _PORTS = {"http": 80, "https": 443}
 
 
-def port_of(environment: "Environment", address: str, url: str) -> int:
+class Ports(Protocol):
+    """Who knows by which port a host's port is reached: an Environment."""
+
+    on_local_cloud: bool
+
+    def port_of(self, address: str, port: int) -> int:
+        """The port that stands for a host's, at its address."""
+        ...
+
+
+def port_of(environment: Ports, address: str, url: str) -> int:
     """The port by which the endpoint of a URL is reached at a replica's address."""
     split = urlsplit(url)
     return environment.port_of(address, split.port or _PORTS[split.scheme])
 
 
-def connections(environment: "Environment", address: str, url: str, certificate: str | None) -> urllib3.HTTPConnectionPool:
+def connections(environment: Ports, address: str, url: str, certificate: str | None) -> urllib3.HTTPConnectionPool:
     """Connections to the replica at an address; with TLS under the URL's name, and only to who has the certificate (PEM)."""
     split = urlsplit(url)
     port = port_of(environment, address, url)

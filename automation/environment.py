@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -37,7 +37,7 @@ from automation.errors import (
 from automation.events import Event, Interrupted, LaunchWaits, OnEvent, SiteProgress
 from automation.kills import after_a_kill, after_the_engines_kill
 from automation.locks import only_run
-from automation.outputs import told_outputs
+from automation.outputs import recorded_outputs, told_outputs
 from automation.paths import LOCAL_DIRECTORY, PROJECT_ROOT, known_environments, stack_file
 from automation.plugins import official_home
 from automation.prices import price_change
@@ -133,15 +133,21 @@ class Environment:
         return Plan(watch.counts, watch.seconds, resources=tuple(watch.resources), log=run.log.path, price=price)
 
     def up(self, on_event: OnEvent | None = None) -> Changes:
-        """Deploys: afterwards every site of the config serves. DeploymentFailedError names what does not; one site that
-        fails does not keep the others from being finished.
+        """Deploys: afterwards every replica of the config serves. DeploymentFailedError names what does not; one site that
+        fails does not keep the others from being finished. What is gone, stopped or dead is mended though nothing has changed.
         """
         with self._run("up", on_event, may_start=True) as run:
             self._refuse_foreign_account(run.stack)
             self._forget_pending(run)
-            run.stack.up(continue_on_error=True, **run.listening)
-            outputs = run.watch.outputs or run.stack.read_outputs()
-        return _changes(run, told_outputs(outputs, {}, self._endpoint_url))
+            config = cache(lambda: _config_of(run.stack))
+            again = self._mend(run, config)
+            run.stack.up(continue_on_error=True, replace=again or None, **run.listening)
+            outputs = told_outputs(run.watch.outputs or run.stack.read_outputs(), {}, self._endpoint_url)
+            if outputs.get("sites"):
+                from automation.closing import require_serving
+
+                require_serving(self, outputs, config(), tuple(run.watch.resources), run.watch.warn)
+        return _changes(run, outputs)
 
     def refresh(self, on_event: OnEvent | None = None) -> Changes:
         """Reads back what is really there into the state; creations that were cut off are forgotten, and told by `say`."""
@@ -317,16 +323,12 @@ class Environment:
         """The config as the program is handed it, with secrets in clear: for memory only, and not in texts. Where there is no
         stack yet, what the stack file says, of whose secrets nothing is known.
         """
-        from components.settings import StackConfig
-
         try:
             stack = self._open(may_start=False, may_create=self.on_local_cloud)
         except NothingDeployedError:
             return self.file_config()
         with self._engine_trouble("reading the config"):
-            config = stack.config()
-        secret = frozenset(key for key, entry in config.items() if entry.get("secret"))
-        return StackConfig(self.name, {key: str(entry.get("value") or "") for key, entry in config.items()}, secret)
+            return _config_of(stack)
 
     def file_config(self) -> "StackConfig":
         """What the stack file says; of its secrets the names alone. UsageError where it is no stack file."""
@@ -368,6 +370,12 @@ class Environment:
             return port
         cloud = local.require_cloud(self._directory, self._commands.edge("up"))
         return int(cloud.request("GET", f"ports/{address}/{port}")["port"])
+
+    def dns_port(self) -> int | None:
+        """The port of the local cloud's DNS server on loopback; None on AWS."""
+        if not self.on_local_cloud:
+            return None
+        return int(local.require_cloud(self._directory, self._commands.edge("up")).request("GET", "dns")["port"])
 
     def aws_client(self, service: str, region: str) -> Any:
         """A boto3 client of the account that the environment lives in: AWS by the usual credentials, or the local cloud."""
@@ -509,6 +517,23 @@ class Environment:
                 f"  -> {self._commands.edge('unprotect')}   # then: {self._commands.edge('destroy')}"
             )
 
+    def _mend(self, run: _Run, config: Callable[[], "StackConfig"]) -> list[str]:
+        """What is gone, stopped or dead is mended, or handed to the run: the URNs of the commands that it must do again."""
+        if not inventory_of(run.stack.deployment).sites:
+            return []
+        from automation.repairs import mend
+
+        return mend(
+            run.stack,
+            told_outputs(recorded_outputs(run.stack.deployment), run.stack.deployment, self._endpoint_url),
+            self.planned_replicas(),
+            config=config(),
+            client=self.aws_client,
+            ports=self,
+            say=run.watch.warn,
+            log=run.log.write,
+        )
+
     def _tell_pending(self, stack: Stack) -> bool:
         pending = inventory_of(stack.deployment).pending
         if pending:
@@ -611,6 +636,15 @@ def _changes(run: _Run, outputs: Mapping[str, Any]) -> Changes:
         resources=tuple(watch.resources),
         log=run.log.path,
     )
+
+
+def _config_of(stack: Stack) -> "StackConfig":
+    """A stack's config with secrets in clear."""
+    from components.settings import StackConfig
+
+    config = stack.config()
+    secret = frozenset(key for key, entry in config.items() if entry.get("secret"))
+    return StackConfig(stack.name, {key: str(entry.get("value") or "") for key, entry in config.items()}, secret)
 
 
 def _logged(log: RunLog, on_event: OnEvent | None) -> OnEvent:

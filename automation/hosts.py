@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs]
 
 from automation.account import instances
+from automation.endpoints import Ports
 from automation.errors import EdgeError, NothingDeployedError, UsageError
 from components.host_identity import derive_host_key
 from components.settings import PROJECT, StackConfig
@@ -104,7 +105,7 @@ def find_host(environment: "Environment", zone: str, number: int = 1) -> Host:
 
 
 @contextmanager
-def ssh(environment: "Environment", host: Host, config: StackConfig, *, options: Sequence[str] = ()) -> Generator[list[str]]:
+def ssh(environment: Ports, host: Host, config: StackConfig, *, options: Sequence[str] = ()) -> Generator[list[str]]:
     """The `ssh` command line to a host, good within the context: the deployer's key, and no host key but the derived one."""
     port = environment.port_of(str(host.address), _SSH_PORT)
     private = _secret(config, "sshPrivateKey")
@@ -124,11 +125,11 @@ def ssh(environment: "Environment", host: Host, config: StackConfig, *, options:
         ]  # fmt: skip
 
 
-def run(command: Sequence[str], remote: str, *, seconds: float) -> str | None:
-    """What a remote command prints; None where it or the connection failed, or took longer."""
+def run(command: Sequence[str], remote: str, *, seconds: float, sent: str = "") -> str | None:
+    """What a remote command prints, given `sent` on standard input; None where it or the connection failed, or took longer."""
     try:
         done = subprocess.run(  # noqa: S603
-            [*command, remote], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds, check=False
+            [*command, remote], input=sent, capture_output=True, text=True, timeout=seconds, check=False
         )
     except (subprocess.TimeoutExpired, OSError):
         return None

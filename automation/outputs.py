@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from pulumi.runtime.rpc import UNKNOWN
 
+_STACK = "pulumi:pulumi:Stack"
 _EIP, _INSTANCE, _HOSTED_ZONE = "aws:ec2/eip:Eip", "aws:ec2/instance:Instance", "aws:route53/zone:Zone"
 
 
@@ -34,6 +35,12 @@ def told_outputs(outputs: Mapping[str, Any], deployment: Mapping[str, Any], url:
         routing["hosted_zone_id"] = routing["hosted_zone_id"] or created.get("zoneId")
         routing["name_servers"] = routing["name_servers"] or created.get("nameServers")
     return told
+
+
+def recorded_outputs(deployment: Mapping[str, Any]) -> dict[str, Any]:
+    """The outputs that the last run left in an exported deployment."""
+    resources = cast("list[dict[str, Any]]", deployment.get("resources") or [])
+    return next((dict[str, Any](each.get("outputs") or {}) for each in resources if each["type"] == _STACK), dict[str, Any]())
 
 
 def _by_type_and_name(deployment: Mapping[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:

@@ -163,6 +163,11 @@ class RunWatch:
             self._is_stopping = True
             self._emit(Interrupted(seconds=self.seconds, times=times, at_work=self.at_work))
 
+    def warn(self, text: str) -> None:
+        """Tells of something that is no error."""
+        with self._lock:
+            self._diagnose("warning", text, None)
+
     def tick(self) -> None:
         """Tells of launches that wait and commands that say nothing; called about every second."""
         with self._lock:
