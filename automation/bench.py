@@ -4,7 +4,7 @@ Says which targets there are and where clients stand; measuring, statistics and 
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -60,9 +60,12 @@ def bench_plan(environment: "Environment", plan: "Plan", clients: Clients) -> "P
         raise UsageError("the local cloud is reached from this machine only\n  -> --from CITY instead of --via")
     if clients.cities and not environment.on_local_cloud:
         raise UsageError("on AWS a client is where it is; --from chooses simulated cities\n  -> --via CITY=USER@HOST")
-    sites = list(serving_sites(environment.outputs()).values())
+    outputs = environment.outputs()
+    sites = list(serving_sites(outputs, {key for key, answer in environment.serving(outputs).items() if answer.serves}).values())
     if not sites:
-        raise NothingDeployedError(f"no site of '{environment.name}' serves, so there is nothing to measure")
+        raise NothingDeployedError(
+            f"no site of '{environment.name}' serves, so there is nothing to measure\n  -> edge doctor {environment.arguments}"
+        )
     plan = replace(plan, api_key=environment.config_value("edge-inference:apiKey"))
     if not environment.on_local_cloud:
         return replace(plan, targets=tuple(map(target, sites)))
@@ -99,16 +102,19 @@ class Site:
     place: Place
 
 
-def serving_sites(outputs: Mapping[str, Any]) -> dict[str, Site]:
-    """The sites in a stack's outputs that serve, by zone; the first replica that serves stands for its site."""
+def serving_sites(outputs: Mapping[str, Any], serving: Collection[str]) -> dict[str, Site]:
+    """The sites in a stack's outputs that serve, by zone; the first replica that serves stands for its site.
+
+    `serving`: the keys of the replicas that do (us-west-2a-1).
+    """
     described: Mapping[str, Any] = outputs["sites"]
     places = {zone: _place(site) for zone, site in described.items()}
     times = Counter(name for name, _ in places.values())
     found: dict[str, Site] = {}
     for zone, site in described.items():
         name, place = places[zone]
-        for replica in site["replicas"]:
-            if replica["url"] and zone not in found:
+        for number, replica in enumerate(site["replicas"], 1):
+            if f"{zone}-{number}" in serving and zone not in found:
                 shown = name if times[name] == 1 else f"{name} ({zone})"
                 found[zone] = Site(zone, shown, replica["url"], replica["address"], place)
     return found

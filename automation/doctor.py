@@ -21,6 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[re
 
 from automation.account import Image, ask_account, caller, image, instances, newest_of_kind
 from automation.errors import CloudNotRunningError, EdgeError, NothingDeployedError
+from automation.names import delegation, expected_answers
 from automation.paths import PROJECT_ROOT
 from automation.plugins import Plugin, needed_plugins
 from components.aws_facts import AwsFacts, RegionFacts, ZoneFacts, checkers_list
@@ -138,6 +139,7 @@ class _Doctor:
         yield from judged
         yield from self._access()
         yield from self._answers()
+        yield from self._serving()
 
     def _account(self) -> Check:
         try:
@@ -266,22 +268,7 @@ class _Doctor:
             return Check(subject, "ok", "simulated: nothing on the internet delegates to the local cloud")
         if zone_id is None:
             return Check(subject, "unknown", "there is no hosted zone yet whose name servers could be compared")
-        try:
-            described = self._client("route53", "us-east-1").get_hosted_zone(Id=zone_id)
-        except (BotoCoreError, ClientError):
-            return Check(subject, "unknown", "AWS did not name the zone's name servers")
-        name, own = described["HostedZone"]["Name"], {each.rstrip(".") for each in described["DelegationSet"]["NameServers"]}
-        try:
-            told = {str(each.target).rstrip(".") for each in dns.resolver.resolve(name, "NS", lifetime=_DNS_SECONDS)}
-        except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
-            told = set[str]()
-        except dns.exception.DNSException as error:
-            return Check(subject, "unknown", f"no resolver answers for {name} ({type(error).__name__})")
-        if told & own:
-            return Check(subject, "ok", f"{name.rstrip('.')} leads to this zone's name servers")
-        leads = f"leads to {', '.join(sorted(told))}" if told else "is delegated to nobody"
-        servers = "\n".join(f"{name} NS {each}." for each in sorted(own))
-        return Check(subject, "failed", f"{name.rstrip('.')} {leads}; in the parent domain it needs these records:", servers)
+        return Check(subject, *delegation(self._client("route53", "us-east-1"), zone_id))
 
     def _hub(self, token: str | None) -> tuple[HubAnswer, ModelFacts]:
         server = self._validated.server
@@ -331,14 +318,7 @@ class _Doctor:
 
     def _answers(self) -> Iterator[Check]:
         """What DNS answers against what is deployed."""
-        sites: Mapping[str, Any] = self._outputs.get("sites", {})
-        addresses = {zone: {each["address"] for each in site["replicas"] if each["address"]} for zone, site in sites.items()}
-        named = [(site["name"], addresses[zone]) for zone, site in sites.items() if site["name"] and addresses[zone]]
-        routing: Mapping[str, Any] = self._outputs.get("routing") or {}
-        domain: str | None = routing.get("domain")
-        if domain:
-            named.insert(0, (domain, set[str]().union(*addresses.values())))
-        for name, expected in named:
+        for name, expected in expected_answers(self._outputs):
             answers = self._resolve(name)
             if answers is None:
                 yield Check(f"DNS {name}", "unknown", "no resolver answers")
@@ -348,6 +328,13 @@ class _Doctor:
                 told = ", ".join(sorted(answers)) or "nothing"
                 fix = f"edge drift {self._environment.arguments}   # then: edge up {self._environment.arguments}"
                 yield Check(f"DNS {name}", "failed", f"answers {told}, and {', '.join(sorted(expected))} is deployed", fix)
+
+    def _serving(self) -> Iterator[Check]:
+        """Whether each replica serves."""
+        answers = self._environment.serving(self._outputs) if self._outputs else {}
+        fix = f"edge up {self._environment.arguments}   # makes again what is gone, stopped or dead"
+        for key, answer in answers.items():
+            yield Check(f"replica {key}", "ok" if answer.serves else "failed", answer.finding, None if answer.serves else fix)
 
     def _resolve(self, name: str) -> set[str] | None:
         """A name's addresses: from this machine's resolver, or from the local cloud's Route 53; None where nobody answers."""

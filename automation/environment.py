@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from automation.bench import Clients, Progress
     from automation.doctor import Examination
     from automation.resolution import Resolution, Routes
+    from automation.serving import Answer
     from automation.status import Status
     from components.settings import StackConfig
     from ttft.samples import Run
@@ -205,6 +206,18 @@ class Environment:
         if not values:
             raise self._nothing_deployed()
         return values
+
+    def serving(self, outputs: Mapping[str, Any] | None = None) -> "dict[str, Answer]":
+        """Whether each replica serves at this moment: asked as clients ask, for health and a token."""
+        from automation.serving import Asker
+
+        return Asker(self, self.stack_config()).ask_all(outputs or self.outputs())
+
+    def restart(self, zone: str, replica: int | None = None) -> None:
+        """Starts a site's servers anew, one replica after another; returns when each has generated a token."""
+        from automation.restart import restart
+
+        restart(self, zone, replica, self.say)
 
     def inventory(self) -> Inventory:
         """What the state holds, without asking AWS; NothingDeployedError where there is no stack."""

@@ -101,7 +101,7 @@ class Asker:
         waits = patience or {}
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             asked = {
-                each.key: pool.submit(self._patiently, each, token_seconds, waits.get(each.key, 0.0))
+                each.key: pool.submit(self.ask_patiently, each, waits.get(each.key, 0.0), token_seconds=token_seconds)
                 for each in replicas(outputs)
             }
             return {key: answer.result() for key, answer in asked.items()}
@@ -115,11 +115,13 @@ class Asker:
         except urllib3.exceptions.ReadTimeoutError:
             return Answer("slow", f"{replica.url} took the question and gave no answer in time")
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            if self._is_admitted() is not False:
-                return Answer("dead", f"{replica.url} at {replica.address} does not answer ({_words(error)})", reached=False)
-            return self._on_the_host(replica, replica.url, token_seconds)
+            silence = f"{replica.url} at {replica.address} does not answer ({_words(error)})"
+            if self._is_admitted():
+                return Answer("dead", silence, reached=False)
+            return self._on_the_host(replica, replica.url, token_seconds, silence)
 
-    def _patiently(self, replica: Replica, token_seconds: float, patience_seconds: float) -> Answer:
+    def ask_patiently(self, replica: Replica, patience_seconds: float, *, token_seconds: float = TOKEN_SECONDS) -> Answer:
+        """One replica, again and again until it serves or the time is over."""
         deadline = monotonic() + patience_seconds
         while not (answer := self.ask(replica, token_seconds=token_seconds)).serves and monotonic() < deadline:
             sleep(_PAUSE_SECONDS)
@@ -136,20 +138,18 @@ class Asker:
             )
         return _judged(health, answer.status)
 
-    def _on_the_host(self, replica: Replica, url: str, token_seconds: float) -> Answer:
+    def _on_the_host(self, replica: Replica, url: str, token_seconds: float, silence: str) -> Answer:
         host = Host(replica.zone, replica.number, address=replica.address)
         words = [*self._container(url), url, f"{HEALTH_SECONDS:.0f}", f"{token_seconds:.0f}", json.dumps(_PROMPT)]
         script = f"sudo bash -c {shlex.quote(_ON_HOST)} ask {' '.join(map(shlex.quote, words))}"
         try:
             with ssh(self._ports, host, self._config) as command:
                 said = run(command, script, seconds=CONNECT_SECONDS + HEALTH_SECONDS + token_seconds, sent=f"{self._key}\n")
-        except EdgeError as error:
-            said, why = None, f": {error}"
-        else:
-            why = ""
+        except EdgeError:
+            said = None
         codes = [int(word) for word in (said or "").split() if word.isdigit()]
         if len(codes) != 2:  # noqa: PLR2004 - health and token
-            return Answer("dead", f"this machine may not call it, and its host does not answer over SSH{why}", reached=False)
+            return Answer("dead", f"{silence}, and its host does not answer over SSH", reached=False)
         return _judged(*codes, on_host=True)
 
     def _container(self, url: str) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import urllib3
 
@@ -20,6 +20,7 @@ from automation.endpoints import connections
 from automation.errors import EdgeError
 from automation.hosts import Host, hosts, run, ssh
 from automation.prices import instance_price
+from automation.serving import Asker, Replica
 from components.settings import PROJECT, StackConfig
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 Health = Literal["healthy", "unhealthy", "unreachable"]
 
-_ASK_SECONDS = 5.0
+_ASK_SECONDS, _TOKEN_SECONDS = 5.0, 20.0
 _SSH_SECONDS = 15.0
 _WINDOW_SECONDS = 1.0
 """The shortest time over which tokens are counted."""
@@ -53,7 +54,7 @@ class ReplicaStatus:
     uptime_seconds: float | None
     """Since the instance was launched."""
     health: Health
-    """By this machine's own request to /health."""
+    """By a request for health and a token; on the host where this machine may not call it."""
     model: str | None
     """In fact, by the host's own record."""
     revision: str | None
@@ -114,13 +115,14 @@ def status(environment: "Environment") -> Status:
     """Asks all sites at once. NothingDeployedError where there are none; a dead site is part of the answer, never an error."""
     outputs = environment.outputs()
     config = environment.stack_config()
+    asker = Asker(environment, config)
     with ThreadPoolExecutor(16) as pool:
         shares = pool.submit(_shares, environment, outputs)
         machines = hosts(environment, outputs)
         urls = {
             f"{zone}-{n}": each["url"] for zone, site in outputs["sites"].items() for n, each in enumerate(site["replicas"], 1)
         }
-        asked = {host.key: pool.submit(_replica, environment, config, host, urls[host.key]) for host in machines}
+        asked = {host.key: pool.submit(_replica, environment, config, asker, host, urls[host.key]) for host in machines}
         replicas = {host.key: asked[host.key].result() for host in machines}
         share = shares.result()
     routing: Mapping[str, Any] = outputs.get("routing") or {}
@@ -138,11 +140,12 @@ def status(environment: "Environment") -> Status:
     )  # fmt: skip
 
 
-def _replica(environment: "Environment", config: StackConfig, host: Host, url: str | None) -> ReplicaStatus:
+def _replica(environment: "Environment", config: StackConfig, asker: Asker, host: Host, url: str | None) -> ReplicaStatus:
     now = datetime.now(UTC)
     is_up = host.address is not None and host.state in {"running", None}
     served = _record(environment, config, host) if is_up else {}
-    health, load = _asked(environment, config, host, url) if is_up and url else ("unreachable", {})
+    answer = asker.ask(Replica(host.zone, host.number, host.address if is_up else None, url), token_seconds=_TOKEN_SECONDS)
+    load = _load(environment, config, str(host.address), url) if url and answer.reached and not answer.on_host else {}
     price = instance_price(host.zone, host.instance_type or "")
     return ReplicaStatus(
         host.key,
@@ -150,7 +153,7 @@ def _replica(environment: "Environment", config: StackConfig, host: Host, url: s
         host.state,
         host.address,
         (now - host.launched).total_seconds() if host.launched and is_up else None,
-        cast("Health", health),
+        "healthy" if answer.serves else "unhealthy" if answer.reached else "unreachable",
         served.get("model"),
         served.get("revision"),
         _whole(load.get("queue")),
@@ -170,24 +173,23 @@ def _record(environment: "Environment", config: StackConfig, host: Host) -> dict
         return {}
 
 
-def _asked(environment: "Environment", config: StackConfig, host: Host, url: str) -> tuple[str, dict[str, float]]:
-    """A server's health, and its load where it tells."""
+def _load(environment: "Environment", config: StackConfig, address: str, url: str) -> dict[str, float]:
+    """A server's load, where it tells and this machine may ask."""
     key = config.values.get(f"{PROJECT}:apiKey")
     headers = {"Authorization": f"Bearer {key.strip()}"} if key else {}
     try:
-        with connections(environment, str(host.address), url, config.values.get(f"{PROJECT}:tlsCertificate")) as pool:
-            healthy = _get(pool, "/health", {}).status == 200  # noqa: PLR2004
+        with connections(environment, address, url, config.values.get(f"{PROJECT}:tlsCertificate")) as pool:
             before, began = _metrics(pool, headers), time.monotonic()
             time.sleep(_WINDOW_SECONDS)
             after, seconds = _metrics(pool, headers), time.monotonic() - began
     except (urllib3.exceptions.HTTPError, OSError):
-        return "unreachable", {}
+        return {}
     load = {word: after[name] for word, names in (("queue", _QUEUE), ("running", _RUNNING)) for name in names if name in after}
     # TGI's counter appears with its first value.
     counter = next((name for name in _TOKENS if name in after), _TOKENS[0] if _QUEUE[0] in after else None)
     if counter:
         load["tokens_per_second"] = (after.get(counter, 0.0) - before.get(counter, 0.0)) / seconds
-    return "healthy" if healthy else "unhealthy", load
+    return load
 
 
 def _get(pool: urllib3.HTTPConnectionPool, path: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:

@@ -5,7 +5,7 @@ import sys
 import textwrap
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,7 @@ from automation.commands.options import (
     LocalFlag,
     OptionalZoneName,
     YesFlag,
+    ZoneName,
     open_environment,
 )
 from automation.errors import DRIFT_EXIT_CODE, DeploymentFailedError, EdgeError
@@ -139,6 +140,21 @@ def destroy(env: EnvironmentName, local: LocalFlag = False, as_json: EventsFlag 
         say("The local cloud itself still runs: edge cloud stop")
 
 
+def restart(
+    env: EnvironmentName,
+    zone: ZoneName,
+    replica: Annotated[int | None, typer.Option("--replica", metavar="N", min=1, help="One of the zone's hosts only.")] = None,
+    local: LocalFlag = False,  # noqa: FBT002
+) -> None:
+    """Start a site's servers anew, one replica after another, and wait until each serves.
+
+    Requests that run there are cut off: `edge drain` before it, and `--back` afterwards, spare them.
+
+    Example: edge restart prod us-west-2-lax-1a
+    """
+    open_environment(env, local=local).restart(zone, replica)
+
+
 def unprotect(env: EnvironmentName, zone: OptionalZoneName = None, local: LocalFlag = False, yes: YesFlag = False) -> None:  # noqa: FBT002
     """Take the protection off, so that hosts and addresses can be deleted or replaced; the next `up` protects again.
 
@@ -240,15 +256,17 @@ def _sites_after(environment: "Environment", error: DeploymentFailedError) -> Ge
     """A line for each site after a run that failed: what serves, what failed where, and the command that goes on."""
     try:
         values = environment.outputs()
+        answers = environment.serving(values)
     except EdgeError:
-        values = {}
+        values, answers = {}, {}
     sites: Mapping[str, Any] = values.get("sites", {})
-    serving = {zone: values["endpoint_urls"][zone] for zone, site in sites.items() if _served(site) and zone not in error.sites}
     yield f"{len(error.sites)} of {len(error.sites.keys() | sites.keys())} sites failed:"
     for zone, failure in error.sites.items():
         yield f"  {zone:<18} failed at {failure.stage}: {_short(failure.reasons)}"
-    for zone, url in serving.items():
-        yield f"  {zone:<18} serves {url}"
+    for zone, site in sites.items():
+        if any(answers[f"{zone}-{number}"].serves for number, _ in enumerate(site["replicas"], 1)):
+            as_before = ", as before" if zone in error.sites else ""
+            yield f"  {zone:<18} serves {values['endpoint_urls'][zone]}{as_before}"
     where = _flag(environment.on_local_cloud and environment.name != "local")
     yield f"  -> edge up {environment.name}{where}   # when the cause is mended; what serves stays as it is"
 

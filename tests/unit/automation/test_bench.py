@@ -10,6 +10,7 @@ import pytest
 from automation.bench import Clients, Vantage, bench_plan, vantage
 from automation.environment import Environment
 from automation.errors import NothingDeployedError, UsageError
+from automation.serving import Answer
 from ttft.schedule import Plan
 
 ZONES = {"us-west-2-lax-1a": "us-west-2-lax-1", "us-west-2-hnl-1a": "us-west-2-hnl-1", "us-west-2a": "us-west-2"}
@@ -25,11 +26,17 @@ class FakeEnvironment:
 
     on_local_cloud: bool = True
     name: str = "local"
+    arguments: str = "local"
     urls: dict[str, str | None] | None = None
 
     def outputs(self) -> dict[str, Any]:
         urls = self.urls or dict.fromkeys(ZONES, "http://127.9.0.1:8080")
         return {"sites": {zone: described(zone, ZONES.get(zone, zone[:-1]), url=url) for zone, url in urls.items()}}
+
+    def serving(self, outputs: dict[str, Any]) -> dict[str, Answer]:
+        return {
+            f"{zone}-1": Answer("serves" if site["replicas"][0]["url"] else "dead", "") for zone, site in outputs["sites"].items()
+        }
 
     def config_value(self, key: str) -> str | None:
         assert key == "edge-inference:apiKey"

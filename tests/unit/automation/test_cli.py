@@ -31,6 +31,7 @@ from automation.events import Diagnostic, OnEvent
 from automation.paths import LOCAL_DIRECTORY
 from automation.prices import price_change
 from automation.results import Changes, DeployedSite, Drift, Inventory, Plan, ResourceChange
+from automation.serving import Answer
 from automation.terminal import say
 from localcloud import client
 from localcloud.client import CloudError
@@ -106,6 +107,10 @@ class FakeEnvironment:
     def outputs(self) -> dict[str, Any]:
         self.done.append("outputs")
         return OUTPUTS
+
+    def serving(self, outputs: dict[str, Any]) -> dict[str, Answer]:
+        urls = outputs["endpoint_urls"]
+        return {f"{zone}-1": Answer("serves" if urls[zone] else "dead", "") for zone in outputs["sites"]}
 
     def has_config(self, key: str) -> bool:
         return key in self.config

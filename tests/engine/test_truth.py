@@ -1,0 +1,144 @@
+"""`up` ends well only where every replica serves, and every command says what a plain HTTP request finds.
+
+One deployment of three sites; the tests run in this order, and each finds what the one before has left.
+"""
+
+# boto3 has no types:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+from support import HONOLULU, LOS_ANGELES, OREGON, Deployment, World, assert_contract, tokens
+
+from automation.bench import Clients
+from automation.errors import DeploymentFailedError, EdgeError
+from automation.hosts import find_host, run, ssh
+from ttft.schedule import Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.engine
+
+ZONES = (OREGON, LOS_ANGELES, HONOLULU)
+NO_SUCH_IMAGE = "ghcr.io/huggingface/text-generation-inference:no-such"
+
+
+class Truth(Deployment):
+    """The deployment, and what is asked of it from outside."""
+
+    def __init__(self, world: World, stack_files: Path) -> None:
+        super().__init__("truth", world, stack_files)
+        self.configure(ZONES, host={"connectBudgetSeconds": 60})
+        self.sites: dict[str, Any] = dict(self.up().outputs["sites"])
+
+    def url(self, zone: str) -> str:
+        return self.sites[zone]["replicas"][0]["url"]
+
+    def curl(self) -> set[str]:
+        """The zones whose server generates a token for a plain request."""
+        return {zone for zone in ZONES if _generates(self.url(zone))}
+
+    def told(self) -> dict[str, set[str]]:
+        """The zones that each command says serve."""
+        environment = self.environment
+        outputs = environment.outputs()
+        assert_contract(outputs)
+        assert {zone: site["replicas"][0]["url"] for zone, site in outputs["sites"].items()} == {
+            zone: self.url(zone) for zone in ZONES
+        }
+        doctor = {check.subject.removeprefix("replica ").removesuffix("-1"): check.state for check in environment.doctor().checks}
+        try:
+            plan = Plan(targets=(), rounds=1, output_tokens=2, gap_seconds=0.0)
+            measured = {sample.target.split()[0] for sample in environment.bench(plan, Clients(cities=("Denver",))).samples}
+        except EdgeError:
+            measured = set[str]()
+        return {
+            "status": {site.zone for site in environment.status().sites if site.serves},
+            "doctor": {zone for zone in ZONES if doctor[zone] == "ok"},
+            "bench": measured,
+        }
+
+    def assert_all_say(self, *zones: str) -> None:
+        """That these zones serve, and no other: a plain request first, then each command."""
+        assert self.curl() == set(zones)
+        assert self.told() == {"status": set(zones), "doctor": set(zones), "bench": set(zones)}
+
+    def on_host(self, zone: str, command: str) -> str | None:
+        host = find_host(self.environment, zone)
+        with ssh(self.environment, host, self.environment.stack_config()) as words:
+            return run(words, command, seconds=60)
+
+    def instance(self, zone: str) -> str:
+        return self.environment.outputs()["sites"][zone]["replicas"][0]["instance_id"]
+
+
+def _generates(url: str) -> bool:
+    try:
+        return bool(tokens(url))
+    except requests.RequestException:
+        return False
+
+
+def _failure(run: Callable[[], object]) -> DeploymentFailedError:
+    with pytest.raises(DeploymentFailedError) as raised:
+        run()
+    return raised.value
+
+
+@pytest.fixture(scope="module")
+def truth(world: World, stack_files: Path) -> Truth:
+    return Truth(world, stack_files)
+
+
+def test_after_a_failed_step_serving_sites_are_told_to_serve(truth: Truth) -> None:
+    truth.configure(ZONES, host={"connectBudgetSeconds": 60}, server={"image": NO_SUCH_IMAGE})
+    failure = _failure(truth.up)
+    assert set(failure.sites) == set(ZONES)
+    truth.assert_all_say(*ZONES)
+    routes = truth.environment.routes()
+    assert {site.zone for site in routes.sites if site.healthy} == set(ZONES)
+    truth.configure(ZONES, host={"connectBudgetSeconds": 60})
+    assert not any("host" in name for name in truth.up().touched)
+
+
+def test_a_second_up_changes_nothing(truth: Truth) -> None:
+    again = truth.up()
+    assert again.touched == {}
+    assert all(replica["served"] for site in again.outputs["sites"].values() for replica in site["replicas"])
+
+
+def test_a_dead_site_is_told_by_every_command_and_made_again_by_the_next_run(truth: Truth) -> None:
+    """Its instance is terminated, and a server beside it is stopped: nothing in the config has changed."""
+    lost = truth.instance(LOS_ANGELES)
+    truth.world.aws("ec2").terminate_instances(InstanceIds=[lost])
+    assert truth.on_host(HONOLULU, "sudo docker stop edge-inference-server") is not None
+    truth.assert_all_say(OREGON)
+
+    mended = truth.up()
+
+    assert f"Instance {LOS_ANGELES}-1-host" in mended.touched
+    assert f"Command {HONOLULU}-1-ready" in mended.touched
+    assert not any(OREGON in name for name in mended.touched)
+    assert truth.instance(LOS_ANGELES) != lost
+    assert truth.curl() == set(ZONES)
+
+
+def test_a_stopped_instance_is_started_and_a_foreign_server_replaced(truth: Truth) -> None:
+    stopped = truth.instance(OREGON)
+    truth.world.aws("ec2").stop_instances(InstanceIds=[stopped])
+    assert truth.on_host(LOS_ANGELES, "sudo docker rm -f edge-inference-server") is not None
+    assert truth.curl() == {HONOLULU}
+    mended = truth.up()
+    assert truth.instance(OREGON) == stopped
+    assert truth.curl() == set(ZONES)
+    assert not any(HONOLULU in name for name in mended.touched)
+
+
+def test_the_next_run_has_nothing_to_do(truth: Truth) -> None:
+    assert truth.up().touched == {}
