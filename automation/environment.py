@@ -160,11 +160,14 @@ class Environment:
         return _changes(run, outputs)
 
     def drift(self, on_event: OnEvent | None = None) -> Drift:
-        """Where AWS is not as the state says; changes nothing, neither there nor in the state."""
+        """Where AWS is not as the state says, and what others added inside our own; changes nothing, there or in the state."""
+        from automation.foreign import find_foreign
+
         with self._run("drift", on_event, may_start=False) as run:
             self._refuse_foreign_account(run.stack)
             run.stack.preview_refresh(**run.listening)
-        return Drift(tuple(run.watch.resources), run.watch.seconds, run.log.path)
+            foreign = find_foreign(run.stack.deployment, self.aws_client)
+        return Drift(tuple(run.watch.resources), run.watch.seconds, run.log.path, foreign)
 
     def destroy(self, on_event: OnEvent | None = None) -> Changes:
         """Removes everything that the environment deployed; on the local cloud also the stack itself.

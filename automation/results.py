@@ -20,6 +20,8 @@ class ResourceChange:
     differs: tuple[str, ...] = ()
     """Names of the properties that differ, where the resource was there before."""
     urn: str = ""
+    values: Mapping[str, tuple[Any, Any]] = field(default_factory=dict[str, tuple[Any, Any]])
+    """By property that differs, as it was and as it is, without secrets; empty where the plugin does not tell."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,18 @@ class Plan(Changes):
 
 
 @dataclass(frozen=True)
+class Foreign:
+    """One thing inside our own that the state does not know."""
+
+    inside: str
+    """Name of our resource that it is in."""
+    what: str
+    """In words: `rule sgr-1: in tcp 22 from 0.0.0.0/0`."""
+    remove: str
+    """The line that takes it away."""
+
+
+@dataclass(frozen=True)
 class Drift:
     """Where AWS is not as the state says; nothing was changed, here or there."""
 
@@ -60,9 +74,11 @@ class Drift:
     """`delete`: it is gone; `update`: properties differ."""
     seconds: float
     log: Path | None = None
+    foreign: tuple[Foreign, ...] = ()
+    """What somebody added inside our own security groups and route tables."""
 
     def __bool__(self) -> bool:
-        return bool(self.resources)
+        return bool(self.resources or self.foreign)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ _PAUSE_SECONDS = 1.0
 _AT_ONCE = 16
 _PROMPT: dict[str, object] = {"model": "tgi", "prompt": "Hello", "max_tokens": 1}
 """As wait-ready.sh asks."""
-_OK = 200
+_OK, _UNAUTHORIZED = 200, 401
 _HOME = '"${EDGE_HOST_ROOT:-}/opt/edge-inference"'
 _ON_HOST = """
 set -u; PATH="$PATH:/usr/local/bin"; IFS= read -r key
@@ -63,8 +63,8 @@ class Replica:
 class Answer:
     """What came of asking a replica."""
 
-    state: Literal["serves", "slow", "dead"]
-    """`slow`: it took the question, and gave no answer in time."""
+    state: Literal["serves", "slow", "refused", "dead"]
+    """`slow`: it took the question, and gave no answer in time. `refused`: it has another key or certificate than the config."""
     finding: str
     """In words; a cause where it does not serve."""
     on_host: bool = False
@@ -114,6 +114,8 @@ class Asker:
             return self._through_the_front(replica.address, replica.url, token_seconds)
         except urllib3.exceptions.ReadTimeoutError:
             return Answer("slow", f"{replica.url} took the question and gave no answer in time")
+        except urllib3.exceptions.SSLError as error:
+            return Answer("refused", f"{replica.url} does not show the config's certificate ({_words(error)})")
         except (urllib3.exceptions.HTTPError, OSError) as error:
             silence = f"{replica.url} at {replica.address} does not answer ({_words(error)})"
             if self._is_admitted():
@@ -176,6 +178,8 @@ def _judged(health: int, token: int | None = None, *, on_host: bool = False) -> 
     if health == _OK and token == _OK:
         return Answer("serves", f"healthy, and it generates{where}", on_host)
     if health == _OK:
+        if token == _UNAUTHORIZED:
+            return Answer("refused", f"it does not take the config's apiKey (401){where}", on_host)
         finding = f"/health answers 200, and /v1/completions {f'answers {token}' if token else 'gives no token in time'}"
         return Answer("dead" if token else "slow", finding + where, on_host)
     finding = f"/health answers {health}" if health else "nothing answers"

@@ -3,6 +3,7 @@
 Decides nothing about how a person is told; progress.py and live_table.py do.
 """
 
+import json
 import re
 import threading
 import time
@@ -205,7 +206,8 @@ class RunWatch:
         if step.type == _STACK and step.new and step.new.outputs:
             self.outputs = dict(step.new.outputs)
         if is_real and not failed:
-            self.resources.append(ResourceChange(resource.name, resource.kind, operation, _differs(step), step.urn))
+            change = ResourceChange(resource.name, resource.kind, operation, _differs(step), step.urn, values=self._values(step))
+            self.resources.append(change)
         if not failed:
             self.step_times.end(resource, operation)
         elif self._is_stopping:
@@ -287,6 +289,15 @@ class RunWatch:
         return LaunchWaits(
             seconds=self.seconds, zone=zone, resource=resource.name, waited_seconds=round(waited, 1), reason=reason, text=text
         )
+
+    def _values(self, step: "StepEventMetadata") -> dict[str, tuple[Any, Any]]:
+        """What each property that differs was and is; of one inside another, the outer one's name leads to it."""
+        old, new = (dict(each.outputs or each.inputs or {}) if each else {} for each in (step.old, step.new))
+        names = dict.fromkeys(re.split(r"[.\[]", path)[0] for path in _differs(step))
+        return {name: (self._shown(old.get(name)), self._shown(new.get(name))) for name in names if old and new}
+
+    def _shown(self, value: Any) -> Any:
+        return json.loads(self._redact(json.dumps(value, default=str)))
 
     def _progress(self, changes: Iterator[tuple[str, Stage, StageState]]) -> None:
         for zone, stage, state in changes:

@@ -1,10 +1,12 @@
 """`edge plan`, `up`, `refresh`, `drift`, `destroy`, `outputs` and what unblocks them: from nothing to serving, and back."""
 
+import json
 import re
 import sys
 import textwrap
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -95,17 +97,22 @@ def drift(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = Fa
     environment = open_environment(env, local=local)
     if as_json:
         found = environment.drift()
-        show_json({"drift": _described(found.resources), "seconds": round(found.seconds, 1)})
+        foreign = [asdict(each) for each in found.foreign]
+        show_json({"drift": _described(found.resources), "foreign": foreign, "seconds": round(found.seconds, 1)})
     else:
         with told("Drift", environment, is_plan=True) as on_event:
             found = environment.drift(on_event)
         for each in found.resources:
             words = "is gone" if each.operation == "delete" else f"differs: {', '.join(each.differs) or 'unknown where'}"
             show(f"{each.name}  {each.kind}  {words}")
-        if found:
+            for name, (old, new) in each.values.items():
+                show(f"    {name}: {json.dumps(old)} -> {json.dumps(new)}")
+        for each in found.foreign:
+            show(f"{each.inside}  holds what nobody here manages: {each.what}\n  -> {each.remove}")
+        if found.resources:
             name = f"{env}{_flag(local)}"
             say(f"{len(found.resources)} resources differ\n  -> edge refresh {name} && edge up {name}   # mends it")
-        else:
+        if not found:
             say(f"No drift: AWS is as the state says ({found.seconds:.1f} s).")
     if found:
         raise typer.Exit(DRIFT_EXIT_CODE)

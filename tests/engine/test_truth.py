@@ -140,5 +140,33 @@ def test_a_stopped_instance_is_started_and_a_foreign_server_replaced(truth: Trut
     assert not any(HONOLULU in name for name in mended.touched)
 
 
+def test_a_rule_that_somebody_added_is_told_with_what_takes_it_away(truth: Truth) -> None:
+    ec2 = truth.world.aws("ec2")
+    own = [{"Name": "tag:Name", "Values": [f"edge-inference-truth-{OREGON}-firewall"]}]
+    (group,) = ec2.describe_security_groups(Filters=own)["SecurityGroups"]
+    ec2.authorize_security_group_ingress(
+        GroupId=group["GroupId"],
+        IpPermissions=[{"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}],
+    )
+    ec2.create_tags(Resources=[truth.instance(OREGON)], Tags=[{"Key": "Name", "Value": "somebody's"}])
+    found = truth.environment.drift()
+    (foreign,) = found.foreign
+    assert foreign.inside == f"{OREGON}-firewall"
+    assert "tcp, 22, from 0.0.0.0/0" in foreign.what
+    assert "aws ec2 revoke-security-group-ingress --region us-west-2 --group-id" in foreign.remove
+    (changed,) = found.resources
+    assert changed.name == f"{OREGON}-1-host"
+    assert "somebody's" in str(changed.values["tags"][1])
+    assert "somebody's" not in str(changed.values["tags"][0])
+
+
+def test_a_server_is_restarted_by_hand_and_serves_again(truth: Truth) -> None:
+    started = "sudo docker inspect --format '{{.State.StartedAt}}' edge-inference-server"
+    before = truth.on_host(OREGON, started)
+    truth.environment.restart(OREGON)
+    assert truth.on_host(OREGON, started) != before
+    assert truth.curl() == set(ZONES)
+
+
 def test_the_next_run_has_nothing_to_do(truth: Truth) -> None:
     assert truth.up().touched == {}
