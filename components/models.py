@@ -4,7 +4,6 @@ Asked in this order: the stack's config, the Hugging Face Hub, a small dated tab
 guessed. A token is tried on the Hub before a GPU is bought.
 """
 
-import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,10 +17,6 @@ from components.settings import PROJECT, ServerSettings
 _HUB_TIMEOUT_SECONDS = 4.0
 _BYTES_PER_PARAMETER = 2
 """float16."""
-_RUNTIME_GIB = 1.5
-"""CUDA context, kernels and activations of one 4096-token prefill: an estimate, so that a fit is not promised too tightly."""
-_USABLE_SHARE = 0.9
-"""TGI leaves a tenth of the memory free (TGI_WIGGLE_ROOM, serving-facts 1); vLLM's default is the same share."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +30,15 @@ class ModelFacts:
     """Who said so."""
     kv_bytes_per_token: int | None = None
     """GPU memory of the KV cache for one token, in float16."""
+    logits_bytes_per_token: int | None = None
+    """GPU memory of one token's logits, in float16: two bytes for each word of the vocabulary."""
+    tied_head_bytes: int = 0
+    """The output head, where it is the input embedding once more: an engine may hold it twice."""
+
+    @property
+    def weight_bytes(self) -> int:
+        """The weights in float16; 0 where the size is unknown."""
+        return (self.parameters or 0) * _BYTES_PER_PARAMETER
 
 
 _TABLE = {
@@ -46,12 +50,25 @@ _TABLE = {
 }
 """Parameters, gated, newest commit. Commits as public repositories pin them, read 2026-11-23."""
 _TABLE_SOURCE = "the built-in table of 2026-11-23"
+
+
+@dataclass(frozen=True)
+class _Geometry:
+    """What a model's config.json says of its shape; the same for base and -Instruct."""
+
+    layers: int
+    kv_heads: int
+    head_dimension: int
+    vocabulary: int
+    hidden: int
+    tied: bool
+
+
 _GEOMETRY = {
-    "meta-llama/Llama-3.2-1B": (16, 8, 64),
-    "meta-llama/Llama-3.2-3B": (28, 8, 128),
-    "meta-llama/Llama-3.1-8B": (32, 8, 128),
+    "meta-llama/Llama-3.2-1B": _Geometry(16, 8, 64, 128_256, 2048, tied=True),
+    "meta-llama/Llama-3.2-3B": _Geometry(28, 8, 128, 128_256, 3072, tied=True),
+    "meta-llama/Llama-3.1-8B": _Geometry(32, 8, 128, 128_256, 4096, tied=False),
 }
-"""Layers, key-value heads and head dimension, from the models' config.json; the same for base and -Instruct."""
 
 
 @dataclass(frozen=True)
@@ -129,36 +146,20 @@ def known_facts(server: ServerSettings, hub: HubAnswer) -> ModelFacts:
         gated=gated if server.model_gated is None else server.model_gated,
         revision=server.revision or revision,
         source="the stack's config" if server.model_parameters else source,
-        kv_bytes_per_token=_kv_bytes_per_token(server.model),
+        **_sizes(server.model),
     )
 
 
-def _kv_bytes_per_token(model: str) -> int | None:
-    """Keys and values, of every layer and head, in float16."""
-    geometry = _GEOMETRY.get(model.removesuffix("-Instruct"))
-    return 2 * _BYTES_PER_PARAMETER * math.prod(geometry) if geometry else None
-
-
-def tokens_that_fit(facts: ModelFacts, gpu_mib: int) -> int | None:
-    """For how many tokens a GPU's memory (in MiB) has room in the KV cache, beside the weights; None where nobody knows."""
-    if facts.parameters is None or facts.kv_bytes_per_token is None:
-        return None
-    free_gib = gpu_mib / 1024 * _USABLE_SHARE - needed_gib(facts.parameters)
-    return max(int(free_gib * 2**30 / facts.kv_bytes_per_token), 0)
-
-
-def with_limits(server: ServerSettings, facts: ModelFacts, gpu_mib: int | None) -> ServerSettings:
-    """The settings with limits that fit the smallest GPU, where the config sets none and the usual ones are too large."""
-    room = tokens_that_fit(facts, gpu_mib) if gpu_mib else None
-    if room is None or server.max_total_tokens <= room or "max_total_tokens" in server.model_fields_set:
-        return server
-    longest = server.max_input_tokens if "max_input_tokens" in server.model_fields_set else room * 3 // 4
-    return server.model_copy(update={"max_total_tokens": room, "max_input_tokens": longest})
-
-
-def needed_gib(parameters: int) -> float:
-    """GPU memory in GiB that a model needs at the least: float16 weights and the engine's own."""
-    return parameters * _BYTES_PER_PARAMETER / 2**30 + _RUNTIME_GIB
+def _sizes(model: str) -> dict[str, int]:
+    """What a token takes in float16: keys and values of every layer and head, and logits; and a tied head."""
+    shape = _GEOMETRY.get(model.removesuffix("-Instruct"))
+    if shape is None:
+        return {}
+    return {
+        "kv_bytes_per_token": 2 * _BYTES_PER_PARAMETER * shape.layers * shape.kv_heads * shape.head_dimension,
+        "logits_bytes_per_token": _BYTES_PER_PARAMETER * shape.vocabulary,
+        "tied_head_bytes": _BYTES_PER_PARAMETER * shape.vocabulary * shape.hidden if shape.tied else 0,
+    }
 
 
 def model_problems(server: ServerSettings, facts: ModelFacts, has_token: bool) -> Iterator[Problem]:  # noqa: FBT001
@@ -171,39 +172,6 @@ def model_problems(server: ServerSettings, facts: ModelFacts, has_token: bool) -
             "model's page and its weights are fetched with a read token",
             "pulumi config set --secret edge-inference:huggingFaceToken   # paste the token, end with Ctrl-D",
         )
-
-
-def fit_problem(server: ServerSettings, facts: ModelFacts, instance_type: str, gpu_mib: int) -> Problem | None:
-    """The problem of a model that cannot fit the memory (in MiB) of an instance type's GPU."""
-    if facts.parameters is None:
-        return None
-    needed, usable = needed_gib(facts.parameters), gpu_mib / 1024 * _USABLE_SHARE
-    if needed <= usable:
-        return None
-    return Problem(
-        f"{PROJECT}:server.model",
-        f'"{server.model}"',
-        f"needs at least {needed:.1f} GiB of GPU memory in float16 ({facts.parameters / 1e9:.1f} billion parameters according to "
-        f"{facts.source}); {instance_type} leaves {usable:.1f} GiB",
-        "pulumi config set --path edge-inference:server.model meta-llama/Llama-3.2-3B-Instruct   # or a larger instanceType",
-    )
-
-
-def limit_problem(server: ServerSettings, facts: ModelFacts, instance_type: str, gpu_mib: int) -> Problem | None:
-    """The problem of token limits for which the GPU's memory has no room in the KV cache."""
-    room = tokens_that_fit(facts, gpu_mib)
-    configured = {"max_total_tokens", "max_input_tokens"} & server.model_fields_set
-    asked = server.max_total_tokens if "max_total_tokens" in configured else server.max_input_tokens + 1
-    if not configured or not room or asked <= room:
-        return None
-    key = "maxTotalTokens" if "max_total_tokens" in configured else "maxInputTokens"
-    return Problem(
-        f"{PROJECT}:server.{key}",
-        str(server.max_total_tokens if key == "maxTotalTokens" else server.max_input_tokens),
-        f"the KV cache of {server.model} takes {(facts.kv_bytes_per_token or 0) // 1024} KiB a token; beside the weights, "
-        f"{instance_type} has room for {room} tokens",
-        f"pulumi config set --path edge-inference:server.{key} {room if key == 'maxTotalTokens' else room * 3 // 4}",
-    )
 
 
 def unknowns(server: ServerSettings, facts: ModelFacts, hub: HubAnswer) -> Iterator[str]:

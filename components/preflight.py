@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 
 from components.aws_facts import AwsFacts, RegionFacts, ZoneFacts, checkers_list
 from components.certificates import expires_soon
-from components.models import ModelFacts, fit_problem, limit_problem
+from components.gpu_memory import fit_problem, limit_problem
+from components.models import ModelFacts
 from components.problems import Problem
 from components.settings import (
     PROJECT,

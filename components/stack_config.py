@@ -10,6 +10,7 @@ from typing import NoReturn
 import pulumi
 
 from components.aws_facts import AwsFacts
+from components.gpu_memory import with_limits
 from components.models import (
     HubAnswer,
     ModelFacts,
@@ -18,7 +19,6 @@ from components.models import (
     model_problems,
     token_problem,
     unknowns,
-    with_limits,
 )
 from components.preflight import judge, smallest_gpu_mib, warnings
 from components.problems import ConfigurationError, Problem

@@ -14,15 +14,10 @@ from components.models import (
     HubAnswer,
     ModelFacts,
     ask_hub,
-    fit_problem,
     known_facts,
-    limit_problem,
     model_problems,
-    needed_gib,
     token_problem,
-    tokens_that_fit,
     unknowns,
-    with_limits,
 )
 from components.settings import ServerSettings
 
@@ -223,81 +218,6 @@ def test_gated_model_wants_a_token(gated: bool | None, has_token: bool, found: i
         assert LLAMA in problem.reason
         assert "the Hub" in problem.reason
         assert "pulumi config set --secret edge-inference:huggingFaceToken" in problem.fix
-
-
-def test_the_default_model_fits_the_default_gpu() -> None:
-    assert fit_problem(ServerSettings(), known(), "g4dn.2xlarge", T4_MIB) is None
-
-
-def test_model_that_cannot_fit() -> None:
-    server = ServerSettings(model="meta-llama/Llama-3.1-8B-Instruct")
-    problem = fit_problem(server, known_facts(server, NO_ANSWER), "g4dn.2xlarge", T4_MIB)
-    assert problem
-    assert problem.path == "edge-inference:server.model"
-    assert problem.value == '"meta-llama/Llama-3.1-8B-Instruct"'
-    for word in ("16.5 GiB", "8.0 billion", "table", "g4dn.2xlarge", "14.4 GiB"):
-        assert word in problem.reason
-    assert "pulumi config set --path edge-inference:server.model " in problem.fix
-
-
-def test_kv_cache_as_the_source_reckons_it() -> None:
-    """112 KiB a token, roughly 50k tokens beside the weights on a T4 (serving-facts 1)."""
-    assert known().kv_bytes_per_token == 112 * 1024
-    assert 45_000 < (tokens_that_fit(known(), T4_MIB) or 0) < 70_000
-    assert known("meta-llama/Llama-3.2-3B").kv_bytes_per_token == 112 * 1024
-    assert known("org/model").kv_bytes_per_token is None
-    assert tokens_that_fit(known("org/model"), T4_MIB) is None
-
-
-TIGHT_MIB = 8600
-"""A GPU that has room for the 3B model and a few hundred tokens."""
-
-
-def test_usual_limits_stay_where_they_fit_or_nobody_knows() -> None:
-    assert with_limits(ServerSettings(), known(), T4_MIB) == ServerSettings()
-    assert with_limits(ServerSettings(), known(), None) == ServerSettings()
-    assert with_limits(ServerSettings(), known("org/model"), TIGHT_MIB) == ServerSettings()
-
-
-def test_usual_limits_shrink_to_what_fits() -> None:
-    room = tokens_that_fit(known(), TIGHT_MIB)
-    assert room
-    assert 100 < room < 4096
-    server = with_limits(ServerSettings(), known(), TIGHT_MIB)
-    assert server.max_total_tokens == room
-    assert 0 < server.max_input_tokens < room
-    assert limit_problem(ServerSettings(), known(), "g4dn.2xlarge", TIGHT_MIB) is None
-
-
-@pytest.mark.parametrize(
-    ("limits", "path"),
-    [({"maxTotalTokens": 70_000}, "maxTotalTokens"), ({"maxInputTokens": 4000}, "maxInputTokens")],
-)
-def test_configured_limits_that_cannot_fit_are_a_problem(limits: dict[str, int], path: str) -> None:
-    server = ServerSettings.model_validate(limits)
-    problem = limit_problem(server, known(), "g4dn.2xlarge", TIGHT_MIB)
-    assert problem
-    assert problem.path == f"edge-inference:server.{path}"
-    assert problem.value == str(limits[path])
-    assert "112 KiB a token" in problem.reason
-    assert f"room for {tokens_that_fit(known(), TIGHT_MIB)} tokens" in problem.reason
-    assert "g4dn.2xlarge" in problem.reason
-    assert limit_problem(server, known("org/model"), "g4dn.2xlarge", TIGHT_MIB) is None
-
-
-def test_configured_limits_that_fit_win() -> None:
-    server = ServerSettings.model_validate({"maxTotalTokens": 200, "maxInputTokens": 100})
-    assert limit_problem(server, known(), "g4dn.2xlarge", TIGHT_MIB) is None
-    assert with_limits(server, known(), TIGHT_MIB) == server
-
-
-def test_unknown_size_is_no_problem_but_a_warning() -> None:
-    assert fit_problem(ServerSettings(), ModelFacts(None, gated=None, revision=None, source=""), "g4dn.2xlarge", T4_MIB) is None
-
-
-def test_more_parameters_never_need_less() -> None:
-    assert needed_gib(10**9) < needed_gib(2 * 10**9)
-    assert needed_gib(3_212_749_824) > 3_212_749_824 * 2 / 2**30
 
 
 def test_unknowns_are_named_with_the_key_that_settles_them() -> None:

@@ -148,7 +148,7 @@ def test_agent_that_is_gone_is_a_problem_and_none_or_one_that_listens_is_not(
 
 
 def test_limits_shrink_to_the_smallest_gpu(started: Program) -> None:
-    checked = started.run(stack_config(), types={"g4dn.2xlarge": InstanceTypeFacts(vcpus=8, gpus=1, gpu_mib=8600)})
+    checked = started.run(stack_config(), types={"g4dn.2xlarge": InstanceTypeFacts(vcpus=8, gpus=1, gpu_mib=10_000)})
     assert 0 < checked.settings.server.max_total_tokens < settings().server.max_total_tokens
 
 
