@@ -11,7 +11,7 @@ from components.settings import ServerSettings
 WEIGHTS_DIRECTORY = "/model"
 """Where the container finds the weights: served offline from a plain directory, fetched before (serving-facts 1)."""
 SERVED_MODEL_NAME = "tgi"
-"""The model's name in OpenAI requests. TGI reads any other as a LoRA id, so vLLM is started under this name too."""
+"""The model's name in OpenAI requests to either engine. TGI reads any other as a LoRA id; vLLM also knows the model's own."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class ServerProcess:
     health_path: str
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
+    minimum_driver: int
+    """Major version of the NVIDIA driver that the image's CUDA wants."""
     log_facts: Mapping[str, str]
     """What only the log states, by name: a pattern (Python's, case ignored) with one group."""
     trouble: str = ""
@@ -60,29 +62,35 @@ def _tgi(server: ServerSettings) -> ServerProcess:
         },
         log_facts={
             "dtype": r"dtype: Some\(\s*(\w+)",
-            "attention": r"Using attention (?:= )?(\w+)",
-            "prefix_caching": r"prefix caching (?:= )?(\w+)",
+            # What the launcher wants. Where its kernels cannot be imported, something else serves, and nobody states what.
+            "attention": r"(?s)Using attention (?:= )?(\w+)(?!.*Could not import Flash Attention)",
+            "prefix_caching": r"prefix caching (?:= )?(true|false|0|1)\b",
         },
-        trouble=r"only supports Ampere|no kernel image is available|/flashinfer/|[Ff]lash[Ii]nfer.*([Ee]rror|[Ff]ailed)",
+        minimum_driver=535,
+        trouble=r"only supports Ampere|CUDA error:|/flashinfer/|[Ff]lash[Ii]nfer.*([Ee]rror|[Ff]ailed)",
         fallback={"ATTENTION": "paged", "PREFIX_CACHING": "0"},
     )  # fmt: skip
 
 
 def _vllm(server: ServerSettings) -> ServerProcess:
-    """VLLM 0.33.0; on a T4 its attention runs on Triton, which nobody here could try (serving-facts 1)."""
+    """VLLM 0.33.0: its image runs `vllm serve` and brings CUDA 13; on a T4 its attention runs on Triton, which nobody here tried.
+
+    Answers name the model by its id on the Hub; TGI's name for it works too (serving-facts 1).
+    """
     return ServerProcess(
         image=server.image or "vllm/vllm-openai:v0.33.0",
         container_port=8000,
         health_path="/health",
         arguments=(
-            "--model", WEIGHTS_DIRECTORY,
-            "--served-model-name", SERVED_MODEL_NAME,
+            WEIGHTS_DIRECTORY,
+            "--served-model-name", server.model, SERVED_MODEL_NAME,
             "--dtype", "half",
             "--max-model-len", str(server.max_total_tokens),
             *(() if server.prefix_caching else ("--no-enable-prefix-caching",)),
             *server.extra_arguments,
         ),
         environment={"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"},
+        minimum_driver=580,
         log_facts={
             "dtype": r"dtype=torch\.(\w+)",
             "attention": r"Using (?:AttentionBackendEnum\.)?(\w+)(?: attention)? backend",

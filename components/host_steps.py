@@ -101,7 +101,7 @@ def serving_steps(spec: ServingSpec) -> list[Step]:
     model = [spec.server.model, spec.revision]
     proxy = _proxy_step(spec)
     return [
-        _step("prepare", "prepare-host", [host.boot_budget_seconds]),
+        _step("prepare", "prepare-host", [host.boot_budget_seconds, process.minimum_driver]),
         _step("image", "pull-image", [process.image, _IMAGE_MIB, host.image_budget_seconds]),
         _step("weights", "fetch-weights", [process.image, *model, host.weights_budget_seconds]),
         *([] if spec.proxy else [proxy]),

@@ -97,6 +97,13 @@ def refused(status: int, body: str, route: str) -> Fault:
     return Fault("http", f"status {status}: {said}", status)
 
 
+def within_stream(said: str) -> Fault:
+    """Of an error event inside an answer of status 200: TGI reports overload on a stream that way."""
+    if "overloaded" in said.lower():
+        return Fault("overloaded", f"the server takes no more requests now (within an answer of status 200): {said}", _OK)
+    return Fault("stream_error", f"an error within an answer of status 200: {said}", _OK)
+
+
 def not_a_stream(content_type: str, route: str) -> Fault | None:
     """Of an answer that is no event stream; None where it is one."""
     if content_type.partition(";")[0].strip().lower() == "text/event-stream":

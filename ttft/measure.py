@@ -17,7 +17,7 @@ import urllib3.exceptions
 from ttft.connection import Client, Stream, TimedOut, now
 from ttft.dialects import TOKEN, Dialect, NotThisDialectError
 from ttft.events import EventParser
-from ttft.faults import Fault, broken, not_a_stream, refused
+from ttft.faults import Fault, broken, not_a_stream, refused, within_stream
 from ttft.samples import Connection, Failure, Sample
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class _Tokens:
             self.arrivals.append(arrived)
             return
         if said.error is not None:
-            raise RequestFaultError(Fault("stream_error", f"an error within an answer of status 200: {said.error}", _OK))
+            raise RequestFaultError(within_stream(said.error))
         if said.token:
             self.arrivals.append(arrived)
         self._done = self._done or said.done

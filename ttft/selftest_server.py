@@ -47,6 +47,8 @@ class Behaviour:
     answers: bool = True
     """False: reads the request and says nothing."""
     error_after_tokens: int | None = None
+    error: tuple[str, str] = ("Request failed during generation", "generation")
+    """Text and type of that error."""
     hang_after_tokens: int | None = None
     hang_after_requests: int = 0
     """Of all that the server had."""
@@ -73,6 +75,7 @@ BEHAVIOURS: dict[str, Behaviour] = {
     "unauthorized": Behaviour(refusal=(401, "")),
     "broken": Behaviour(refusal=(500, '{"error":"Request failed during generation","error_type":"generation"}')),
     "not-a-stream": Behaviour(content_type="application/json"),
+    "overloaded-stream": Behaviour(error_after_tokens=0, error=("Model is overloaded", "overloaded")),
     "error-first": Behaviour(error_after_tokens=0),
     "error-later": Behaviour(error_after_tokens=2),
     "only-done": Behaviour(only_done=True),
@@ -299,7 +302,7 @@ class _Generation:
         if behaviour.only_done:
             return self._end()
         if index == behaviour.error_after_tokens:
-            self._write(_event({"error": "Request failed during generation", "error_type": "generation"}))
+            self._write(_event(dict(zip(("error", "error_type"), behaviour.error, strict=True))))
             return self._end()
         if index == behaviour.hang_after_tokens and len(self.server.truth.came) >= behaviour.hang_after_requests:
             self.server.hangs.set()

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# prepare-host.sh BUDGET_SECONDS: waits for first boot and GPU driver; starts Docker now and at every boot.
+# prepare-host.sh BUDGET_SECONDS MINIMUM_DRIVER: waits for first boot and GPU driver; starts Docker now and at every boot.
 # shellcheck source=components/remote/common.sh
 . "$(dirname "$0")/common.sh"
-budget=$1
+budget=$1 minimum=$2
 
 # Once done, cloud-init is not asked again before the next boot: it takes half a second to say so.
 boot=$(cat /proc/sys/kernel/random/boot_id)
@@ -22,6 +22,11 @@ driver() {
 wait_until "$budget" "the GPU driver" driver ||
   fail "nvidia-smi does not answer within $budget s" "the AMI must bring the NVIDIA driver; sudo dmesg | grep -i nvidia"
 say "GPU $gpu"
+installed=${gpu##*, }
+if [ "${installed%%.*}" -lt "$minimum" ]; then
+  fail "the NVIDIA driver is $installed, and the server's image wants $minimum or newer" \
+    "a newer AMI: edge-inference:host.amis; or an image of an older CUDA: edge-inference:server.image"
+fi
 
 systemctl enable --now docker >/dev/null 2>&1 3>&- ||
   fail "Docker cannot be started" "sudo systemctl status docker; sudo journalctl -u docker -n 50"

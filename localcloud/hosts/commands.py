@@ -45,7 +45,7 @@ _GPU = {
     "name": "Tesla T4",
     "memory.total": "15360 MiB",
     "memory.used": "0 MiB",
-    "driver_version": "550.127.05",
+    "driver_version": "580.95.05",
     "compute_cap": "7.5",
     "temperature.gpu": "38",
     "utilization.gpu": "0 %",
@@ -179,7 +179,7 @@ def _show_gpu(session: Session) -> int:
     options = {name: value for name, _, value in (word.partition("=") for word in session.arguments[1:])}
     if "--query-gpu" not in options:
         session.out(
-            f"Driver Version: {_GPU['driver_version']}   CUDA Version: 12.4\n|   0  Tesla T4   15360MiB |  (local cloud stand-in)"
+            f"Driver Version: {_GPU['driver_version']}   CUDA Version: 13.0\n|   0  Tesla T4   15360MiB |  (local cloud stand-in)"
         )
         return 0
     fields = options["--query-gpu"].split(",")

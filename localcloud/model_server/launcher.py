@@ -138,9 +138,17 @@ def _check_tgi_value(name: str, value: str) -> None:
 def _parse_vllm(arguments: list[str]) -> dict[str, str]:
     options: dict[str, str] = {}
     rest = list(arguments)
+    if rest and not rest[0].startswith("-"):
+        options["model"] = rest.pop(0)  # the image's entrypoint is `vllm serve`
     while rest:
         flag, separator, value = rest.pop(0).partition("=")
         name = flag.removeprefix("--").replace("_", "-")
+        if name == "served-model-name":
+            names = [value] if separator else []
+            while rest and not rest[0].startswith("-"):
+                names.append(rest.pop(0))
+            options[name] = " ".join(names)
+            continue
         if name in _VLLM_SWITCHES:
             options[name] = "true"
         elif flag.startswith("--") and name in _VLLM_FLAGS and (separator or rest):
@@ -248,14 +256,15 @@ class Server:
 
     def _vllm(self, template: bool) -> Starlette:  # noqa: FBT001
         options = self.command.options
-        if options.get("dtype", "auto") in {"auto", "bfloat16"}:
+        if options.get("dtype") == "bfloat16":
             text = (
                 "ValueError: Bfloat16 is only supported on GPUs with compute capability of at least 8.0."
                 " Your Tesla T4 GPU has compute capability 7.5. You can use float16 instead by explicitly"
                 " setting the `dtype` flag in CLI, for example: --dtype=half."
             )
             raise StartError(1, text)
-        dtype = {"half": "float16"}.get(options["dtype"], options["dtype"])
+        # vLLM 0.33 falls back to float16 on a T4.
+        dtype = {"half": "float16", "auto": "float16"}.get(options.get("dtype", "auto"), options.get("dtype"))
         caching = "no-enable-prefix-caching" not in options
         self.say(f"INFO Initializing a V1 LLM engine with config: dtype=torch.{dtype}, enable_prefix_caching={caching}")
         self.say("INFO Using TRITON_ATTN attention backend")

@@ -193,7 +193,8 @@ def host(tmp_path: Path) -> Iterator[Host]:
     host.end()
 
 
-PREPARE = ("prepare-host", PLENTY_SECONDS)
+MINIMUM_DRIVER = "535"
+PREPARE = ("prepare-host", PLENTY_SECONDS, MINIMUM_DRIVER)
 PULL = ("pull-image", IMAGE, "10240", PLENTY_SECONDS)
 FETCH = ("fetch-weights", IMAGE, MODEL, REVISION, PLENTY_SECONDS)
 FACTS = '{"attention": "using attention (\\\\w+)", "prefix_caching": "prefix caching (\\\\w+)"}'
@@ -280,8 +281,13 @@ def test_prepare_failures(  # noqa: PLR0917 # a table's columns
     host: Host, switch: str, content: str, budget: str, cause: str, hint: str
 ) -> None:
     host.switch(switch, content)
-    _, err = host.run("prepare-host", budget, status=1)
+    _, err = host.run("prepare-host", budget, MINIMUM_DRIVER, status=1)
     assert_failure(err, "prepare-host", cause, hint)
+
+
+def test_a_driver_that_is_too_old_for_the_image_is_told_before_it_is_pulled(host: Host) -> None:
+    _, err = host.run("prepare-host", PLENTY_SECONDS, "999", status=1)
+    assert_failure(err, "prepare-host", "the server's image wants 999 or newer", "edge-inference:host.amis")
 
 
 # The image

@@ -260,11 +260,34 @@ def test_facts_are_read_from_the_log(engine: str, expected: dict[str, str]) -> N
 
 
 @pytest.mark.parametrize(
+    ("log", "attention", "caching"),
+    [
+        ("Using attention flashinfer - Prefix caching true\nUsing prefix caching = True\n", "flashinfer", "true"),
+        ("Using attention paged - Prefix caching 0\n", "paged", "0"),
+        # Recorded of TGI 2.4.0 on a machine without a GPU: it says what it wants, then serves with something else.
+        (
+            "Using attention flashinfer - Prefix caching true\nWARN Could not import Flash Attention enabled models: no\n",
+            None,
+            "true",
+        ),
+        ("Disabling prefix caching because of lora adapters\nUsing attention paged - Prefix caching 0\n", "paged", "0"),
+    ],
+)
+def test_what_tgi_only_wanted_is_not_recorded_as_what_runs(log: str, attention: str | None, caching: str) -> None:
+    facts = server_process(ServerSettings()).log_facts
+    found = {name: re.search(pattern, log, re.IGNORECASE) for name, pattern in facts.items()}
+    assert {name: match[1] if match else None for name, match in found.items()} == {
+        "dtype": None, "attention": attention, "prefix_caching": caching
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
     ("line", "is_trouble"),
     [
         ("RuntimeError: CUDA error: no kernel image is available for execution on the device", True),
         ("RuntimeError: FlashAttention only supports Ampere GPUs or newer.", True),
         ('  File "/opt/conda/lib/python3.11/site-packages/flashinfer/prefill.py", line 5, in plan', True),
+        ("RuntimeError: CUDA error: an illegal memory access was encountered", True),
         ("Using attention flashinfer - Prefix caching true", False),
         ("torch.OutOfMemoryError: CUDA out of memory.", False),
     ],
@@ -295,7 +318,8 @@ def test_vllm_answers_to_the_same_model_name() -> None:
     process = server_process(ServerSettings(engine="vllm"))
     assert process.image.startswith("vllm/vllm-openai:")
     name = process.arguments.index("--served-model-name")
-    assert process.arguments[name + 1] == SERVED_MODEL_NAME
+    assert process.arguments[name + 1 : name + 3] == (ServerSettings().model, SERVED_MODEL_NAME)
+    assert process.arguments[0] == WEIGHTS_DIRECTORY
 
 
 @pytest.mark.parametrize("engine", ["tgi", "vllm"])

@@ -103,6 +103,7 @@ def test_lag_is_charged(server: SelftestServer) -> None:
     [
         ("/no-template", "no_chat_template", "base models answer --dialect tgi"),
         ("/overloaded", "overloaded", "Model is overloaded"),
+        ("/overloaded-stream", "overloaded", "Model is overloaded"),
         ("/unauthorized", "unauthorized", "API key"),
         ("/broken", "http", "status 500: Request failed"),
         ("/not-a-stream", "wrong_dialect", "application/json, not an event stream"),
