@@ -55,7 +55,7 @@ def test_same_spec_same_texts() -> None:
         ({"server": {"extraArguments": ["--trust-remote-code"]}}, ["server", "ready"]),
         ({"server": {"model": "org/model"}}, ["weights", "server", "ready"]),
         ({"server": {"image": "mine/tgi:1"}}, ["image", "weights", "server", "ready"]),
-        ({"server": {"engine": "vllm"}}, ["image", "weights", "server", "ready"]),
+        ({"server": {"engine": "vllm"}}, ["prepare", "image", "weights", "server", "ready"]),
         ({"host": {"bootBudgetSeconds": 99}}, ["prepare"]),
         ({"host": {"imageBudgetSeconds": 99}}, ["image"]),
         ({"host": {"weightsBudgetSeconds": 99}}, ["weights"]),
