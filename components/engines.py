@@ -67,7 +67,7 @@ def _tgi(server: ServerSettings) -> ServerProcess:
             "prefix_caching": r"prefix caching (?:= )?(true|false|0|1)\b",
         },
         minimum_driver=535,
-        trouble=r"only supports Ampere|no kernel image is available|CUDA error:|/flashinfer/|[Ff]lash[Ii]nfer.*([Ee]rror|[Ff]ailed)",
+        trouble=r"only supports Ampere|no kernel image|CUDA error:|/flashinfer/|[Ff]lash[Ii]nfer.*([Ee]rror|[Ff]ailed)",
         fallback={"ATTENTION": "paged", "PREFIX_CACHING": "0"},
     )  # fmt: skip
 
