@@ -51,7 +51,7 @@ import importlib.metadata, json, pathlib, platform, sys
 print(json.dumps({
     "executable": sys.executable,
     "version": platform.python_version(),
-    "packages": sorted({(d.name, d.version) for d in importlib.metadata.distributions() if d.name}),
+    "pip": next((d.version for d in importlib.metadata.distributions(name="pip")), ""),
     "plugins": [json.loads(p.read_text()) for d in sys.path for p in pathlib.Path(d).glob("*/pulumi-plugin.json")],
 }))
 """
@@ -229,10 +229,15 @@ class LanguageHost(LanguageRuntimeServicer):
         self, request: pb.InstallDependenciesRequest, context: ServicerContext
     ) -> Iterator[pb.InstallDependenciesResponse]:
         """Create the virtual environment if there is none yet and install requirements.txt into it."""
-        directory = request.info.program_directory
+        yield from self._install(request.info, PLUGIN_ENVIRONMENT if request.is_plugin else "", context)
+
+    def _install(
+        self, info: pb.ProgramInfo, default_environment: str, context: ServicerContext
+    ) -> Iterator[pb.InstallDependenciesResponse]:
+        directory = info.program_directory
         commands: list[list[str | Path]] = []
         with user_errors(context):
-            environment = virtual_environment(request.info, PLUGIN_ENVIRONMENT if request.is_plugin else "")
+            environment = virtual_environment(info, default_environment)
         python = environment / "bin" / "python" if environment else Path(sys.executable)
         if environment and not python.exists():
             commands.append([sys.executable, "-m", "venv", environment])
@@ -246,23 +251,41 @@ class LanguageHost(LanguageRuntimeServicer):
                 context.abort(StatusCode.UNKNOWN, f"`{' '.join(map(str, command))}` failed with exit code {status}")
 
     def About(self, request: pb.AboutRequest, context: ServicerContext) -> pb.AboutResponse:
-        """Return the program's interpreter and its version."""
+        """Return the program's interpreter, its version, and what the official host says of pip."""
         facts = self._probe(request.info, context)
-        return pb.AboutResponse(executable=facts["executable"], version=facts["version"])
+        return pb.AboutResponse(
+            executable=facts["executable"],
+            version=facts["version"],
+            metadata={"toolchain": "Auto", "toolchainVersion": facts["pip"], "typechecker": "None"},
+        )
 
     def GetProgramDependencies(
         self, request: pb.GetProgramDependenciesRequest, context: ServicerContext
     ) -> pb.GetProgramDependenciesResponse:
-        """Return every distribution installed in the program's environment."""
-        packages = self._probe(request.info, context)["packages"]
+        """Return the distributions installed in the program's environment, those that another one needs only where asked for."""
+        python = self._interpreter(request.info, context)
+        which = [] if request.transitiveDependencies else ["--not-required"]
+        listed = subprocess.check_output(
+            [python, "-m", "pip", "list", "--format=json", "--disable-pip-version-check", *which],
+            cwd=request.info.program_directory,
+        )
         return pb.GetProgramDependenciesResponse(
-            dependencies=[pb.DependencyInfo(name=name, version=version) for name, version in packages]
+            dependencies=[pb.DependencyInfo(name=each["name"], version=each["version"]) for each in json.loads(listed)]
         )
 
     def GetRequiredPackages(
         self, request: pb.GetRequiredPackagesRequest, context: ServicerContext
     ) -> pb.GetRequiredPackagesResponse:
-        """Return the provider plugins that the installed Pulumi packages name in their pulumi-plugin.json."""
+        """Return the provider plugins that the installed Pulumi packages name in their pulumi-plugin.json.
+
+        The engine asks this first, before a preview too. As the official host does, a virtual environment that is not there, or
+        empty, is made then and without a word; one that is there is left alone, whatever it holds.
+        """
+        with user_errors(context):
+            environment = virtual_environment(request.info)
+        if environment and not (environment.is_dir() and any(environment.iterdir())):
+            for _ in self._install(request.info, "", context):
+                pass
         plugins = self._probe(request.info, context)["plugins"]
         return pb.GetRequiredPackagesResponse(
             packages=[

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from google.protobuf.struct_pb2 import Struct
@@ -13,7 +14,7 @@ from pulumi.runtime.proto import language_pb2 as pb
 
 from automation.paths import PROJECT_ROOT
 from tools import language_host
-from tools.language_host import Processes, SetupError
+from tools.language_host import LanguageHost, Processes, SetupError
 
 
 def program(root: Path, **options: str) -> pb.ProgramInfo:
@@ -118,3 +119,52 @@ Processes().start(["sh", "-c", "echo started; exec sleep 600"], {str(tmp_path)!r
         assert process.stdout.readline() == "started\n"
         process.kill()
         assert process.stdout.read() == ""
+
+
+class Context:
+    """Stands in for gRPC's context."""
+
+    def add_callback(self, _: object) -> None:
+        """Nothing is cancelled here."""
+
+
+def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> LanguageHost:
+    """A host whose own Python, asked for a virtual environment, makes what looks like one."""
+    fake = tmp_path / "fake-python"
+    fake.write_text(
+        f'#!/bin/sh\n[ "$2" = venv ] || exec {sys.executable} "$@"\n'
+        f'mkdir -p "$3/bin" && ln -s {sys.executable} "$3/bin/python" && touch "$3/pyvenv.cfg"\n'
+    )
+    fake.chmod(0o755)
+    monkeypatch.setattr(language_host.sys, "executable", str(fake))
+    return LanguageHost(tmp_path / "exec", "127.0.0.1:1")
+
+
+@pytest.mark.parametrize("is_empty_folder", [False, True])
+def test_a_missing_virtual_environment_is_made_when_the_engine_asks_for_plugins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_empty_folder: bool
+) -> None:
+    """As the official host does: before a preview too, and without a word."""
+    if is_empty_folder:
+        (tmp_path / "new").mkdir()
+    request = pb.GetRequiredPackagesRequest(info=program(tmp_path, virtualenv="new"))
+    host(monkeypatch, tmp_path).GetRequiredPackages(request, cast("Any", Context()))
+    assert (tmp_path / "new" / "bin" / "python").exists()
+
+
+def test_what_is_installed_is_told_without_what_others_need_unless_asked(tmp_path: Path) -> None:
+    served = LanguageHost(tmp_path / "exec", "127.0.0.1:1")
+
+    def names(*, transitive: bool) -> set[str]:
+        request = pb.GetProgramDependenciesRequest(info=program(tmp_path), transitiveDependencies=transitive)
+        return {each.name for each in served.GetProgramDependencies(request, cast("Any", Context())).dependencies}
+
+    assert "pulumi" in names(transitive=True)
+    assert "pulumi_aws" in {name.replace("-", "_") for name in names(transitive=False)}
+    assert "pulumi" not in names(transitive=False), "pulumi_aws needs it"
+
+
+def test_about_names_pip_as_the_official_host_does(tmp_path: Path) -> None:
+    about = LanguageHost(tmp_path / "exec", "127.0.0.1:1").About(pb.AboutRequest(info=program(tmp_path)), cast("Any", Context()))
+    assert about.executable == sys.executable
+    assert about.metadata.keys() == {"toolchain", "toolchainVersion", "typechecker"}
