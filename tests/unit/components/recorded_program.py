@@ -30,6 +30,8 @@ class Registered:
     """By the engine's own names (camelCase), secrets unwrapped."""
     secret_inputs: frozenset[str]
     """The inputs that are secret, wholly or in part."""
+    secret_outputs: frozenset[str]
+    """The outputs that the program names as secret."""
     depends_on: frozenset[str]
     """The resources that must be there before, by option or by data, as `Kind name`."""
     deleted_with: str
@@ -136,6 +138,7 @@ class RecordingMonitor(mocks.MockMonitor):
                     parent=request.parent,
                     inputs=_plain(rpc.deserialize_properties(request.object)),
                     secret_inputs=frozenset(key for key in fields if rpc._special_secret_sig in str(fields[key])),
+                    secret_outputs=frozenset(request.additionalSecretOutputs),
                     depends_on=frozenset(_label(urn) for urn in request.dependencies),
                     deleted_with=_label(request.deletedWith) if request.deletedWith else "",
                     ignore_changes=tuple(request.ignoreChanges),

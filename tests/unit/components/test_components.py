@@ -551,6 +551,15 @@ def test_token_travels_on_stdin_of_one_step_only(deployed: Deployed) -> None:
             assert TOKEN not in str(stdin)
 
 
+def test_what_a_step_that_was_given_secrets_writes_is_secret() -> None:
+    """The official command plugin shows it in clear, whatever came on standard input."""
+    deployed = deploy(checked_config(apiKey="k" * 32, sites=sites(LAX)))
+    for each in deployed.of_kind("Command"):
+        is_given_secrets = "stdin" in each.secret_inputs
+        assert is_given_secrets == each.name.endswith(("-weights", "-proxy"))
+        assert each.secret_outputs == {"connection"} | ({"stdout", "stderr"} if is_given_secrets else set())
+
+
 def test_step_that_reads_the_token_gets_a_line_also_without_one() -> None:
     deployed = deploy(checked_config(huggingFaceToken="", sites=sites(LAX)))
     assert deployed.one("Command", f"{LAX}-1-weights").inputs["stdin"] == "\n"
