@@ -378,7 +378,7 @@ class Environment:
         if not self.on_local_cloud:
             return None
         cloud = local.require_cloud(self._directory, self._commands.edge("up"))
-        return local.local_environment(self._directory, cloud)["HF_ENDPOINT"]
+        return cloud.variables["HF_ENDPOINT"]
 
     def port_of(self, address: str, port: int) -> int:
         """The port by which a host's port is reached: its own, but on the local cloud, which binds none below 1024."""
@@ -400,14 +400,7 @@ class Environment:
         if not self.on_local_cloud:
             return cast("Any", boto3).client(service, region_name=region)
         cloud = local.require_cloud(self._directory, self._commands.edge("up"))
-        variables = local.local_environment(self._directory, cloud)
-        return cast("Any", boto3).client(
-            service,
-            region_name=region,
-            endpoint_url=cloud.url,
-            aws_access_key_id=variables["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=variables["AWS_SECRET_ACCESS_KEY"],
-        )
+        return cast("Any", boto3).client(service, region_name=region, **cloud.boto3_options)
 
     def shell_variables(self) -> dict[str, str]:
         """What a shell needs so that plain `pulumi` acts on this environment on the local cloud."""

@@ -75,11 +75,8 @@ def local_environment(directory: Path, cloud: client.CloudStatus) -> dict[str, s
         "PULUMI_CONFIG_PASSPHRASE_FILE": str(_passphrase_file(directory)),
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
         "PULUMI_SKIP_UPDATE_CHECK": "true",
-        "AWS_ENDPOINT_URL": cloud.url,
-        "AWS_ACCESS_KEY_ID": "localcloud",
-        "AWS_SECRET_ACCESS_KEY": "localcloud",
         "AWS_EC2_METADATA_DISABLED": "true",
-        "HF_ENDPOINT": f"{cloud.url}/_localcloud/hub",
+        **cloud.variables,
     }
 
 

@@ -157,7 +157,7 @@ def main() -> None:
         try:
             hosts = Path(name) / "benchmark"
             hosts.mkdir()
-            hub = f"{cloud.url}/_localcloud/hub"
+            hub = cloud.variables["HF_ENDPOINT"]
             show("a host of the local cloud", *asyncio.run(on_stand_in(hosts, hub, arguments.repetitions)))
         finally:
             client.stop(Path(name))

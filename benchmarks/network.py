@@ -132,8 +132,7 @@ def until(action: Callable[[], object]) -> None:
 
 def aws(cloud: client.CloudStatus, service: str):
     """A client of the cloud's API."""
-    keys = {"aws_access_key_id": "localcloud", "aws_secret_access_key": "localcloud"}
-    return boto3.client(service, region_name=REGION, endpoint_url=cloud.url, **keys)
+    return boto3.client(service, region_name=REGION, **cloud.boto3_options)
 
 
 def launch(cloud: client.CloudStatus, key: asyncssh.SSHKey) -> tuple[str, str]:

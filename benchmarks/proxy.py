@@ -24,10 +24,10 @@ from pathlib import Path
 from automation.keys import new_certificate
 from components.proxy import API_KEY_MARK, DIRECTORY, Proxy, caddy_config
 from localcloud.hosts.doorway import bound_socket
-from localcloud.model_server.http import serving
 from localcloud.model_server.simulation import Simulation, Timing
 from localcloud.model_server.tgi import Tgi
 from localcloud.model_server.tgi_requests import Limits
+from localcloud.serving import serving
 
 NAME = "site.localhost"
 KEY = "0123456789abcdef0123456789abcdef"

@@ -15,9 +15,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from localcloud.keys import CONTROL_PREFIX, Keys, for_owner_alone, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +46,7 @@ class CloudStatus:
     port: int
     url: str
     started: str
+    keys: Keys = field(repr=False)
     fresh: bool = False
     """Whether this call started it."""
     lost_stacks: tuple[str, ...] = ()
@@ -51,7 +54,28 @@ class CloudStatus:
 
     def request(self, method: str, path: str, body: dict[str, object] | None = None) -> dict[str, Any]:
         """Call the control interface, e.g. ("GET", "status"); raises CloudError where it refuses."""
-        return _request(self.url, method, path, body)
+        return _request(self.url, self.keys.control_token, method, path, body)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The variables with which AWS's tools, the plugins and Hugging Face's tools use this cloud; two of them are secret."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": self.keys.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": self.keys.secret_access_key,
+            "AWS_SESSION_TOKEN": "",  # one of the person's own must not come along
+            "EDGE_CLOUD_TOKEN": self.keys.control_token,
+            "HF_ENDPOINT": self.keys.hub_endpoint(self.url),
+        }
+
+    @property
+    def boto3_options(self) -> dict[str, str]:
+        """What boto3 takes to make a client of this cloud."""
+        return {
+            "endpoint_url": self.url,
+            "aws_access_key_id": self.keys.access_key_id,
+            "aws_secret_access_key": self.keys.secret_access_key,
+        }
 
 
 def status(directory: Path) -> CloudStatus | None:
@@ -65,6 +89,7 @@ def status(directory: Path) -> CloudStatus | None:
             int(described["port"]),
             str(described["url"]),
             str(described["started"]),
+            load(directory),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -91,7 +116,8 @@ def start(directory: Path, *, port: int | None = None, say: Callable[[str], None
     lost = _stacks(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        log = (directory / "cloud.log").open("ab")
+        directory.chmod(0o700)
+        log = open(directory / "cloud.log", "ab", opener=for_owner_alone)  # noqa: SIM115 - closed below
     except OSError as error:
         raise CloudError(f"{directory} cannot be used: {error.strerror}") from error
     with log:
@@ -123,9 +149,10 @@ def stop(directory: Path) -> bool:
     return True
 
 
-def _request(url: str, method: str, path: str, body: dict[str, object] | None) -> dict[str, Any]:
+def _request(url: str, token: str, method: str, path: str, body: dict[str, object] | None) -> dict[str, Any]:
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(f"{url}/_localcloud/{path}", data, method=method)  # noqa: S310 - http of our own
+    headers = {"Authorization": f"Bearer {token}"}
+    request = urllib.request.Request(f"{url}{CONTROL_PREFIX}{path}", data, headers, method=method)  # noqa: S310 - http of our own
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
             return json.load(answer)

@@ -17,7 +17,8 @@ import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from localcloud import event_loop, hub
+from localcloud import event_loop, hub, keys
+from localcloud.bounds import raise_descriptor_limit
 from localcloud.client import ALREADY_RUNNING
 from localcloud.dns.server import DnsServer
 from localcloud.health_checkers import HealthCheckers
@@ -60,9 +61,11 @@ class Cloud:
         shutil.rmtree(self.directory / "world", ignore_errors=True)
         (self.directory / "world").mkdir(mode=0o700)
         self._furnish()
-        api = ApiServer(self.directory, self.port, self._changed, self._control)
+        made = keys.make()
+        keys.store(self.directory, made)
+        api = ApiServer(made, self.port, self._changed, self._control)
         self.url = f"http://127.0.0.1:{api.port}"
-        await self.hosts.open(f"{self.url}/_localcloud/hub")
+        await self.hosts.open(made.hub_endpoint(self.url))
         await self.dns.open()
         api.start()
         self._announce(api.port)
@@ -108,7 +111,9 @@ class Cloud:
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         draft = self.directory / "cloud.json.new"
-        draft.write_text(json.dumps(described))
+        draft.unlink(missing_ok=True)
+        with open(draft, "x", encoding="utf-8", opener=keys.for_owner_alone) as file:
+            json.dump(described, file)
         draft.rename(self.directory / "cloud.json")
 
     def _changed(self) -> None:
@@ -155,9 +160,12 @@ class Cloud:
 def serve(directory: Path, port: int) -> int:
     """Run a cloud in this process; returns the exit status. One at a time per directory."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
-    for noisy in ("asyncssh", "botocore", "werkzeug"):
+    for noisy in ("asyncssh", "botocore", "uvicorn"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    with (directory / "cloud.lock").open("a") as lock:  # held as long as the process lives
+    raise_descriptor_limit()
+    with open(
+        directory / "cloud.lock", "a", encoding="utf-8", opener=keys.for_owner_alone
+    ) as lock:  # held as long as the process lives
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

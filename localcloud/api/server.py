@@ -1,8 +1,8 @@
 """The API server: one HTTP port for every AWS service that this project uses.
 
-Requests are told apart by the service in their signature's scope and handed to moto's response
-classes directly, without moto's own server, so nothing else of moto is loaded. They run one at a
-time, so that "check, then act" holds. Signatures are not verified.
+Requests that the world's keys have signed are told apart by the service in their signature's scope and handed to moto's response
+classes directly, without moto's own server, so nothing else of moto is loaded. They run one at a time, so that "check, then act"
+holds. Whoever has no key is answered from the headers of his request alone. Permissions are not checked.
 """
 
 # moto is partly untyped, and its parts use each other's state:
@@ -11,13 +11,17 @@ time, so that "check, then act" holds. Signatures are not verified.
 
 from __future__ import annotations
 
+import asyncio
+import hmac
 import json
 import logging
 import socket
 import threading
+from dataclasses import replace
 from functools import cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from moto.core import responses
 from moto.core.models import DEFAULT_ACCOUNT_ID
@@ -33,22 +37,28 @@ from moto.servicequotas.responses import ServiceQuotasResponse
 from moto.ssm.models import ssm_backends
 from moto.ssm.responses import SimpleSystemManagerResponse
 from moto.sts.responses import TokenResponse
-from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
-from werkzeug.wrappers import Request, Response
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from werkzeug.datastructures import Headers
+from werkzeug.wrappers import Request
 
-from localcloud.api import faults, health, world, zones
+from localcloud.api import faults, health, signatures, world, zones
 from localcloud.api.ec2 import Ec2Backend, Ec2Responses
 from localcloud.api.images import SsmBackend
 from localcloud.api.quotas import QuotasBackend
 from localcloud.api.route53 import LocalRoute53Backend, Route53Responses
+from localcloud.api.signatures import Received
+from localcloud.bounds import Places
+from localcloud.keys import CONTROL_PREFIX, Keys
+from localcloud.serving import admit, bounded, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
+    from starlette.types import Receive, Scope, Send
 
 log = logging.getLogger(__name__)
 
-CONTROL_PREFIX = "/_localcloud/"
 SERVICES: dict[str, type[BaseResponse]] = {
     "ec2": Ec2Responses,
     "iam": IamResponse,
@@ -62,8 +72,12 @@ THROTTLES = {
     "ec2": ("RequestLimitExceeded", "Request limit exceeded."),
     "route53": ("Throttling", "Rate exceeded"),
 }
-POLL_SECONDS = 0.05
-"""How long `stop` may have to wait for the listening thread."""
+_CONNECTIONS = 256
+_LONGEST_BODY_BYTES = 2**20
+"""Far above what any call of EC2 or Route 53 may have."""
+_FRAMING = {"content-length", "transfer-encoding", "connection"}
+_CLOSE = {"connection": "close"}
+"""One request for each connection: clients that keep them find them closed in the wrong moment."""
 READING = ("Describe", "Get", "List", "Test")
 
 # moto lists a response class's methods anew for every request: half of the time that one takes.
@@ -90,19 +104,12 @@ def reset_world() -> None:
         health.reset()
 
 
-class _Handler(WSGIRequestHandler):
-    """Logs through `logging` only."""
-
-    def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002
-        log.debug("%s: %s", type, message % args)
-
-
 class ApiServer:
-    """The API on 127.0.0.1. One at a time per process: a new one starts a fresh world."""
+    """The API on 127.0.0.1, in a thread of its own. One at a time per process: a new one starts a fresh world."""
 
     def __init__(
         self,
-        directory: Path,
+        keys: Keys,
         port: int = 0,
         on_change: Callable[[], None] = lambda: None,
         control: Callable[[str, str, Json, str], tuple[int, Json]] | None = None,
@@ -111,50 +118,74 @@ class ApiServer:
 
         `on_change` is called after each request that may have changed EC2's or Route 53's state. `control`
         answers what is below `/_localcloud/` and not the API's own: it gets method, path,
-        JSON body and Authorization header, and returns status and JSON. Nothing is kept in `directory`: the world lives and
-        dies with the process.
+        JSON body and Authorization header, and returns status and JSON. The world lives and dies with the process.
         """
-        self.directory = directory
+        self.keys = keys
         self._on_change = on_change
         self._control = control
-        with socket.create_server(("127.0.0.1", port)) as listener:
-            self.port: int = listener.getsockname()[1]
-            # werkzeug ends the process when it finds a port in use; it takes a copy of ours.
-            self._server: BaseWSGIServer = make_server(
-                "127.0.0.1",
-                port,
-                self._application,
-                threaded=True,
-                request_handler=_Handler,
-                fd=listener.fileno(),
-            )
+        self._listener = socket.create_server(("127.0.0.1", port))
+        self.port: int = self._listener.getsockname()[1]
+        self._hosts = {f"{name}:{self.port}" for name in ("127.0.0.1", "localhost")}
         reset_world()
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(POLL_SECONDS,), name="api-server", daemon=True)
+        self._loop = asyncio.new_event_loop()
+        self._stopping = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="api-server", daemon=True)
 
     def start(self) -> None:
-        """Answer requests, in threads, from now on."""
+        """Answer requests from now on."""
         self._thread.start()
 
     def stop(self) -> None:
         """Stop answering and free the port."""
-        self._server.shutdown()
+        self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join()
-        self._server.server_close()
 
-    def _application(self, environ: Any, start_response: Any) -> Any:
-        request = Request(environ)
-        request.max_form_memory_size = None
-        request.get_data()
-        is_control = request.path.startswith(CONTROL_PREFIX)
-        answer = self._answer_control if is_control else self._answer_aws
-        return answer(request)(environ, start_response)
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._serve())
 
-    def _answer_aws(self, request: Request) -> Response:
-        service = _service(request)
+    async def _serve(self) -> None:
+        async with serving(self._application, self._listener, own_places=Places(_CONNECTIONS)):
+            await self._stopping.wait()
+
+    async def _application(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            response = await self._answer(scope, bounded(receive, _LONGEST_BODY_BYTES))
+        except HTTPException as error:
+            response = PlainTextResponse(error.detail, error.status_code)
+        response.headers.update(_CLOSE)
+        await response(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Response:
+        query = b"?" + scope["query_string"] if scope["query_string"] else b""
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+        request = Received(scope["method"], (scope["raw_path"] + query).decode("latin-1"), headers)
+        if request.header("host") not in self._hosts:
+            # A page of the internet whose name was made to lead here would come with that name.
+            await _read(receive, keep=False)
+            return PlainTextResponse("The local cloud answers at its own address only.", HTTPStatus.MISDIRECTED_REQUEST)
+        if request.target.startswith(CONTROL_PREFIX):
+            return await self._answer_control(request, scope, receive)
+        return await self._answer_aws(request, scope, receive)
+
+    async def _answer_aws(self, request: Received, scope: Scope, receive: Receive) -> Response:
+        claimed = signatures.claim(request)
+        problem = signatures.key_problem(claimed, self.keys)
+        request = replace(request, body=await _read(receive, keep=problem is None))
+        problem = problem or signatures.problem(request, claimed, self.keys)
+        service = claimed.service if claimed else ""
+        if problem:
+            status, media_type, body = signatures.refusal(service, problem)
+            return Response(body, status, media_type=media_type)
+        admit(scope)
         if service not in SERVICES:
             log.warning("refused a request for service %r", service)
             text = f"The local cloud has no AWS service {service!r}; it has {sorted(SERVICES)}."
             return Response(text, HTTPStatus.NOT_IMPLEMENTED)
+        return await asyncio.to_thread(self._act, service, request)
+
+    def _act(self, service: str, received: Received) -> Response:
+        request = _for_moto(received)
         handler = SERVICES[service]()
         with world.lock:
             handler.setup_class(request, request.url, dict(request.headers))
@@ -166,26 +197,68 @@ class ApiServer:
         log.info("%s %s %s", service, action, status)
         if service in {"ec2", "route53"} and not reading:
             self._on_change()
-        return Response(body, int(status), headers)
+        response = Response(body, int(status))
+        response.headers.update({name: str(value) for name, value in headers.items() if name.lower() not in _FRAMING})
+        return response
 
-    def _answer_control(self, request: Request) -> Response:
-        path = request.path.removeprefix(CONTROL_PREFIX)
+    async def _answer_control(self, request: Received, scope: Scope, receive: Receive) -> Response:
+        path = self._control_path(request)
+        if path is None:
+            await _read(receive, keep=False)
+            return JSONResponse({"error": "no or another token"}, HTTPStatus.FORBIDDEN)
+        body = await _read(receive)
+        admit(scope)
+        status, content = await asyncio.to_thread(self._control_answer, request, path, body)
+        return JSONResponse(content, status)
+
+    def _control_path(self, request: Received) -> str | None:
+        """What is asked for, below the prefix and without the Hub's secret; None where the token of it is wrong."""
+        path = unquote(request.target.partition("?")[0].removeprefix(CONTROL_PREFIX))
+        if path.startswith("hub/"):
+            _, token, *rest = [*path.split("/", 2), ""]
+            return f"hub/{rest[0]}" if _same(token, self.keys.hub_token) else None
+        return path if _same(request.header("authorization"), f"Bearer {self.keys.control_token}") else None
+
+    def _control_answer(self, request: Received, path: str, body: bytes) -> tuple[int, Json]:
+        answer: tuple[int, Json] | None
         try:
-            body: Json = json.loads(request.get_data() or b"{}")
-            answer = _own_control(request.method, path, body)
+            parsed: Json = json.loads(body or b"{}")
+            answer = _own_control(request.method, path, parsed)
             if answer is None and self._control:
-                answer = self._control(request.method, path, body, request.headers.get("Authorization", ""))
+                answer = self._control(request.method, path, parsed, request.header("authorization"))
         except (ValueError, KeyError, TypeError) as error:
             answer = HTTPStatus.BAD_REQUEST, {"error": str(error)}
-        status, content = answer or (HTTPStatus.NOT_FOUND, {"error": f"no such control: {path}"})
-        return Response(json.dumps(content), status, content_type="application/json")
+        return answer or (HTTPStatus.NOT_FOUND, {"error": f"no such control: {path}"})
 
 
-def _service(request: Request) -> str:
-    """The service from `Authorization: … Credential=KEY/DATE/REGION/SERVICE/aws4_request, …`."""
-    scope = request.headers.get("Authorization", "").partition("Credential=")[2].split(",")[0]
-    parts = scope.split("/")
-    return parts[3] if len(parts) == 5 else ""  # noqa: PLR2004 (the parts named above)
+async def _read(receive: Receive, *, keep: bool = True) -> bytes:
+    """The body; without `keep` it is thrown away: a client that still sends would not read the answer."""
+    parts: list[bytes] = []
+    while True:
+        message = await receive()
+        if keep:
+            parts.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def _same(given: str, expected: str) -> bool:
+    return hmac.compare_digest(given.encode(), expected.encode())
+
+
+def _for_moto(received: Received) -> Request:
+    path, _, query = received.target.partition("?")
+    request = Request.from_values(
+        path,
+        base_url=f"http://{received.header('host')}",
+        query_string=query,
+        method=received.method,
+        headers=Headers(received.headers),
+        data=received.body,
+    )
+    request.max_form_memory_size = None
+    request.get_data()
+    return request
 
 
 def _call(service: str, handler: BaseResponse, *, throttled: bool) -> tuple[Any, Any, Any]:

@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from localcloud.model_server.http import serving
 from localcloud.model_server.launcher import StartError
+from localcloud.serving import serving
 
 if TYPE_CHECKING:
     import socket

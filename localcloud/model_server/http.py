@@ -1,4 +1,4 @@
-"""What both model servers' HTTP sides share: request bodies, event streams, serving on a socket.
+"""What both model servers' HTTP sides share: request bodies and event streams.
 
 Left out on purpose: the date header.
 """
@@ -8,27 +8,19 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import uvicorn
 from pydantic import BaseModel, ValidationError
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
-from uvicorn.server import ServerState
 
 if TYPE_CHECKING:
-    import socket
-    import ssl
-
     from pydantic_core import ErrorDetails
     from starlette.requests import Request
-    from starlette.types import ASGIApp, Send
+    from starlette.types import Send
 
 SIMULATED = {"x-simulated-by": "edge-inference-local-cloud"}
 KEEP_ALIVE_SECONDS = 15.0
-NEVER_SECONDS = 24 * 3600
-"""For servers that leave idle connections open, as TGI and Caddy do longer than anything here lasts."""
-
 _LONGEST_BODY_BYTES = 2 * 2**20
 """axum's default, which TGI leaves as it is."""
 
@@ -141,9 +133,11 @@ async def read_body(request: Request, model: type[Body]) -> Body:
     if media_type != "application/json" and not media_type.endswith("+json"):
         text = "Expected request with `Content-Type: application/json`"
         raise Refused(PlainTextResponse(text, 415))
-    content = await request.body()
-    if len(content) > _LONGEST_BODY_BYTES:
-        raise Refused(PlainTextResponse("Failed to buffer the request body: length limit exceeded", 413))
+    content = bytearray()
+    async for part in request.stream():
+        content += part
+        if len(content) > _LONGEST_BODY_BYTES:
+            raise Refused(PlainTextResponse("Failed to buffer the request body: length limit exceeded", 413))
     try:
         return model.model_validate_json(content, strict=True)
     except ValidationError as error:
@@ -162,46 +156,3 @@ def _serde(error: ErrorDetails) -> str:
         return f"{prefix}: missing field `{name}`" if prefix else f"missing field `{name}`"
     path = ".".join([*outer, name])
     return f"{path}: invalid type: {error['msg']}" if path else f"invalid type: {error['msg']}"
-
-
-@asynccontextmanager
-async def serving(
-    app: ASGIApp, listener: socket.socket, tls: ssl.SSLContext | None = None, *, idle_seconds: int = NEVER_SECONDS
-) -> AsyncGenerator[None]:
-    """Serve an app on a bound socket inside the running loop; leaving cuts every connection.
-
-    A kept connection is closed when no request has come for `idle_seconds`.
-
-    uvicorn's Server is left out: it wants the process's signals and a tick of its own.
-    """
-    config = uvicorn.Config(
-        app,
-        interface="asgi3",
-        http="h11",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        timeout_keep_alive=idle_seconds,
-    )
-    config.load()
-    state = ServerState()
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(
-        lambda: config.http_protocol_class(config=config, server_state=state, app_state={}),  # type: ignore[call-arg]
-        sock=listener,
-        ssl=tls,
-        backlog=512,
-    )
-    try:
-        yield
-    finally:
-        server.close()
-        for connection in list(state.connections):
-            transport = connection.transport
-            if transport:
-                transport.abort()
-        for task in list(state.tasks):
-            task.cancel()

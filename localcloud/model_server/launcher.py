@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localcloud import hub
-from localcloud.model_server.http import NEVER_SECONDS, serving
 from localcloud.model_server.simulation import Simulation, Timing
 from localcloud.model_server.tgi import Tgi
 from localcloud.model_server.tgi_requests import Limits
 from localcloud.model_server.vllm import IDLE_SECONDS as VLLM_IDLE_SECONDS
 from localcloud.model_server.vllm import Vllm
+from localcloud.serving import NEVER_SECONDS, serving
 
 if TYPE_CHECKING:
     import socket

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
 import threading
 from typing import Any, TypeAlias
@@ -21,6 +22,7 @@ from localcloud.plugins.base import THREADS, ProviderError
 Client: TypeAlias = Any
 
 _DEFAULT_MAX_RETRIES = 5
+_KEY_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _START = "start it with `edge cloud start`"
 
 
@@ -35,6 +37,7 @@ class Clients:
         self._clients: dict[tuple[str, str, bool], Client] = {}
         self._lock = threading.Lock()
         self._account = ""
+        self._key_id = self._secret_key = ""
 
     def connect(self, endpoint: str) -> None:
         """Take the endpoint over; raise `ProviderError` where it is missing, not on this machine, or silent."""
@@ -54,6 +57,10 @@ class Clients:
             socket.create_connection((url.hostname, url.port or 80), timeout=5).close()
         except OSError as error:
             raise ProviderError(self._silent(endpoint)) from error
+        self._key_id, self._secret_key = (os.environ.get(name, "") for name in _KEY_VARIABLES)
+        if not self._key_id or not self._secret_key:
+            message = f"{' and '.join(_KEY_VARIABLES)} must hold the local cloud's keys: use what `edge env local` prints"
+            raise ProviderError(message)
         self.endpoint = endpoint
 
     def _silent(self, endpoint: str) -> str:
@@ -75,9 +82,9 @@ class Clients:
                     service,
                     region_name=key[1],
                     endpoint_url=self.endpoint,
-                    # Any keys do: the emulated AWS asks for some, and the person's own must not travel.
-                    aws_access_key_id="localcloud",
-                    aws_secret_access_key="localcloud",  # noqa: S106
+                    # From nowhere else: the person's own must not travel.
+                    aws_access_key_id=self._key_id,
+                    aws_secret_access_key=self._secret_key,
                     config=config,
                 )
             return self._clients[key]

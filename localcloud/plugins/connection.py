@@ -15,10 +15,12 @@ import urllib.error
 import urllib.request
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import cast
 
 import asyncssh
 
+from localcloud.keys import CONTROL_PREFIX
 from localcloud.plugins.base import Call, CancelledUpdateError, ProviderError
 from localcloud.plugins.values import UNKNOWN, Properties, Secret, is_map, reveal
 
@@ -188,11 +190,16 @@ def _route(host: str, port: int) -> int:
     cloud = os.environ.get("AWS_ENDPOINT_URL")
     if not cloud:
         return port
-    url = f"{cloud.rstrip('/')}/_localcloud/ports/{host}/{port}"
+    url = f"{cloud.rstrip('/')}{CONTROL_PREFIX}ports/{host}/{port}"
+    headers = {"Authorization": f"Bearer {os.environ.get('EDGE_CLOUD_TOKEN', '')}"}
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - the local cloud's own address
     try:
-        with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - the local cloud's own address
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
             return int(json.load(answer)["port"])
     except urllib.error.HTTPError as error:
+        if error.code == HTTPStatus.FORBIDDEN:
+            message = "EDGE_CLOUD_TOKEN is not that of the local cloud's world: use what `edge env local` prints now"
+            raise ProviderError(message) from error
         message = f"dial tcp {host}:{port}: {_reason(error)}"
         raise _DialError(message) from error
     except urllib.error.URLError as error:

@@ -63,9 +63,7 @@ class World:
         return boto3.client(
             service,  # pyright: ignore[reportArgumentType, reportCallIssue]
             region_name=region,
-            endpoint_url=self.status.url,
-            aws_access_key_id="localcloud",
-            aws_secret_access_key="localcloud",  # noqa: S106
+            **self.status.boto3_options,
         )
 
     def inventory(self) -> set[str]:

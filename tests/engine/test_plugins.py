@@ -79,7 +79,7 @@ class Program:
             "PULUMI_CONFIG_PASSPHRASE": "x",
             "PULUMI_SKIP_UPDATE_CHECK": "true",
             "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
-            "AWS_ENDPOINT_URL": world.status.url,
+            **world.status.variables,
         }
         (self.directory / "Pulumi.yaml").write_text(f"name: {name}\nruntime: python\n")
         (self.directory / "Pulumi.test.yaml").write_text("config:\n  aws:region: us-west-2\n")

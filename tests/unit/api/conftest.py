@@ -18,6 +18,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from localcloud import keys
 from localcloud.api.server import ApiServer, reset_world
 
 AMI_PARAMETER = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-amazon-linux-2023/latest/ami-id"
@@ -27,12 +28,21 @@ Client = Callable[..., Any]
 
 
 @pytest.fixture(scope="session")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+def api() -> Iterator[ApiServer]:
     """The running server."""
-    server = ApiServer(tmp_path_factory.mktemp("api"))
+    server = ApiServer(keys.make())
     server.start()
     yield server
     server.stop()
+
+
+def options(api: ApiServer) -> dict[str, str]:
+    """What boto3 takes to make a client of a server."""
+    return {
+        "endpoint_url": f"http://127.0.0.1:{api.port}",
+        "aws_access_key_id": api.keys.access_key_id,
+        "aws_secret_access_key": api.keys.secret_access_key,
+    }
 
 
 @pytest.fixture(scope="session")
@@ -44,9 +54,7 @@ def client(api: ApiServer) -> Client:
         return boto3.client(
             service,
             region_name=region,
-            endpoint_url=f"http://127.0.0.1:{api.port}",
-            aws_access_key_id="localcloud",
-            aws_secret_access_key="localcloud",  # noqa: S106
+            **options(api),
             config=Config(retries={"total_max_attempts": 1}),
         )
 
@@ -71,7 +79,8 @@ def control(api: ApiServer) -> Callable[..., tuple[int, dict[str, Any]]]:
 
     def call(method: str, path: str, **body: Any) -> tuple[int, dict[str, Any]]:
         connection = HTTPConnection("127.0.0.1", api.port)
-        connection.request(method, f"/_localcloud/{path}", json.dumps(body) if body else None)
+        headers = {"Authorization": f"Bearer {api.keys.control_token}"}
+        connection.request(method, f"/_localcloud/{path}", json.dumps(body) if body else None, headers)
         with connection.getresponse() as response:
             return response.status, json.load(response)
 

@@ -6,17 +6,17 @@
 from __future__ import annotations
 
 import socket
-from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from localcloud import keys
 from localcloud.api import faults
 from localcloud.api.server import ApiServer
 
-from .conftest import Client, refused
+from .conftest import Client, options, refused
 
 
 def test_identity(client: Client) -> None:
@@ -105,12 +105,7 @@ def test_unknown_control_paths_are_not_found(control: Any) -> None:
 
 
 def test_an_unknown_service_is_named(api: ApiServer) -> None:
-    s3 = boto3.client(
-        "s3",
-        endpoint_url=f"http://127.0.0.1:{api.port}",
-        aws_access_key_id="x",
-        aws_secret_access_key="x",  # noqa: S106
-    )
+    s3 = boto3.client("s3", region_name="us-west-2", **options(api))
     with pytest.raises(ClientError, match="501"):
         s3.list_buckets()
 
@@ -120,7 +115,7 @@ def test_what_moto_lacks_is_an_aws_error(ec2: Any) -> None:
         ec2.get_spot_placement_scores(TargetCapacity=1)
 
 
-def test_changes_are_announced_and_other_control_is_handed_on(tmp_path: Path) -> None:
+def test_changes_are_announced_and_other_control_is_handed_on() -> None:
     changes: list[str] = []
     calls: list[tuple[str, str, dict[str, object], str]] = []
 
@@ -128,28 +123,28 @@ def test_changes_are_announced_and_other_control_is_handed_on(tmp_path: Path) ->
         calls.append((method, path, body, authorization))
         return 200, {"seen": True}
 
-    server = ApiServer(tmp_path, on_change=lambda: changes.append("change"), control=control)
+    server = ApiServer(keys.make(), on_change=lambda: changes.append("change"), control=control)
     server.start()
     try:
         ec2 = boto3.client(
             "ec2",
             region_name="us-west-2",
-            endpoint_url=f"http://127.0.0.1:{server.port}",
-            aws_access_key_id="x",
-            aws_secret_access_key="x",  # noqa: S106
+            **options(server),
         )
         ec2.describe_vpcs()
         assert changes == []
         ec2.create_vpc(CidrBlock="10.0.0.0/16")
         assert changes == ["change"]
         with socket.create_connection(("127.0.0.1", server.port)) as connection:
-            connection.sendall(b"GET /_localcloud/hub/api/models/a/b HTTP/1.0\r\nAuthorization: Bearer x\r\n\r\n")
-            assert b'{"seen": true}' in connection.makefile("rb").read()
+            path = f"/_localcloud/hub/{server.keys.hub_token}/api/models/a/b"
+            request = f"GET {path} HTTP/1.1\r\nHost: localhost:{server.port}\r\nAuthorization: Bearer x\r\n\r\n"
+            connection.sendall(request.encode())
+            assert b'{"seen":true}' in connection.makefile("rb").read()
         assert calls == [("GET", "hub/api/models/a/b", {}, "Bearer x")]
     finally:
         server.stop()
 
 
-def test_a_port_in_use_is_an_error(api: ApiServer, tmp_path: Path) -> None:
+def test_a_port_in_use_is_an_error(api: ApiServer) -> None:
     with pytest.raises(OSError, match="in use"):
-        ApiServer(tmp_path, api.port)
+        ApiServer(keys.make(), api.port)

@@ -14,6 +14,7 @@ from automation.keys import new_deployer_key, new_host_key_secret
 from automation.paths import PROJECT_ROOT, known_environments, stack_file
 from components.host_identity import deployer_public_key, derive_host_key
 from components.settings import StackConfig, validate
+from localcloud import keys
 from localcloud.client import CloudStatus
 
 SITES = [{"zone": "us-west-2a"}]
@@ -32,7 +33,7 @@ class FakeCloud(CloudStatus):
 
 @pytest.fixture
 def cloud(tmp_path: Path) -> FakeCloud:
-    made = FakeCloud(tmp_path, "world", 1, 4599, "http://127.0.0.1:4599", "now")
+    made = FakeCloud(tmp_path, "world", 1, 4599, "http://127.0.0.1:4599", "now", keys.make())
     object.__setattr__(made, "asked", [])
     return made
 
@@ -170,10 +171,12 @@ def test_the_project_runs_from_the_checkout_with_its_interpreter(tmp_path: Path,
 def test_environment_of_a_local_run(tmp_path: Path, cloud: FakeCloud) -> None:
     variables = local.local_environment(tmp_path, cloud)
     assert variables["AWS_ENDPOINT_URL"] == cloud.url
-    assert variables["HF_ENDPOINT"] == f"{cloud.url}/_localcloud/hub"
+    assert variables["HF_ENDPOINT"].startswith(f"{cloud.url}/_localcloud/hub/")
     assert variables["PULUMI_BACKEND_URL"] == f"file://{tmp_path / 'world' / 'state'}"
     assert variables["PULUMI_HOME"] == str(tmp_path / "pulumi")
-    assert variables["AWS_ACCESS_KEY_ID"] == variables["AWS_SECRET_ACCESS_KEY"] == "localcloud", "never a real account's"
+    assert variables["AWS_ACCESS_KEY_ID"].startswith("LOCALCLOUD"), "never a real account's"
+    assert variables["AWS_SESSION_TOKEN"] == ""
+    assert len({variables[name] for name in ("AWS_SECRET_ACCESS_KEY", "EDGE_CLOUD_TOKEN", "HF_ENDPOINT")}) == 3
     passphrase = Path(variables["PULUMI_CONFIG_PASSPHRASE_FILE"])
     assert passphrase.stat().st_mode & 0o777 == 0o600
     assert local.local_environment(tmp_path, cloud) == variables
@@ -199,7 +202,9 @@ def test_secret_in_clear_is_left_for_the_program_to_refuse(tmp_path: Path, cloud
 
 
 def test_new_start_says_what_is_gone(tmp_path: Path, cloud: FakeCloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    started = CloudStatus(tmp_path, "new", 1, 1, "http://127.0.0.1:1", "now", fresh=True, lost_stacks=("local", "prod"))
+    started = CloudStatus(
+        tmp_path, "new", 1, 1, "http://127.0.0.1:1", "now", keys.make(), fresh=True, lost_stacks=("local", "prod")
+    )
     running: list[CloudStatus] = []
 
     def status(directory: Path) -> CloudStatus | None:

@@ -40,7 +40,7 @@ def cloud(directory: Path) -> client.CloudStatus:
 def _launch(cloud: client.CloudStatus) -> str:
     """Everything a reachable instance needs; its address."""
     create = cast("Any", boto3).client
-    ec2 = create("ec2", "us-west-2", endpoint_url=cloud.url, aws_access_key_id="x", aws_secret_access_key="x")  # noqa: S106
+    ec2 = create("ec2", "us-west-2", **cloud.boto3_options)
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.1.0/24", AvailabilityZone="us-west-2a")["Subnet"]["SubnetId"]
     gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
@@ -78,18 +78,19 @@ def test_control_interface(cloud: client.CloudStatus) -> None:
 
 def test_hub(cloud: client.CloudStatus) -> None:
     name = "meta-llama/Llama-3.2-3B-Instruct"
-    told = cloud.request("GET", f"hub/api/models/{name}")
+    token = cloud.keys.hub_token
+    told = cloud.request("GET", f"hub/{token}/api/models/{name}")
     assert (told["gated"], told["sha"]) == ("manual", "0cb88a4f764b7a12671c53f0838cd831a0843b95")
     assert told["safetensors"]["parameters"] == {"BF16": 3_212_749_824}
-    assert cloud.request("GET", "hub/api/models/Qwen/Qwen2.5-0.5B-Instruct")["gated"] is False
+    assert cloud.request("GET", f"hub/{token}/api/models/Qwen/Qwen2.5-0.5B-Instruct")["gated"] is False
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(f"{cloud.url}/_localcloud/hub/api/models/who/knows")  # noqa: S310
+        urllib.request.urlopen(f"{cloud.variables['HF_ENDPOINT']}/api/models/who/knows")  # noqa: S310
     assert (refused.value.code, json.load(refused.value)) == (401, {"error": "Repository not found"})
 
 
 @pytest.mark.parametrize(("token", "status"), [("hf_good", 200), ("hf_no-licence", 403), ("nonsense", 401), ("", 401)])
 def test_hub_tells_whether_a_token_opens_a_model(cloud: client.CloudStatus, token: str, status: int) -> None:
-    url = f"{cloud.url}/_localcloud/hub/api/models/meta-llama/Llama-3.2-3B/auth-check"
+    url = f"{cloud.variables['HF_ENDPOINT']}/api/models/meta-llama/Llama-3.2-3B/auth-check"
     answer = requests.get(url, headers={"Authorization": f"Bearer {token}"} if token else {}, timeout=30)
     assert answer.status_code == status
     assert not token or token not in answer.text

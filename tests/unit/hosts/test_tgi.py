@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from http_client import Answer, ask, send
 
-from localcloud.model_server.http import serving
 from localcloud.model_server.simulation import EOS_AFTER_TOKENS, Simulation, Timing, Token, Work, tokenize
 from localcloud.model_server.tgi import Tgi
 from localcloud.model_server.tgi_requests import Limits
+from localcloud.serving import serving
 
 CHAT = {"model": "tgi", "messages": [{"role": "user", "content": "Hello there"}], "max_tokens": 3}
 

@@ -35,6 +35,8 @@ def moto_endpoint() -> Iterator[str]:
 def session_aws(moto_endpoint: str) -> Driver:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL", moto_endpoint)
+        patch.setenv("AWS_ACCESS_KEY_ID", "any")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "any")
         driver = Driver(AwsPlugin("127.0.0.1:1"))
         driver.configure({"region": "us-west-2", "maxRetries": 2})
     return driver

@@ -565,6 +565,14 @@ def test_only_a_local_cloud_that_answers_will_do(monkeypatch: pytest.MonkeyPatch
     assert expected in str(raised.value)
 
 
+def test_keys_come_from_what_edge_env_prints_and_from_nowhere_else(monkeypatch: pytest.MonkeyPatch, moto_endpoint: str) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto_endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "one")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY", raising=False)
+    with pytest.raises(AbortedError, match="must hold the local cloud's keys: use what `edge env local` prints"):
+        Driver(AwsPlugin("127.0.0.1:1")).configure({"region": "us-west-2"})
+
+
 def test_provider_configuration(aws: Driver) -> None:
     def problems(config: Properties) -> list[str]:
         return [f"{problem.path} {problem.reason}" for problem in aws.plugin.config_problems(config)]
