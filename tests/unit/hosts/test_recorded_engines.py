@@ -9,11 +9,11 @@ import pytest
 from recorded import Recorded, differences, exchange, recorded
 from starlette.applications import Starlette
 
-from localcloud.model_server.http import NEVER_SECONDS, serving
 from localcloud.model_server.simulation import ModelFailedError, Simulation, Timing, Token, Work
 from localcloud.model_server.tgi import Tgi
 from localcloud.model_server.tgi_requests import Limits
 from localcloud.model_server.vllm import Vllm
+from localcloud.serving import NEVER_SECONDS, serving
 
 TGI, VLLM = recorded("tgi-2.4.0"), recorded("vllm")
 
