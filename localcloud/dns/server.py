@@ -1,6 +1,6 @@
 """The authoritative name server: hosted zones over UDP and TCP on loopback, as Route 53's own name servers answer.
 
-The wire format is dnspython's. Left out on purpose: recursion, zone transfers, DNSSEC, cookies, limits against abuse.
+The wire format is dnspython's. Left out on purpose: recursion, zone transfers, DNSSEC, cookies, response rate limits.
 """
 
 # dnspython leaves the type of a message's options open:
@@ -27,6 +27,7 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
 
+from localcloud.bounds import Places
 from localcloud.dns import rules
 
 log = logging.getLogger("localcloud")
@@ -35,6 +36,7 @@ DEFAULT_PORT = 4553
 _ADDRESS = "127.0.0.1"
 _TRIES = 5
 _IDLE_SECONDS = 10.0
+_CONVERSATIONS = 256
 _PAYLOAD_BYTES, _PLAIN_UDP_BYTES, _TCP_BYTES = 1232, 512, 65535
 """The UDP payload that this server advertises (DNS Flag Day 2020), the limit without EDNS, and TCP's."""
 
@@ -55,6 +57,7 @@ class DnsServer:
         self.port = 0
         self._udp: asyncio.DatagramTransport | None = None
         self._tcp: asyncio.Server | None = None
+        self._places = Places(_CONVERSATIONS, _CONVERSATIONS // 4)
 
     async def open(self, port: int = DEFAULT_PORT) -> None:
         """Listen on `port`, or on any free one where that is taken; `self.port` then says which."""
@@ -128,14 +131,19 @@ class DnsServer:
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer the questions of one TCP connection until it ends or is idle."""
         source: str = writer.get_extra_info("peername")[0]
+        if not self._places.enter(writer, source, writer.transport.abort):
+            writer.transport.abort()
+            return
         with contextlib.suppress(asyncio.IncompleteReadError, TimeoutError, OSError):
             while True:
                 async with asyncio.timeout(_IDLE_SECONDS):
                     length = int.from_bytes(await reader.readexactly(2), "big")
                     wire = await reader.readexactly(length)
+                self._places.spoke(writer)
                 if reply := self.reply(wire, source, udp=False):
                     writer.write(len(reply).to_bytes(2, "big") + reply)
                     await writer.drain()
+        self._places.leave(writer)
         writer.close()
 
 

@@ -9,12 +9,16 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import re
 import shlex
+import socket
+import struct
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from localcloud.bounds import Places
 from localcloud.hosts.session import ExitError, Session
 
 if TYPE_CHECKING:
@@ -26,6 +30,10 @@ log = logging.getLogger("localcloud")
 
 NAMES = ("docker", "systemctl", "cloud-init", "nvidia-smi", "df")
 _LONGEST_CALL_BYTES = 4 * 2**20
+_CALL_SECONDS = 10.0
+_CALLS = 512
+_PEER = struct.Struct("3i")
+"""Process, user and group: the kernel's struct ucred."""
 _SUDO = """#!/bin/sh
 # Stands for sudo on a host of the local cloud: the commands run as the person who started it.
 while [ $# -gt 0 ]; do
@@ -65,18 +73,24 @@ def install(directory: Path) -> None:
 
 
 class CommandServer:
-    """Answers the stand-in commands of all hosts on one port of 127.0.0.1."""
+    """Answers the stand-in commands of all hosts, to the user who runs the cloud alone."""
 
     def __init__(self, find_host: Callable[[str], Host | None]) -> None:
         self._find_host = find_host
         self._server: asyncio.Server | None = None
         self._calls: set[asyncio.Task[None]] = set()
+        self._places = Places(_CALLS)
 
-    async def open(self) -> str:
-        """Listen; returns address:port."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=_LONGEST_CALL_BYTES)
-        address, port = self._server.sockets[0].getsockname()
-        return f"{address}:{port}"
+    async def open(self, directory: Path) -> None:
+        """Listen on the socket `commands` in a new directory, which only its owner can enter."""
+        directory.mkdir(mode=0o700)
+        listener = socket.socket(socket.AF_UNIX)
+        folder = os.open(directory, os.O_PATH)
+        try:
+            listener.bind(f"/proc/self/fd/{folder}/commands")  # a path of any length: a socket's own may have 107 bytes
+        finally:
+            os.close(folder)
+        self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=_LONGEST_CALL_BYTES)
 
     def close(self) -> None:
         """Stop listening and drop the calls that run."""
@@ -86,19 +100,26 @@ class CommandServer:
             call.cancel()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.ensure_future(self._read_call(reader, writer))
-        self._calls.add(task)
-        task.add_done_callback(self._calls.discard)
-        await asyncio.wait({task})
+        user = peer_user(writer.get_extra_info("socket"))
+        if user != os.geteuid():
+            log.warning("a stand-in command of user %s is not answered: the cloud belongs to user %s", user, os.geteuid())
+        elif self._places.enter(writer, str(user), writer.transport.abort):
+            task = asyncio.ensure_future(self._read_call(reader, writer))
+            self._calls.add(task)
+            task.add_done_callback(self._calls.discard)
+            await asyncio.wait({task})
+            self._places.leave(writer)
         writer.close()
 
     async def _read_call(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            call: dict[str, Any] = json.loads(await reader.readline())
+            async with asyncio.timeout(_CALL_SECONDS):
+                call: dict[str, Any] = json.loads(await reader.readline())
+            self._places.spoke(writer)
             host = self._find_host(call["host"])
             session = Session(call["arguments"], call["directory"], call["environment"], reader, writer)
             await self._answer(host, session)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             log.debug("dropped a call of a stand-in command: %s", error)
 
     async def _answer(self, host: Host | None, session: Session) -> None:
@@ -116,6 +137,12 @@ class CommandServer:
         finally:
             running.cancel()
             gone.cancel()
+
+
+def peer_user(connection: socket.socket) -> int:
+    """The user who has connected to a Unix socket, as the kernel knows him."""
+    _, user, _ = _PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+    return user
 
 
 async def _status(host: Host, session: Session) -> int:

@@ -447,9 +447,9 @@ class DockerCli:
     ) -> int:
         """Run a container's command with this machine's programs; mounted paths are translated. It ends with the container."""
 
-        def started(process: int) -> None:
+        def started(process: int, kill: Callable[[], None]) -> None:
             if container:
-                container.process = process
+                container.process, container.kill = process, kill
 
         program, *rest = arguments
         program = {"python3": sys.executable, "python": sys.executable}.get(program, spec.translate(program))

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import re
-import signal
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -100,7 +98,9 @@ class Container:
         """Set, and replaced, whenever the state or the log has changed."""
         self.task: asyncio.Task[None] | None = None
         self.process = 0
-        """The process on this machine of a one-shot command."""
+        """The process on this machine of a one-shot command, as its caller names it."""
+        self.kill: Callable[[], None] = lambda: None
+        """Has its caller kill it."""
         self.stopped_by_user = False
         self.listeners: dict[int, socket.socket] = {}
         self.listening: set[int] = set()
@@ -288,9 +288,7 @@ class DockerEngine:
         container.notify()
 
     async def _end(self, container: Container, exit_code: int) -> None:
-        if container.process:
-            with suppress(ProcessLookupError):
-                os.kill(container.process, signal.SIGKILL)
+        container.kill()
         if container.task:
             container.task.cancel()
             with suppress(asyncio.CancelledError):
@@ -308,7 +306,7 @@ class DockerEngine:
         container.state.status = "exited"
         container.state.exit_code = exit_code
         container.state.finished = _now()
-        container.process = 0
+        container.process, container.kill = 0, lambda: None
         if container.spec.remove and self.containers.get(container.spec.name) is container:
             self.containers.pop(container.spec.name, None)
         self._changed(container)

@@ -13,16 +13,23 @@ import struct
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from itertools import count
 
+from localcloud.bounds import Places, room
 from localcloud.hosts.distance import Line
 
 log = logging.getLogger("localcloud")
+refused_log = logging.getLogger("localcloud.refused")
 
 Refusal = Callable[[str, int, str], str | None]
 
 _FIRST_UNPRIVILEGED_PORT = 1024
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _READ_BYTES = 1 << 18
+_BACKLOG = 4096
+"""Connections that the kernel keeps while the loop is busy: with fewer, a crowd makes others' connections wait a second."""
+_TURN = 16
+"""So many connections are accepted before everything else has its turn."""
 
 
 class _End:
@@ -31,8 +38,13 @@ class _End:
     On bare sockets: asyncio's transports take turns of the loop to set up a connection, which 0.1 ms and more are spent on.
     """
 
-    def __init__(self, connection: socket.socket, open_ends: set[_End]) -> None:
+    def __init__(self, connection: socket.socket, open_ends: set[_End], places: Places | None = None) -> None:
         self.connection = connection
+        self._places = places
+        """Where this end has a place."""
+        self._is_silent = places is not None
+        self.other: _End = self
+        """Itself as long as it is not spliced."""
         self.line: Line | None = None
         """To the other end; None where the client is no distance away."""
         self.is_reading = False
@@ -67,6 +79,9 @@ class _End:
             self._lose()
             return
         if data:
+            if self._is_silent and self._places:
+                self._is_silent = False
+                self._places.spoke(self)
             self._forward(partial(self.other.send, data), len(data))
             return
         self.set_full(True)
@@ -149,6 +164,11 @@ class _End:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             self.close()
 
+    def cut(self) -> None:
+        """Reset both ends: the connection has to give way to another."""
+        self.reset()
+        self.other.reset()
+
     def close(self) -> None:
         """Be done with this end."""
         if not self.is_closed:
@@ -157,6 +177,8 @@ class _End:
             self.is_closed = True
             self.connection.close()
             self._open_ends.discard(self)
+            if self._places:
+                self._places.leave(self)
 
 
 def unprivileged(port: int) -> int:
@@ -203,56 +225,68 @@ class Doorway:
     ) -> None:
         self.address, self.port, self.inside_port = address, port, inside_port
         self.refusal, self.round_trip_seconds = refusal, round_trip_seconds
+        self.places = Places(room().of_port, room().of_source)
         self.open_ends: set[_End] = set()
         self._listener = bound_socket(address, unprivileged(port))
         self._serving: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Accept connections from now on (the port is already bound)."""
-        self._listener.listen(256)
+        self._listener.listen(_BACKLOG)
         self._serving = asyncio.ensure_future(self._serve())
 
     async def _serve(self) -> None:
-        while True:
+        for number in count(1):
+            if number % _TURN == 0:  # accepting takes no turn of the loop as long as there is someone to accept
+                await asyncio.sleep(0)
             try:
                 connection, (source, _) = await asyncio.get_running_loop().sock_accept(self._listener)
             except OSError as error:  # out of file descriptors
                 log.warning("%s:%s cannot accept: %s", self.address, self.port, error)
                 await asyncio.sleep(1)
                 continue
-            outside = _End(connection, self.open_ends)
+            outside = _End(connection, self.open_ends, self.places)
             try:
-                await self._let_in(outside, source)
+                reason = await self._let_in(outside, source)
             except Exception:
                 log.exception("%s -> %s:%s could not be let in", source, self.address, self.port)
                 outside.reset()
+                continue
+            if reason:
+                refused_log.info("refused %s -> %s:%s: %s", source, self.address, self.port, reason)
+                outside.reset()
 
-    async def _let_in(self, outside: _End, source: str) -> None:
-        """Splice a connection to the service, or reset it and say why in the cloud's log."""
+    async def _let_in(self, outside: _End, source: str) -> str | None:
+        """Splice a connection to the service; why it is not let in."""
         loop = asyncio.get_running_loop()
         arrived = loop.time()
-        reason = self.refusal(self.address, self.port, source)
+        if reason := self.refusal(self.address, self.port, source):
+            return reason
+        if not self.places.enter(outside, source, outside.cut):
+            return f"{len(self.places)} connections stand there already"
         round_trip = self.round_trip_seconds(source)
-        inside = _End(_tcp_socket(), self.open_ends)
+        try:
+            inside = _End(_tcp_socket(), self.open_ends)
+        except OSError as error:
+            return str(error)
         service = "127.0.0.1", self.inside_port
         try:
-            if not reason:
-                # on loopback the connection stands when this returns, and the second try says so without a turn of the loop
-                inside.connection.connect_ex(service)
-                await loop.sock_connect(inside.connection, service)
+            # on loopback the connection stands when this returns, and the second try says so without a turn of the loop
+            inside.connection.connect_ex(service)
+            await loop.sock_connect(inside.connection, service)
         except OSError:
-            reason = "nothing listens there any more"
-        if reason:
-            log.info("refused %s -> %s:%s: %s", source, self.address, self.port, reason)
-            outside.reset()
             inside.close()
-            return
+            return "nothing listens there any more"
+        if outside.is_closed:  # it had to give way
+            inside.close()
+            return None
         if round_trip:
             # the client's half of the handshake takes one round trip, its last packet half of one more to the service
             outside.line = Line(round_trip / 2, arrived + round_trip, loop, outside.set_full)
             inside.line = Line(round_trip / 2, arrived + round_trip * 1.5, loop, inside.set_full)
         outside.splice(inside)
         inside.splice(outside)
+        return None
 
     def close(self) -> None:
         """Stop listening and cut what is connected, as when an address goes away."""

@@ -83,8 +83,8 @@ class Surroundings:
     timing: Timing
     commands: Path
     """The directory of the stand-in commands."""
-    control: str
-    """address:port of the stand-in commands' server."""
+    control: Path
+    """The directory of the socket of the stand-in commands' server."""
     hub_endpoint: str
     on_change: Callable[[], None]
     has_fault: Callable[[str, str], bool]
@@ -193,7 +193,7 @@ class Host:
             "TMPDIR": str(self.root / "tmp"),
             "EDGE_HOST_ROOT": str(self.root),
             "EDGE_HOST_ID": self.instance_id,
-            "EDGE_HOST_CONTROL": surroundings.control,
+            "EDGE_HOST_CONTROL": str(surroundings.control),
         }
 
     def listening(self) -> dict[int, int]:

@@ -12,6 +12,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from localcloud.bounds import Places, room
 from localcloud.hosts import commands, distance
 from localcloud.hosts.doorway import Doorway, unprivileged
 from localcloud.hosts.host import Host, InstanceView, Settings, Surroundings
@@ -66,6 +67,7 @@ class Hosts:
         """Doorways that cannot be opened on this machine, and why."""
         self.changed = asyncio.Event()
         """Set, and replaced, whenever a host or a doorway has changed."""
+        self._places = Places(room().in_all)
         self._commands = commands.CommandServer(self.hosts.get)
         self._surroundings: Surroundings | None = None
         self._wanted = asyncio.Event()
@@ -74,7 +76,8 @@ class Hosts:
     async def open(self, hub_endpoint: str) -> None:
         """Begin to follow the world."""
         commands.install(self.directory / "bin")
-        control = await self._commands.open()
+        control = self.directory / "control"
+        await self._commands.open(control)
         self._surroundings = Surroundings(
             self.settings, self.timing, self.directory / "bin", control, hub_endpoint, self.reconcile, self.has_fault
         )
@@ -152,6 +155,7 @@ class Hosts:
     async def _open_doorway(self, address: str, port: int, service: int, zone: str) -> None:
         try:
             doorway = Doorway(address, port, service, self.world.refusal, partial(distance.round_trip_seconds, zone=zone))
+            doorway.places = Places(room().of_port, room().of_source, within=self._places)
             await doorway.open()
         except OSError as error:
             text = f"{address}:{unprivileged(port)} cannot be opened on this machine: {os.strerror(error.errno or 0)}"

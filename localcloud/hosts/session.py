@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -50,14 +51,20 @@ class Session:
         self._send({"err": text + "\n"})
 
     async def spawn(
-        self, arguments: list[str], environment: dict[str, str], directory: str, started: Callable[[int], None]
+        self,
+        arguments: list[str],
+        environment: dict[str, str],
+        directory: str,
+        started: Callable[[int, Callable[[], None]], None],
     ) -> int:
         """Have the caller run a command in its place, with its own standard streams; its status.
 
-        `started` is told its process id.
+        `started` is told its process id, as the caller names it, and how to kill it: the caller does, whose child it is, so that
+        no other process can be meant.
         """
         self._send({"run": arguments, "environment": environment, "directory": directory})
-        started(int(json.loads(await self._answers.get())["process"]))
+        process = int(json.loads(await self._answers.get())["process"])
+        started(process, partial(self._send, {"kill": process}))
         return int(json.loads(await self._answers.get())["status"])
 
     async def exit(self, status: int) -> None:

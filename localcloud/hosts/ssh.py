@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import asyncssh
 
+from localcloud.serving import places
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
@@ -55,11 +57,20 @@ class _Server(asyncssh.SSHServer):
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self._connection = conn
-        self._host.connections.add(conn)
+        source = str(conn.get_extra_info("peername")[0])
+        if places().enter(conn, source, conn.abort):
+            self._host.connections.add(conn)
+        else:
+            conn.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncssh's signature
         if self._connection:
+            places().leave(self._connection)
             self._host.connections.discard(self._connection)
+
+    def auth_completed(self) -> None:
+        if self._connection:
+            places().spoke(self._connection)
 
     def begin_auth(self, username: str) -> bool:  # noqa: ARG002 - asyncssh's signature
         return True

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import select
+import signal
 import socket
 import sys
 
@@ -24,10 +26,11 @@ def main() -> int:
     except KeyError as missing:
         print(f"{name}: this stand-in works on a host of the local cloud only ({missing} is not set)", file=sys.stderr)
         return 125
-    connection = socket.socket()
+    connection = socket.socket(socket.AF_UNIX)
     try:
-        address, _, port = control.rpartition(":")
-        connection.connect((address, int(port)))
+        folder = os.open(control, os.O_PATH)
+        connection.connect(f"/proc/self/fd/{folder}/commands")  # the path itself may be too long for a socket
+        os.close(folder)
     except OSError as error:
         print(f"{name}: the local cloud does not answer ({error.strerror})", file=sys.stderr)
         return 125
@@ -46,7 +49,7 @@ def main() -> int:
             child = start(message)
             stream.write(json.dumps({"process": child}).encode() + b"\n")
             stream.flush()
-            stream.write(json.dumps({"status": status(child)}).encode() + b"\n")
+            stream.write(json.dumps({"status": status(child, connection)}).encode() + b"\n")
             stream.flush()
         else:
             return message["exit"]
@@ -67,8 +70,16 @@ def start(message: dict[str, Any]) -> int:
     return child
 
 
-def status(child: int) -> int:
-    """Wait for a process; its exit status as a shell tells it."""
+def status(child: int, connection: socket.socket) -> int:
+    """Wait for a process; its exit status as a shell tells it. It is killed as soon as the cloud says so or is gone."""
+    ended = os.pidfd_open(child)
+    watched = select.poll()
+    watched.register(ended, select.POLLIN)
+    watched.register(connection, select.POLLIN)
+    while ended not in [descriptor for descriptor, _ in watched.poll()]:
+        watched.unregister(connection)
+        os.kill(child, signal.SIGKILL)
+    os.close(ended)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     return code if code >= 0 else 128 - code
 
