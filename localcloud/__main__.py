@@ -41,10 +41,7 @@ def _run(command: str, directory: Path, port: int | None) -> int:
         print("stopped" if client.stop(directory) else "no local cloud ran")
         return 0
     if command == "logs":
-        log = directory / "cloud.log"
-        if not log.exists():
-            raise client.CloudError(f"there is no {log}: no local cloud has run there")
-        sys.stdout.write(log.read_text(errors="replace"))
+        sys.stdout.writelines(f"{line}\n" for line in client.log_lines(directory))
         return 0
     found = client.status(directory)
     if not found:

@@ -65,7 +65,8 @@ class Places:
         self._counts: dict[str, int] = {}
         self._silent: dict[Hashable, Callable[[], object]] = {}
 
-    def __len__(self) -> int:
+    @property
+    def taken(self) -> int:
         """How many are taken."""
         return len(self._sources)
 
@@ -74,7 +75,7 @@ class Places:
         if self._counts.get(source, 0) >= self.of_source:
             made = self._make_room(each for each in self._silent if self._sources[each] == source)
         else:
-            made = len(self) < self.in_all or self._make_room(iter(self._silent))
+            made = self.taken < self.in_all or self._make_room(iter(self._silent))
         if not made or (self._within and not self._within.enter(connection, source, drop)):
             return False
         self._sources[connection] = source

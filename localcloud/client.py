@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localcloud.keys import CONTROL_PREFIX, Keys, for_owner_alone, load
+from localcloud.log import EARLIER, NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 DEFAULT_PORT = 4599
 ALREADY_RUNNING = 4
 """Exit status of a daemon that found another one in its directory."""
+_PORTS = 2**16
 _START_SECONDS = 60.0
 _STOP_SECONDS = 15.0
 _SIGN_OF_LIFE_SECONDS = 3.0
@@ -117,7 +119,7 @@ def start(directory: Path, *, port: int | None = None, say: Callable[[str], None
     try:
         directory.mkdir(parents=True, exist_ok=True)
         directory.chmod(0o700)
-        log = open(directory / "cloud.log", "ab", opener=for_owner_alone)  # noqa: SIM115 - closed below
+        log = open(directory / NAME, "ab", opener=for_owner_alone)  # noqa: SIM115 - closed below
     except OSError as error:
         raise CloudError(f"{directory} cannot be used: {error.strerror}") from error
     with log:
@@ -132,6 +134,14 @@ def start(directory: Path, *, port: int | None = None, say: Callable[[str], None
         )
     ready = _wait_until_ready(directory, daemon, begin, say)
     return replace(ready, fresh=True, lost_stacks=lost) if ready.pid == daemon.pid else ready
+
+
+def log_lines(directory: Path) -> list[str]:
+    """What the clouds of a directory have logged, as far as it is kept; raises CloudError where there is nothing."""
+    found = [path for name in (EARLIER, NAME) if (path := directory / name).exists()]
+    if not found:
+        raise CloudError(f"there is no {directory / NAME}: no local cloud has run there")
+    return [line for path in found for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
 
 
 def stop(directory: Path) -> bool:
@@ -178,6 +188,8 @@ def _is_cloud(pid: int, directory: Path) -> bool:
 def _port(port: int | None) -> int:
     """The port to try: the one that was asked for, else the default one, else any."""
     wanted = DEFAULT_PORT if port is None else port
+    if wanted not in range(_PORTS):
+        raise CloudError(f"port {port} cannot be used: ports go from 0 (any free one) to {_PORTS - 1}")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -195,7 +207,7 @@ def _wait_until_ready(directory: Path, daemon: subprocess.Popen[bytes], begin: i
     while True:
         ended = daemon.poll()
         if ended not in {None, ALREADY_RUNNING}:
-            raise CloudError(f"the local cloud did not start: {_last_line(directory, begin)}\nIts log: {directory / 'cloud.log'}")
+            raise CloudError(f"the local cloud did not start: {_last_line(directory, begin)}\nIts log: {directory / NAME}")
         found = status(directory)
         if found:
             return found
@@ -204,7 +216,7 @@ def _wait_until_ready(directory: Path, daemon: subprocess.Popen[bytes], begin: i
             if ended is None:
                 daemon.kill()
                 daemon.wait()
-            raise CloudError(f"the local cloud is not ready after {_START_SECONDS:.0f} s. Its log: {directory / 'cloud.log'}")
+            raise CloudError(f"the local cloud is not ready after {_START_SECONDS:.0f} s. Its log: {directory / NAME}")
         if now - told > _SIGN_OF_LIFE_SECONDS:
             told = now
             say(f"starting the local cloud: {now - started:.0f} s")
@@ -212,8 +224,8 @@ def _wait_until_ready(directory: Path, daemon: subprocess.Popen[bytes], begin: i
 
 
 def _last_line(directory: Path, begin: int) -> str:
-    with (directory / "cloud.log").open("rb") as log:
-        log.seek(begin)
+    with (directory / NAME).open("rb") as log:
+        log.seek(begin if begin <= log.seek(0, os.SEEK_END) else 0)  # it may have been begun anew
         lines = log.read().decode(errors="replace").split("\n")
     return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
 

@@ -24,6 +24,7 @@ from localcloud.dns.server import DnsServer
 from localcloud.health_checkers import HealthCheckers
 from localcloud.hosts.doorway import unprivileged
 from localcloud.hosts.hosts import Hosts
+from localcloud.log import BoundedLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -159,7 +160,7 @@ class Cloud:
 
 def serve(directory: Path, port: int) -> int:
     """Run a cloud in this process; returns the exit status. One at a time per directory."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
+    logging.basicConfig(level=logging.INFO, handlers=[BoundedLog(directory, takes_output=True)])
     for noisy in ("asyncssh", "botocore", "uvicorn"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     raise_descriptor_limit()

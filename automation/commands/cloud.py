@@ -25,7 +25,7 @@ def variables(
 
 
 def start(
-    port: Annotated[int | None, typer.Option(help="Port of the API; by default 4599, or a free one.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port of the API; by default 4599, or a free one.")] = None,
 ) -> None:
     """Start the local cloud in the background.
 
@@ -77,12 +77,15 @@ def status(as_json: JsonFlag = False) -> None:  # noqa: FBT002
         show(f"  problem: {problem}")
 
 
-def logs(lines: Annotated[int, typer.Option("--lines", "-n", help="How many of the last lines.")] = 50) -> None:
+def logs(lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many of the last lines.")] = 50) -> None:
     """Print the last lines of the local cloud's log.
 
     Example: edge cloud logs -n 100
     """
-    log = LOCAL_DIRECTORY / "cloud.log"
-    if not log.exists():
-        raise UsageError("the local cloud was never started here\n  -> edge cloud start")
-    show("\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]))
+    from localcloud import client
+
+    try:
+        told = client.log_lines(LOCAL_DIRECTORY)
+    except client.CloudError as error:
+        raise UsageError("the local cloud was never started here\n  -> edge cloud start") from error
+    show("\n".join(told[-lines:]))

@@ -312,12 +312,12 @@ class DockerCli:
         options, rest = _parse("logs", arguments, {"tail", "since"}, {"follow", "timestamps"})
         container = self.engine.find(*_exactly("logs", rest, 1))
         tail = options.get("tail", ["all"])[-1]
-        shown = len(container.log) - int(tail) if tail.isdigit() else 0
+        shown = container.said - int(tail) if tail.isdigit() else 0
         shown = max(0, shown)
         while True:
-            for line in container.log[shown:]:
+            for line in container.lines_from(shown):
                 session.out(line)
-            shown = len(container.log)
+            shown = container.said
             if "follow" not in options or not container.running:
                 return 0
             await container.changed.wait()
@@ -468,9 +468,9 @@ class DockerCli:
         shown = 0
         try:
             while True:
-                for line in container.log[shown:]:
+                for line in container.lines_from(shown):
                     session.out(line)
-                shown = len(container.log)
+                shown = container.said
                 if not container.running:
                     return container.state.exit_code
                 await container.changed.wait()

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 VERSION = "25.0.6"
 _LONGEST_BACKOFF_SECONDS = 60.0
 _KILLED = 137
+_LONGEST_LOG_LINES = 10_000
 _SHORTEST_IMAGE_ID, _SHORTEST_CONTAINER_ID = 12, 2
 
 
@@ -94,6 +95,8 @@ class Container:
         self.created = _now()
         self.state = State()
         self.log: list[str] = []
+        self.forgotten = 0
+        """So many lines were said before those of the log."""
         self.changed = asyncio.Event()
         """Set, and replaced, whenever the state or the log has changed."""
         self.task: asyncio.Task[None] | None = None
@@ -118,7 +121,19 @@ class Container:
     def say(self, text: str) -> None:
         """Write to the container's log."""
         self.log += text.splitlines()
+        surplus = max(0, len(self.log) - _LONGEST_LOG_LINES)
+        del self.log[:surplus]
+        self.forgotten += surplus
         self.notify()
+
+    @property
+    def said(self) -> int:
+        """How many lines were said so far."""
+        return self.forgotten + len(self.log)
+
+    def lines_from(self, number: int) -> list[str]:
+        """What was said from a line on, counted from 0, as far as it is kept."""
+        return self.log[max(0, number - self.forgotten) :]
 
     def inside_port(self, port: int) -> int | None:
         """The port on 127.0.0.1 that stands for a port of the container."""

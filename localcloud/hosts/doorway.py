@@ -17,9 +17,10 @@ from itertools import count
 
 from localcloud.bounds import Places, room
 from localcloud.hosts.distance import Line
+from localcloud.log import REFUSED
 
 log = logging.getLogger("localcloud")
-refused_log = logging.getLogger("localcloud.refused")
+refused_log = logging.getLogger(REFUSED)
 
 Refusal = Callable[[str, int, str], str | None]
 
@@ -263,7 +264,7 @@ class Doorway:
         if reason := self.refusal(self.address, self.port, source):
             return reason
         if not self.places.enter(outside, source, outside.cut):
-            return f"{len(self.places)} connections stand there already"
+            return f"{self.places.taken} connections stand there already"
         round_trip = self.round_trip_seconds(source)
         try:
             inside = _End(_tcp_socket(), self.open_ends)

@@ -51,7 +51,7 @@ def main() -> int:
             stream.flush()
             stream.write(json.dumps({"status": status(child, connection)}).encode() + b"\n")
             stream.flush()
-        else:
+        elif "exit" in message:
             return message["exit"]
     print(f"{name}: the host went away", file=sys.stderr)
     return 255
