@@ -33,7 +33,7 @@ from automation.prices import price_change
 from automation.results import Changes, DeployedSite, Drift, Inventory, Plan, ResourceChange
 from automation.serving import Answer
 from automation.terminal import say
-from localcloud import client
+from localcloud import client, keys
 from localcloud.client import CloudError
 from ttft.errors import TtftError
 
@@ -578,7 +578,7 @@ def test_cloud_status(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
             return described
 
     def running(directory: Path) -> client.CloudStatus:
-        return Running(directory, "w", 1, 4599, "http://127.0.0.1:4599", "now")
+        return Running(directory, "w", 1, 4599, "http://127.0.0.1:4599", "now", keys.make())
 
     monkeypatch.setattr(client, "status", running)
     _, out, _ = shell.edge("cloud status")
@@ -606,6 +606,15 @@ def test_cloud_logs(shell: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert "edge cloud start" in err
     (tmp_path / "cloud.log").write_text("one\ntwo\nthree\n")
     assert shell.edge("cloud logs -n 2")[1] == "two\nthree\n"
+    (tmp_path / "cloud.log.1").write_text("zero\n")
+    assert shell.edge("cloud logs -n 100")[1] == "zero\none\ntwo\nthree\n"
+
+
+@pytest.mark.parametrize("command", ["logs -n 0", "logs -n -1", "start --port 70000", "start --port 0"])
+def test_cloud_refuses_numbers_that_make_no_sense(shell: Shell, command: str) -> None:
+    code, _, err = shell.edge(f"cloud {command}")
+    assert code == 2
+    assert "Input should be " in err
 
 
 # Words on a terminal

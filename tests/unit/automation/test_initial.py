@@ -16,6 +16,7 @@ from automation.commands import setup
 from automation.errors import EdgeError, UsageError
 from automation.initial import Draft, create
 from automation.local import prepare_stack
+from localcloud import keys
 from localcloud.client import CloudStatus
 
 OWN = "93.184.216.34/32"
@@ -86,7 +87,7 @@ def test_a_file_for_a_rehearsal_leaves_to_the_local_cloud_what_is_its_owners(tmp
         def request(self, method: str, path: str, body: dict[str, object] | None = None) -> dict[str, Any]:  # noqa: ARG002
             return {}
 
-    prepared = prepare_stack(path, tmp_path, Cloud(tmp_path, "", 1, 1, "http://127.0.0.1:1", ""))
+    prepared = prepare_stack(path, tmp_path, Cloud(tmp_path, "", 1, 1, "http://127.0.0.1:1", "", keys.make()))
     assert any("domain" in each for each in prepared.stand_ins)
 
 

@@ -131,6 +131,12 @@ def test_a_port_in_use_is_a_plain_error(tmp_path: Path) -> None:
         assert done.stderr.count("\n") == 1
 
 
+def test_a_port_that_there_is_not_is_a_plain_error(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "localcloud", "start", "--directory", str(tmp_path), "--port", "70000"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "error: port 70000 cannot be used: ports go from 0 (any free one) to 65535\n")
+
+
 def test_a_directory_that_cannot_be_used_is_a_plain_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(client.CloudError, match="cannot be used"):
