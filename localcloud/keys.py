@@ -48,5 +48,7 @@ def load(directory: Path) -> Keys:
 
 
 def for_owner_alone(path: str, flags: int) -> int:
-    """Opens a file, with mode 0600 where it is new; an `opener` of `open`."""
-    return os.open(path, flags, 0o600)
+    """Opens a file for writing, and lets nobody else at it; an `opener` of `open`."""
+    descriptor = os.open(path, flags, 0o600)
+    os.fchmod(descriptor, 0o600)  # one that is there already may be from before this was so
+    return descriptor

@@ -9,11 +9,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import indent
-from typing import Any
+from typing import Any, cast
 
 import asyncssh
+import boto3  # pyright: ignore[reportMissingTypeStubs]
 
-from localcloud import hub
+from localcloud import client, hub
 from localcloud.hosts.host import Settings
 from localcloud.hosts.hosts import Hosts
 
@@ -126,6 +127,32 @@ def write_model(directory: Path, name: str = "meta-llama/Llama-3.2-3B-Instruct")
     directory.mkdir(parents=True)
     for file, content in hub.files(name).items():
         (directory / file).write_text(json.dumps(content))
+
+
+def launch(cloud: client.CloudStatus) -> str:
+    """Everything a reachable instance needs; its address."""
+    create = cast("Any", boto3).client
+    ec2 = create("ec2", "us-west-2", **cloud.boto3_options)
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.1.0/24", AvailabilityZone="us-west-2a")["Subnet"]["SubnetId"]
+    gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+    ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
+    table = ec2.create_route_table(VpcId=vpc)["RouteTable"]["RouteTableId"]
+    ec2.create_route(RouteTableId=table, DestinationCidrBlock="0.0.0.0/0", GatewayId=gateway)
+    ec2.associate_route_table(RouteTableId=table, SubnetId=subnet)
+    group = ec2.create_security_group(GroupName="g", Description="g", VpcId=vpc)["GroupId"]
+    rule = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "127.0.0.0/8"}]}
+    ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
+    ec2.import_key_pair(KeyName="k", PublicKeyMaterial=LOGIN.export_public_key())
+    image = ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+    disk = {"DeviceName": "/dev/xvda", "Ebs": {"VolumeType": "gp3", "VolumeSize": 100}}
+    instance = ec2.run_instances(
+        ImageId=image, InstanceType="g4dn.2xlarge", MinCount=1, MaxCount=1, SubnetId=subnet, SecurityGroupIds=[group],
+        KeyName="k", UserData=USER_DATA, BlockDeviceMappings=[disk],
+    )["Instances"][0]["InstanceId"]  # fmt: skip
+    address = ec2.allocate_address(Domain="vpc")
+    ec2.associate_address(AllocationId=address["AllocationId"], InstanceId=instance)
+    return address["PublicIp"]
 
 
 @asynccontextmanager

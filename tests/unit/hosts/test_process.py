@@ -12,13 +12,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
 
 import asyncssh
-import boto3  # pyright: ignore[reportMissingTypeStubs]
 import pytest
 import requests
-from host_rig import LOGIN, USER_DATA
+from host_rig import LOGIN, launch
 
 from localcloud import client, hub
 
@@ -35,32 +33,6 @@ def cloud(directory: Path) -> client.CloudStatus:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     return client.start(directory, port=port)
-
-
-def _launch(cloud: client.CloudStatus) -> str:
-    """Everything a reachable instance needs; its address."""
-    create = cast("Any", boto3).client
-    ec2 = create("ec2", "us-west-2", **cloud.boto3_options)
-    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
-    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.1.0/24", AvailabilityZone="us-west-2a")["Subnet"]["SubnetId"]
-    gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
-    ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
-    table = ec2.create_route_table(VpcId=vpc)["RouteTable"]["RouteTableId"]
-    ec2.create_route(RouteTableId=table, DestinationCidrBlock="0.0.0.0/0", GatewayId=gateway)
-    ec2.associate_route_table(RouteTableId=table, SubnetId=subnet)
-    group = ec2.create_security_group(GroupName="g", Description="g", VpcId=vpc)["GroupId"]
-    rule = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "127.0.0.0/8"}]}
-    ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
-    ec2.import_key_pair(KeyName="k", PublicKeyMaterial=LOGIN.export_public_key())
-    image = ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
-    disk = {"DeviceName": "/dev/xvda", "Ebs": {"VolumeType": "gp3", "VolumeSize": 100}}
-    instance = ec2.run_instances(
-        ImageId=image, InstanceType="g4dn.2xlarge", MinCount=1, MaxCount=1, SubnetId=subnet, SecurityGroupIds=[group],
-        KeyName="k", UserData=USER_DATA, BlockDeviceMappings=[disk],
-    )["Instances"][0]["InstanceId"]  # fmt: skip
-    address = ec2.allocate_address(Domain="vpc")
-    ec2.associate_address(AllocationId=address["AllocationId"], InstanceId=instance)
-    return address["PublicIp"]
 
 
 def test_control_interface(cloud: client.CloudStatus) -> None:
@@ -159,7 +131,7 @@ def _ended(pid: int) -> bool:
 
 
 def test_a_killed_cloud_leaves_no_process_and_the_next_one_tells_what_is_lost(cloud: client.CloudStatus, directory: Path) -> None:
-    address = _launch(cloud)
+    address = launch(cloud)
 
     async def run() -> int:
         while True:  # the host boots
