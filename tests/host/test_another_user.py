@@ -118,7 +118,7 @@ def world() -> Iterator[World]:
     try:
         made = World(directory)
         deadline = time.monotonic() + 30
-        while "127." not in json.dumps(made.cloud.request("GET", "status")["hosts"]):
+        while '"running"' not in json.dumps(made.cloud.request("GET", "status")["hosts"]):
             assert time.monotonic() < deadline
             time.sleep(0.05)
         yield made
