@@ -1,6 +1,5 @@
 """The words for a run that did not end well: what happened, what stands, which command goes on from there."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -65,6 +64,7 @@ def recovery(commands: Commands, operation: str) -> str:
     lines = {
         commands.edge("cancel"): "removes the lock, if one is left on the state",
         commands.edge("refresh"): "reads back what is really there, and names what was cut off",
+        commands.edge("sweep"): "removes what AWS made of that and the state does not know",
         commands.again(operation): "goes on from there",
     }
     width = max(map(len, lines))
@@ -78,10 +78,7 @@ def last_words(text: str) -> list[str]:
 
 
 def _after_a_kill(commands: Commands, text: str) -> list[str]:
-    """What to do about the remains of a run that was killed while AWS made something, or while the state was written."""
-    if re.search(r"AlreadyExists|\.Duplicate", text):
-        anew = commands.edge("destroy")
-        return [f"What exists already was made by a run that was killed before it was recorded\n  -> remove it, or {anew}"]
+    """What to do about a state that a run was killed over; what AWS has beside it, leftovers.py says."""
     if "failed to load checkpoint" in text:
         remedy = "edge cloud stop, then deploy again" if commands.is_local else "restore the .bak file beside it"
         return [f"The state was cut off when a run was killed\n  -> {remedy}"]

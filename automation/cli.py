@@ -91,7 +91,14 @@ _SECTIONS = {
     "look at": (overview.status, overview.logs, overview.ssh, overview.cost),
     "who gets which site": (routes.resolve, routes.routes),
     "measure": (bench.bench,),
-    "look after": (deployment.drift, deployment.refresh, deployment.restart, routes.drain, deployment.cancel),
+    "look after": (
+        deployment.drift,
+        deployment.refresh,
+        deployment.sweep,
+        deployment.restart,
+        routes.drain,
+        deployment.cancel,
+    ),
     "take down": (deployment.unprotect, deployment.destroy),
 }
 for section, commands in _SECTIONS.items():

@@ -21,6 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[re
 
 from automation.account import Image, ask_account, caller, image, instances, newest_of_kind
 from automation.errors import CloudNotRunningError, EdgeError, NothingDeployedError
+from automation.locks import is_held
 from automation.names import delegation, expected_answers
 from automation.paths import PROJECT_ROOT
 from automation.plugins import Plugin, needed_plugins
@@ -140,6 +141,8 @@ class _Doctor:
         yield from self._access()
         yield from self._answers()
         yield from self._serving()
+        if account.state == "ok":
+            yield from self._orphans()
 
     def _account(self) -> Check:
         try:
@@ -335,6 +338,27 @@ class _Doctor:
         fix = f"edge up {self._environment.arguments}   # makes again what is gone, stopped or dead"
         for key, answer in answers.items():
             yield Check(f"replica {key}", "ok" if answer.serves else "failed", answer.finding, None if answer.serves else fix)
+
+    def _orphans(self) -> Iterator[Check]:
+        """What AWS has of the deployment and its state does not."""
+        subject = "beside the state"
+        if is_held(self._environment.logs, self._environment.name):
+            yield Check(subject, "unknown", "a run is at work, and AWS has what it is making")
+            return
+        try:
+            found = self._environment.orphans()
+        except NothingDeployedError:
+            return
+        except EdgeError as error:
+            text, _, fix = str(error).partition("\n  -> ")
+            yield Check(subject, "unknown", text, fix or None)
+            return
+        if not found:
+            yield Check(subject, "ok", "AWS has nothing of this deployment that its state does not know")
+        for each in found:
+            words = ", ".join(filter(None, (each.id, each.zone or each.region, each.price)))
+            finding = f"{words}: AWS has it, and the state does not know it"
+            yield Check(f"{subject}: {each.kind}", "failed", finding, f"edge sweep {self._environment.arguments}")
 
     def _resolve(self, name: str) -> set[str] | None:
         """A name's addresses: from this machine's resolver, or from the local cloud's Route 53; None where nobody answers."""

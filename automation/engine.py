@@ -23,6 +23,7 @@ from automation import processes
 from automation.errors import InterruptedRunError
 from automation.events import CUT_OFF_SECONDS
 
+_EXCLUDE = "PULUMI_OPTION_EXCLUDE"
 OnLine = Callable[[str], Any]
 
 _LOOK_SECONDS = 1.0
@@ -195,6 +196,16 @@ class Stack(automation.Stack):
     def exported(self) -> dict[str, Any]:
         """The state as it is now, secrets encrypted."""
         return json.loads(self.ask("stack", "export", "--stack", self.name)).get("deployment") or {}
+
+    def destroy_but(self, kept: str, **listening: Any) -> None:
+        """Destroys everything but what a URN's pattern names."""
+        # The SDK's `destroy` does not know the command line's `--exclude`; the engine takes options from its environment too.
+        before = self.workspace.env_vars
+        self.workspace.env_vars = {**before, _EXCLUDE: kept}
+        try:
+            self.destroy(**listening)
+        finally:
+            self.workspace.env_vars = before
 
     def config(self) -> dict[str, dict[str, Any]]:
         """All config, secrets in clear."""

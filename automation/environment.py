@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -36,7 +36,9 @@ from automation.errors import (
 )
 from automation.events import Event, Interrupted, LaunchWaits, OnEvent, SiteProgress
 from automation.kills import after_a_kill, after_the_engines_kill
+from automation.leftovers import Leftovers
 from automation.locks import only_run
+from automation.orphans import deployment_id
 from automation.outputs import recorded_outputs, told_outputs
 from automation.paths import LOCAL_DIRECTORY, PROJECT_ROOT, known_environments, stack_file
 from automation.plugins import official_home
@@ -52,9 +54,11 @@ from tools.provide_engine import EngineError, provide
 if TYPE_CHECKING:
     from automation.bench import Clients, Progress
     from automation.doctor import Examination
+    from automation.orphans import Thing
     from automation.resolution import Resolution, Routes
     from automation.serving import Answer
     from automation.status import Status
+    from automation.sweep import Swept
     from components.settings import StackConfig
     from ttft.samples import Run
     from ttft.schedule import Plan as BenchPlan
@@ -63,7 +67,8 @@ if TYPE_CHECKING:
 warnings.filterwarnings("ignore", "Error in event stream")
 
 _DRAINED = "edge-inference:drained"
-_ROUTING_TARGETS = ["**::routing", "**::routing-*", "**::deployment"]
+_ID_TARGET = "**::deployment"
+_ROUTING_TARGETS = ["**::routing", "**::routing-*", _ID_TARGET]
 """URNs of the routing component and all that it makes (components/build.py names it), also of what is yet to be made; and of
 the deployment's id, which all of it is tagged with, and which a state of an older release does not have."""
 Say = Callable[[str], None]
@@ -117,6 +122,7 @@ class Environment:
         """What stands in for the owner's own values, once a stack was opened on the local cloud."""
         self.logs = logs or (directory / "logs" if self.on_local_cloud else stack_files / ".edge" / "logs")
         self._commands = Commands(name, is_rehearsal=self.on_local_cloud and name != "local")
+        self._leftovers = Leftovers(self._commands, self.aws_client)
         self._directory, self.say = directory, say
         self._running: EngineCommand | None = None
 
@@ -151,13 +157,17 @@ class Environment:
         return _changes(run, outputs)
 
     def refresh(self, on_event: OnEvent | None = None) -> Changes:
-        """Reads back what is really there into the state; creations that were cut off are forgotten, and told by `say`."""
+        """Reads back what is really there into the state; creations that were cut off are forgotten, and told by `say`.
+
+        What AWS has of the environment beside its state is listed, and not touched: `sweep` removes it.
+        """
         with self._run("refresh", on_event, may_start=False) as run:
             self._refuse_foreign_account(run.stack)
             self._tell_pending(run.stack)
             run.stack.refresh(clear_pending_creates=True, **run.listening)
             outputs = told_outputs(run.stack.read_outputs(), run.stack.exported(), self._endpoint_url)
-        return _changes(run, outputs)
+            found = self._look_for_orphans(run)
+        return replace(_changes(run, outputs), orphans=found)
 
     def drift(self, on_event: OnEvent | None = None) -> Drift:
         """Where AWS is not as the state says, and what others added inside our own; changes nothing, there or in the state."""
@@ -173,12 +183,19 @@ class Environment:
         """Removes everything that the environment deployed; on the local cloud also the stack itself.
 
         ProtectedError where it is protected, ForeignAccountError where the credentials are of another account than the one that
-        it is deployed in: nothing is changed then.
+        it is deployed in: nothing is changed then. OrphansError where AWS has something of it afterwards.
         """
         with self._run("destroy", on_event, may_start=False) as run:
             self._refuse_foreign_account(run.stack)
             self._refuse_protected(run.stack)
-            run.stack.destroy(**run.listening)
+            # The deployment's id goes last: without it nobody could tell what was left.
+            run.stack.destroy_but(_ID_TARGET, **run.listening)
+            has_id = deployment_id(run.stack.deployment) is not None
+            if has_id:
+                why = "what the state knew is removed, but not all that AWS has"
+                self._leftovers.refuse(self._orphans(run.stack), why)
+            if has_id and not self.on_local_cloud:
+                run.stack.destroy(on_output=run.log.write, on_error=run.log.write, color="never")
             if self.on_local_cloud:
                 # Forced: a create that was killed half-way stays in the state until then.
                 run.stack.workspace.remove_stack(self.name, force=True)
@@ -192,6 +209,26 @@ class Environment:
         self._refuse_foreign_account(stack)
         self._refuse_protected(stack)
         return inventory_of(stack.deployment)
+
+    def orphans(self) -> "tuple[Thing, ...]":
+        """What AWS has of the environment and its state does not; changes nothing. While a run is at work, also what it makes."""
+        stack = self._open(may_start=False)
+        self._refuse_foreign_account(stack)
+        return self._orphans(stack)
+
+    def sweep(self, chosen: "Sequence[Thing]") -> "Swept":
+        """Removes those of `chosen` (what `orphans` found) that still are in no state; what a run makes meanwhile is not of them.
+
+        EnvironmentBusyError while a run is at work, here or on another machine.
+        """
+        from automation.sweep import sweep
+
+        with self._run("sweep", None, may_start=False) as run:
+            self._refuse_foreign_account(run.stack)
+            # Needs the state's lock, so that it fails while another machine's run is at work; changes nothing.
+            run.stack.refresh(target=[_ID_TARGET], clear_pending_creates=True, **run.listening)
+            keys = {each.key for each in chosen}
+            return sweep([each for each in self._orphans(run.stack) if each.key in keys], self.aws_client, self.say)
 
     def interrupt(self) -> None:
         """Asks the run that is at work to stop, from any thread. Once: the steps at work are finished, no other is begun.
@@ -348,9 +385,12 @@ class Environment:
 
     def file_config(self) -> "StackConfig":
         """What the stack file says; of its secrets the names alone. UsageError where it is no stack file."""
+        return self._config_in(self.stack_file)
+
+    def _config_in(self, stack_file: Path) -> "StackConfig":
         from components.settings import StackConfig
 
-        config = local.tracked_config(self.stack_file)
+        config = local.tracked_config(stack_file)
         secret = frozenset(key for key, value in config.items() if isinstance(value, dict) and "secure" in value)
         plain = {key: value for key, value in config.items() if key not in secret}
         texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in plain.items()}
@@ -432,7 +472,7 @@ class Environment:
                         _logged(log, on_event), replicas=self.planned_replicas(), redact=redact, interrupt=command.interrupt
                     )
                     command.on_interrupt = watch.interrupted
-                    with self._explained(operation, watch, log), watch, state.kept() if state else nullcontext():
+                    with self._explained(operation, stack, watch, log), watch, state.kept() if state else nullcontext():
                         yield _Run(stack, watch, log)
                     log.write(f"{operation} ended well: {watch.counts}")
             finally:
@@ -450,7 +490,7 @@ class Environment:
             self.say(told)
 
     @contextmanager
-    def _explained(self, operation: str, watch: RunWatch, log: RunLog) -> Generator[None]:
+    def _explained(self, operation: str, stack: Stack, watch: RunWatch, log: RunLog) -> Generator[None]:
         try:
             yield
         except EdgeError as error:
@@ -463,6 +503,7 @@ class Environment:
             stages = watch.failed_stages()
             sites = {zone: SiteFailure(stage, tuple(watch.reasons.get(zone, ()))) for zone, stage in stages.items()}
             texts = self._texts(operation, error, watch)
+            texts += self._leftovers.advice("\n".join([str(error), *watch.errors]), lambda: self._orphans(stack))
             raise self._noted(DeploymentFailedError(operation, texts, sites), log) from error
 
     def _texts(self, operation: str, error: engine_errors.CommandError, watch: RunWatch) -> list[str]:
@@ -547,15 +588,36 @@ class Environment:
         pending = inventory_of(stack.deployment).pending
         if pending:
             self.say(
-                f"An earlier run was killed while it made {', '.join(pending)}. If AWS made it all the same, it is not in the "
-                f"state: look for resources tagged edge-inference:stack={self.name}."
+                f"An earlier run was killed while it made {', '.join(pending)}. If AWS made it all the same, the state does not "
+                "know it."
             )
         return bool(pending)
 
     def _forget_pending(self, run: _Run) -> None:
-        """Takes creates that were killed half-way out of the state, and says so: AWS may have made them all the same."""
+        """Takes creates that were killed half-way out of the state, and says so. OrphansError where AWS made them all the same:
+        they would be made once more.
+        """
         if self._tell_pending(run.stack):
             run.stack.refresh(clear_pending_creates=True, on_output=run.log.write, on_error=run.log.write, color="never")
+            self._leftovers.refuse(
+                self._look_for_orphans(run, quietly=True), "the killed run left what this one would make again"
+            )
+
+    def _orphans(self, stack: Stack) -> "tuple[Thing, ...]":
+        """What AWS has and the state does not. EdgeError where AWS does not say, or the state has no id."""
+        config = self._config_in(Path(stack.workspace.work_dir) / f"Pulumi.{self.name}.yaml")
+        return self._leftovers.find(stack.exported, config, stack.deployment)
+
+    def _look_for_orphans(self, run: _Run, *, quietly: bool = False) -> "tuple[Thing, ...]":
+        """As `_orphans`; none also where nobody can tell, which is said."""
+        try:
+            found = self._orphans(run.stack)
+        except EdgeError as error:
+            self.say(str(error))
+            return ()
+        for line in () if quietly else self._leftovers.words(found):
+            self.say(line)
+        return found
 
     def _open(self, *, may_start: bool, may_create: bool | None = None, command: EngineCommand | None = None) -> Stack:
         """The stack; created where `may_create` (default: `may_start`), otherwise NothingDeployedError where there is none."""

@@ -75,6 +75,12 @@ class ForeignAccountError(EdgeError):
     exit_code = 9
 
 
+class OrphansError(EdgeError):
+    """AWS has what the environment's state does not know: a killed run made it. Exit code 10."""
+
+    exit_code = 10
+
+
 class InterruptedRunError(EdgeError):
     """The run was stopped as asked; `times` is how often it was asked. Exit code 130."""
 

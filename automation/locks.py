@@ -30,3 +30,15 @@ def only_run(folder: Path, environment: str, operation: str) -> Generator[None]:
         yield
         file.seek(0)
         file.truncate()
+
+
+def is_held(folder: Path, environment: str) -> bool:
+    """Whether a run of this machine holds an environment at this moment."""
+    try:
+        with (folder / f"{environment}.lock").open(encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False

@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from automation.prices import HourlyPrice, Instances, PriceChange, hourly_price
+
+if TYPE_CHECKING:
+    from automation.orphans import Thing
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class Changes:
     """Every resource that was changed."""
     log: Path | None = None
     """The run's log: all that the engine said, without secrets."""
+    orphans: "tuple[Thing, ...]" = ()
+    """After `refresh`: what AWS has of the environment and its state does not."""
 
     @property
     def changed(self) -> int:

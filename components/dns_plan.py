@@ -4,7 +4,7 @@ Pure, so that every rule of AWS is tested without AWS; routing.py creates what i
 (Honolulu) would lose every dual-stack user to a farther site that has it, since clients try AAAA records first.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
@@ -165,6 +165,15 @@ def service_targets(domain: str) -> frozenset[str]:
     return frozenset(f"{policy}.{domain}" for policy in policies)
 
 
+def possible_names(domain: str, zones: Iterable[Zone]) -> frozenset[str]:
+    """Every name that a plan for these zones can hold, by whatever policy."""
+    own = (
+        (site_name(domain, zone), _group_name(domain, zone), f"{zone.region}.{domain}", _mapped_name(domain, zone))
+        for zone in zones
+    )
+    return frozenset({domain, *service_targets(domain)}.union(*own))
+
+
 def _latency_records(choices: RoutingChoices, groups: Sequence[Zone]) -> Iterator[PlannedRecord]:
     domain = choices.domain
     for zone in groups:
@@ -182,13 +191,13 @@ def _geolocation_records(choices: RoutingChoices, groups: Sequence[Zone]) -> Ite
     yield from _flat_records(choices, groups)
     domain = choices.domain
     for zone in {zone.name: zone for zone in choices.places.values()}.values():
-        name, key = f"{zone.name}.geolocation.{domain}", f"mapped-{zone.name}"
+        name, key = _mapped_name(domain, zone), f"mapped-{zone.name}"
         # Weight 0 and not failover's SECONDARY: what Route 53 answers from it alone, as in a drained site, is documented.
         yield PlannedRecord(f"{key}-nearest", name, "nearest", Weighted(0), alias_of=f"geoproximity.{domain}")
         if zone.name not in choices.drained:
             yield PlannedRecord(key, name, zone.name, Weighted(_REPLICA_WEIGHT), alias_of=site_name(domain, zone))
     for place, zone in choices.places.items():
-        alias_of = f"{zone.name}.geolocation.{domain}"
+        alias_of = _mapped_name(domain, zone)
         yield PlannedRecord(f"place-{place.label}", f"geolocation.{domain}", place.label, place, alias_of=alias_of)
 
 
@@ -203,6 +212,10 @@ def _group_record(key: str, name: str, choices: RoutingChoices, zone: Zone) -> P
 
 def _group_name(domain: str, zone: Zone) -> str:
     return f"{zone.group_label}.{zone.region}.{domain}"
+
+
+def _mapped_name(domain: str, zone: Zone) -> str:
+    return f"{zone.name}.geolocation.{domain}"
 
 
 def _judge(plan: DnsPlan) -> None:

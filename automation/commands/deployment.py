@@ -4,7 +4,7 @@ import json
 import re
 import sys
 import textwrap
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,12 +21,13 @@ from automation.commands.options import (
     ZoneName,
     open_environment,
 )
-from automation.errors import DRIFT_EXIT_CODE, DeploymentFailedError, EdgeError
+from automation.errors import DRIFT_EXIT_CODE, DeploymentFailedError, EdgeError, OrphansError, UsageError
 from automation.terminal import confirm, say, show, show_json, show_json_line
 
 if TYPE_CHECKING:
     from automation.environment import Environment
     from automation.events import OnEvent
+    from automation.orphans import Thing
     from automation.prices import HourlyPrice
     from automation.results import Changes, Plan, ResourceChange
 
@@ -83,10 +84,27 @@ def refresh(env: EnvironmentName, local: LocalFlag = False, as_json: EventsFlag 
     with told("Refreshing", environment, as_json=as_json) as on_event:
         changes = environment.refresh(on_event)
     if as_json:
-        show_json_line(_result("refresh", changes))
+        from automation.orphans import described
+
+        show_json_line({**_result("refresh", changes), "orphans": described(changes.orphans)})
         return
     say(_summary(changes))
     say(f"log: {_path(changes.log)}")
+
+
+def sweep(env: EnvironmentName, local: LocalFlag = False, yes: YesFlag = False) -> None:  # noqa: FBT002
+    """Remove what AWS has of an environment and its state does not: what a killed run made before it was recorded.
+
+    Only what carries the deployment's id, hangs on that, or leads to it. Exit code 10 where something could not be removed.
+
+    Example: edge sweep prod
+    """
+    environment = open_environment(env, local=local)
+    found = environment.orphans()
+    if not found:
+        say("AWS has nothing of this deployment beside its state.")
+        return
+    _sweep(environment, found, show, ask=not environment.on_local_cloud and not yes)
 
 
 def drift(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = False) -> None:  # noqa: FBT002
@@ -136,6 +154,7 @@ def destroy(env: EnvironmentName, local: LocalFlag = False, as_json: EventsFlag 
         say(f"'{env}' on {_where(environment)}: nothing is deployed.")
     if goes.resources and not environment.on_local_cloud and not yes:
         confirm(f"Destroy '{env}' on AWS? Its sites stop serving.")
+    _sweep_before(environment, yes=yes)
     with told("Destroying", environment, as_json=as_json) as on_event:
         changes = environment.destroy(on_event)
     if as_json:
@@ -221,6 +240,39 @@ def told(
     if environment.name != "local" and (is_plan or has_table):
         for stand_in in environment.stand_ins:
             say(f"  stand-in  {stand_in}")
+
+
+def _sweep_before(environment: "Environment", *, yes: bool) -> None:
+    """Offers to remove what the state does not know: it can be in the way, and would be left."""
+    try:
+        found = environment.orphans()
+    except EdgeError as error:
+        say(str(error))
+        return
+    if found:
+        try:
+            _sweep(environment, found, say, ask=not environment.on_local_cloud and not yes)
+        except (typer.Abort, UsageError):
+            say("It stays, and `edge destroy` will not end well while it does.")
+
+
+def _sweep(environment: "Environment", found: "Sequence[Thing]", tell: Callable[[str], None], *, ask: bool) -> None:
+    """Lists what was found, asks, removes it."""
+    from automation.orphans import listed
+
+    count = "one object" if len(found) == 1 else f"{len(found)} objects"
+    say(f"AWS has {count} of '{environment.name}' that its state does not know:")
+    for line in listed(found):
+        tell(line)
+    if ask:
+        confirm(f"Remove {count} from AWS?")
+    swept = environment.sweep(found)
+    if swept.left:
+        raise OrphansError(
+            f"{len(swept.left)} of {len(found)} could not be removed; the reasons stand above\n"
+            f"  -> edge sweep {environment.arguments}   # when they are mended"
+        )
+    say(f"Removed: {len(swept.removed)}.")
 
 
 def _planned(environment: "Environment") -> "Plan":

@@ -6,7 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,12 @@ from automation.errors import (
     SiteFailure,
 )
 from automation.events import Diagnostic, OnEvent
+from automation.orphans import Thing
 from automation.paths import LOCAL_DIRECTORY
 from automation.prices import price_change
 from automation.results import Changes, DeployedSite, Drift, Inventory, Plan, ResourceChange
 from automation.serving import Answer
+from automation.sweep import Swept
 from automation.terminal import say
 from localcloud import client, keys
 from localcloud.client import CloudError
@@ -59,6 +61,7 @@ class FakeEnvironment:
         self.fails: Exception | None = None
         self.counts = {"create": 3}
         self.resources: tuple[ResourceChange, ...] = ()
+        self.left: tuple[Thing, ...] = ()
 
     @property
     def arguments(self) -> str:
@@ -93,6 +96,13 @@ class FakeEnvironment:
 
     def destroy(self, on_event: OnEvent) -> Changes:
         return self._run("destroy", on_event)
+
+    def orphans(self) -> tuple[Thing, ...]:
+        return self.left
+
+    def sweep(self, chosen: Sequence[Thing]) -> Swept:
+        self.done.append("sweep")
+        return Swept(tuple(chosen), ())
 
     def unprotect(self, zone: str | None) -> tuple[str, ...]:
         self.done.append(f"unprotect {zone}")
@@ -399,6 +409,47 @@ def test_destroy_of_nothing_names_no_price_and_asks_nothing(
     assert (code, environment.done) == (0, ["destroy"])
     assert "'prod' on AWS: nothing is deployed.\n" in err
     assert "per hour" not in err
+
+
+LEFT = Thing("instance", "i-0left", "us-west-2", "us-west-2a", "our-id", instance_type="g4dn.2xlarge")
+
+
+@pytest.mark.parametrize(("arguments", "code", "done"), [("prod --yes", 0, ["sweep"]), ("prod", 2, []), ("local", 0, ["sweep"])])
+def test_sweep_lists_asks_and_removes(
+    shell: Shell, environment: FakeEnvironment, arguments: str, code: int, done: list[str]
+) -> None:
+    environment.left = (LEFT,)
+    found, out, err = shell.edge(f"sweep {arguments}")
+    assert (found, environment.done) == (code, done)
+    assert "instance  i-0left  us-west-2a  $0.752 per hour" in out
+    assert ("--yes" in err) == (code == 2)
+
+
+def test_sweep_of_nothing_removes_nothing(shell: Shell, environment: FakeEnvironment) -> None:
+    assert shell.edge("sweep prod")[0] == 0
+    assert environment.done == []
+
+
+def test_what_cannot_be_swept_is_exit_code_10(
+    shell: Shell, environment: FakeEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment.left = (LEFT,)
+
+    def refused(_: object) -> Swept:
+        return Swept((), ((LEFT, "UnauthorizedOperation"),))
+
+    monkeypatch.setattr(environment, "sweep", refused)
+    code, _, err = shell.edge("sweep prod --yes")
+    assert (code, "-> edge sweep prod" in err) == (10, True)
+
+
+def test_destroy_sweeps_first_where_it_may(shell: Shell, environment: FakeEnvironment) -> None:
+    """What the state does not know can be in the way of what it does."""
+    environment.left = (LEFT,)
+    code, out, err = shell.edge("destroy prod --yes --json")
+    assert (code, environment.done) == (0, ["plan_destroy", "sweep", "destroy"])
+    assert "i-0left" in err
+    assert "i-0left" not in out
 
 
 def test_protection_is_taken_off_by_name(shell: Shell, environment: FakeEnvironment) -> None:

@@ -3,11 +3,13 @@
 """Environment's own part: what becomes of the engine's results and failures. The engine itself is run in tests/engine."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pulumi import automation
 from pulumi.automation import errors as engine_errors
 from pulumi.automation.events import EngineEvent
 
@@ -21,15 +23,30 @@ from automation.errors import (
     ForeignAccountError,
     InterruptedRunError,
     NothingDeployedError,
+    OrphansError,
     ProtectedError,
     UsageError,
 )
 from automation.events import Diagnostic, Event
+from automation.leftovers import Leftovers
+from automation.orphans import Thing
 from automation.redaction import Redactor
 from automation.results import Changes
 
 SECRET = "a-secret-of-the-config"  # noqa: S105
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
+
+
+_ORPHANS_ERRORS = (
+    "InvalidPermission.Duplicate: the specified rule already exists",
+    "InvalidSubnet.Conflict: The CIDR '10.0.0.0/24' conflicts with another subnet",
+    "[Tried to create resource record set [name='a.b.', type='A'] but it already exists]",
+    "DependencyViolation: The vpc 'vpc-1' has dependencies and cannot be deleted.",
+    "Resource.AlreadyAssociated: resource eipalloc-1 is already associated",
+    "InvalidKeyPair.Duplicate: The keypair already exists",
+    "RouteAlreadyExists: The route identified by 0.0.0.0/0 already exists.",
+    "HostedZoneNotEmpty: The specified hosted zone contains non-required resource record sets",
+)
 
 
 class FakeStack:
@@ -94,8 +111,15 @@ class FakeStack:
         assert clear_pending_creates
         self._run("refresh", on_event, on_output)
 
-    def destroy(self, *, on_event: Any, on_output: Any, **_: Any) -> None:
+    def destroy(self, *, on_output: Any, on_event: Any = None, **_: Any) -> None:
         self._run("destroy", on_event, on_output)
+
+    def destroy_but(self, kept: str, *, on_event: Any, on_output: Any, **_: Any) -> None:
+        assert kept == "**::deployment"
+        self._run("destroy", on_event, on_output)
+
+    def exported(self) -> dict[str, Any]:
+        return self.deployment
 
 
 class FakeEngine:
@@ -284,7 +308,102 @@ def test_creates_that_were_killed_half_way_are_told_and_forgotten(tmp_path: Path
     opened(Environment("dev", directory=tmp_path, stack_files=tmp_path, say=said.append), monkeypatch, stack).up()
     assert stack.done == ["refresh", "up"]
     assert "us-west-2a-1-host, us-west-2a-1-address" in said[0]
-    assert "edge-inference:stack=dev" in said[0]
+    # A state of an older release: nobody can tell what is its own.
+    assert "keeps no deployment id" in said[1]
+    assert "Key=edge-inference:stack,Values=dev" in said[1]
+
+
+HOST = Thing("instance", "i-0left", "us-west-2", "us-west-2a", "our-id", instance_type="g4dn.2xlarge")
+WITH_ID: dict[str, Any] = {
+    "type": "pulumi:index:Stash",
+    "urn": "urn:pulumi:dev::p::pulumi:index:Stash::deployment",
+    "outputs": {"output": "our-id"},
+}
+
+
+@pytest.fixture
+def left(monkeypatch: pytest.MonkeyPatch) -> list[Thing]:
+    """What AWS has of the environment and no state knows."""
+    found: list[Thing] = [HOST]
+
+    def find(*_: object) -> tuple[Thing, ...]:
+        return tuple(found)
+
+    monkeypatch.setattr(Leftovers, "find", find)
+    return found
+
+
+def test_what_a_killed_run_left_is_not_made_once_more(
+    environment: Environment, left: list[Thing], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = FakeStack(deployment=deployment(pending=["us-west-2a-1-host"]))
+    with pytest.raises(OrphansError, match="would make again") as caught:
+        opened(environment, monkeypatch, stack).up()
+    assert stack.done == ["refresh"]
+    assert "instance  i-0left  us-west-2a  $0.752 per hour" in str(caught.value)
+    assert f"-> edge sweep {environment.arguments}" in str(caught.value)
+    left.clear()
+    assert opened(environment, monkeypatch, stack).up()
+
+
+@pytest.mark.parametrize("error", _ORPHANS_ERRORS)
+def test_an_error_that_only_an_orphan_explains_names_it(
+    environment: Environment, left: list[Thing], monkeypatch: pytest.MonkeyPatch, error: str
+) -> None:
+    stack = FakeStack(fails=engine_errors.CommandError(automation.CommandResult("", f"error: {error}", 1)))
+    with pytest.raises(DeploymentFailedError) as caught:
+        opened(environment, monkeypatch, stack).up()
+    assert HOST.id in caught.value.errors[-1]
+    assert f"-> edge sweep {environment.arguments}" in caught.value.errors[-1]
+    left.clear()
+    with pytest.raises(DeploymentFailedError, match="belongs to somebody else"):
+        opened(environment, monkeypatch, stack).up()
+
+
+@pytest.mark.usefixtures("left")
+def test_another_error_asks_nobody(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = FakeStack(fails=engine_errors.CommandError(automation.CommandResult("", "error: InsufficientInstanceCapacity", 1)))
+    with pytest.raises(DeploymentFailedError) as caught:
+        opened(environment, monkeypatch, stack).up()
+    assert HOST.id not in str(caught.value)
+
+
+def test_destroy_does_not_end_well_while_something_is_left(
+    environment: Environment, left: list[Thing], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = FakeStack(deployment={"resources": [WITH_ID]})
+    with pytest.raises(OrphansError, match="not all that AWS has") as caught:
+        opened(environment, monkeypatch, stack).destroy()
+    assert (caught.value.exit_code, HOST.id in str(caught.value)) == (10, True)
+    assert stack.done == ["destroy"], "the id is kept"
+    left.clear()
+    opened(environment, monkeypatch, stack).destroy()
+    assert stack.done[1:] in (["destroy", "destroy"], ["destroy", "remove dev"]), "then it goes too"
+
+
+@pytest.mark.usefixtures("left")
+def test_refresh_lists_what_is_left(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    environment.say = said.append
+    assert opened(environment, monkeypatch, FakeStack(sites={}, endpoint_urls={})).refresh().orphans == (HOST,)
+    assert any(HOST.id in line for line in said)
+
+
+def test_a_sweep_takes_only_what_was_shown_and_still_is_no_states(
+    environment: Environment, left: list[Thing], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What another machine's run began meanwhile was not shown; what it has finished is in its state."""
+    swept: list[Thing] = []
+
+    def keep(found: Sequence[Thing], *_: object) -> None:
+        swept.extend(found)
+
+    monkeypatch.setattr("automation.sweep.sweep", keep)
+    finished, begun = replace(HOST, id="i-0finished"), replace(HOST, id="i-0begun")
+    left.append(begun)
+    stack = FakeStack()
+    opened(environment, monkeypatch, stack).sweep([HOST, finished])
+    assert (stack.done, swept) == (["refresh"], [HOST])
 
 
 def test_nothing_is_refreshed_where_nothing_is_pending(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,12 @@ def test_a_killed_plugin_is_named_with_what_it_was_at_work_on() -> None:
     assert told[0] == "a-vpc: a real problem"
     assert "plugin `aws` was killed" in told[1]
     assert "at work on (a-host)" in told[1]
-    assert lines(told[1]) == ["edge cancel prod --local", "edge refresh prod --local", "edge up prod --local"]
+    assert lines(told[1]) == [
+        "edge cancel prod --local",
+        "edge refresh prod --local",
+        "edge sweep prod --local",
+        "edge up prod --local",
+    ]
     assert len(told) == 2
 
 
@@ -47,11 +52,15 @@ def test_a_command_that_was_killed_on_a_host_is_none_of_ours(text: str) -> None:
 
 @pytest.mark.parametrize(("operation", "verb"), [("up", "up"), ("drain", "up"), ("destroy", "destroy")])
 def test_what_was_cut_off_goes_on_with_the_same_command(operation: str, verb: str) -> None:
-    expected = ["edge cancel prod --local", "edge refresh prod --local", f"edge {verb} prod --local"]
+    expected = ["edge cancel prod --local", "edge refresh prod --local", "edge sweep prod --local", f"edge {verb} prod --local"]
     assert lines(after_the_engines_kill(COMMANDS, operation)) == expected
     assert lines(after_interruption(COMMANDS, operation, 2, ["a-host"], [])) == expected
     assert lines(after_interruption(COMMANDS, operation, 1, [], [])) == expected[-1:]
 
 
 def test_a_refresh_is_not_run_twice() -> None:
-    assert lines(recovery(COMMANDS, "refresh")) == ["edge cancel prod --local", "edge refresh prod --local"]
+    assert lines(recovery(COMMANDS, "refresh")) == [
+        "edge cancel prod --local",
+        "edge refresh prod --local",
+        "edge sweep prod --local",
+    ]
