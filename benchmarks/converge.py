@@ -18,10 +18,12 @@ from pathlib import Path
 from shlex import quote
 
 from automation.keys import new_deployer_key, new_host_key_secret
+from components.build import server_args
+from components.engines import Server
 from components.host_identity import deployer_public_key, derive_host_key, user_data
 from components.host_steps import ServingSpec, Step, install_scripts, serving_steps
 from components.models import HubAnswer, known_facts
-from components.settings import HostSettings, ServerSettings
+from components.settings import ServerSettings
 from localcloud import client
 from localcloud.hosts.host import Host
 from localcloud.hosts.hosts import Hosts
@@ -63,7 +65,7 @@ class OneInstance:
 def default_spec() -> ServingSpec:
     """What the default settings serve."""
     server = ServerSettings()
-    return ServingSpec(server, HostSettings(), known_facts(server, HubAnswer(None, "not asked")))
+    return ServingSpec(Server(**server_args(server, known_facts(server, HubAnswer(None, "not asked")))))
 
 
 def steps(spec: ServingSpec) -> list[tuple[Step, str]]:
@@ -125,7 +127,7 @@ def real_machine() -> Generator[tuple[Run, ServingSpec]]:
         with registry:
             spec = default_spec()
             # A model that is not gated: the image's stand-in for the Hub lets in one token only, which is not ours.
-            server = spec.server.model_copy(update={"image": registry.image, "model": "acme/benchmark"})
+            server = replace(spec.server, image=registry.image, model="acme/benchmark")
             yield run, replace(spec, server=server)
     finally:
         machine.scrap()

@@ -10,12 +10,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
+from components.defaults import AMI_PARAMETER
 from components.dns_plan import Replica, service_targets
 from components.settings import HostSettings, SiteSettings, Validated
 from components.tags import REPLICA_TAG, STACK_TAG
-
-AMI_PARAMETER = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-amazon-linux-2023/latest/ami-id"
-"""Driver, Docker and the NVIDIA container toolkit, no framework: enough for a container (aws-facts 3.6)."""
 
 GPU_FAMILIES = ("g*", "vt*")
 """The instance families that quota L-DB2E81BA counts."""

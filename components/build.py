@@ -1,23 +1,31 @@
-"""Puts the components of a stack together from its checked config: networks, then sites, then routing."""
+"""Puts the components of a stack together from its checked config: networks, then sites, then routing.
+
+The only module that knows both the settings and the components' arguments.
+"""
 
 from ipaddress import IPv4Network
 
-from components.engines import server_process
-from components.host_identity import deployer_public_key
-from components.host_steps import ServingSpec
+import pulumi
+
+from components.args import EndpointArgs, HostArgs, ServerArgs, VolumeType
+from components.dns_plan import site_name
+from components.engines import Engine, Server, server_process
+from components.models import ModelFacts
 from components.network import RegionNetwork
-from components.proxy import site_proxy
-from components.routing import ServiceRouting
-from components.settings import SiteSettings
-from components.site import EdgeInferenceSite
+from components.routing import GeolocationArgs, RoutingPolicy, ServiceRouting, ServiceRoutingArgs
+from components.settings import GeolocationSettings, HostSettings, ServerSettings, Settings, SiteSettings
+from components.site import EdgeInferenceSite, EdgeInferenceSiteArgs
 from components.stack_config import CheckedConfig
 from components.subnets import planned_subnets
-from components.tags import Tags, deployment_id
+from components.tags import DEPLOYMENT_TAG, deployment_id
+from components.zones import Zone
+
+Tags = dict[str, pulumi.Input[str]]
 
 
 def tags(config: CheckedConfig) -> Tags:
-    """What marks everything as this deployment's own."""
-    return Tags(config.settings.stack, deployment_id(), config.settings.tags)
+    """The tags of everything: the config's, and what marks a thing as this deployment's own."""
+    return {**config.settings.tags, DEPLOYMENT_TAG: deployment_id()}
 
 
 def networks(config: CheckedConfig, tags: Tags) -> dict[str, RegionNetwork]:
@@ -29,7 +37,7 @@ def networks(config: CheckedConfig, tags: Tags) -> dict[str, RegionNetwork]:
             {
                 "region": region,
                 "vpc_cidr": settings.network.vpc_cidr,
-                "opt_in_groups": sorted({site.parsed_zone.group for site in sites if site.opt_in and site.parsed_zone.is_local}),
+                "opt_in_groups": sorted({site.parsed_zone.group for site in sites if _opts_in(site)}),
                 "tags": tags,
             },
         )
@@ -40,7 +48,7 @@ def networks(config: CheckedConfig, tags: Tags) -> dict[str, RegionNetwork]:
 def sites(config: CheckedConfig, networks: dict[str, RegionNetwork], tags: Tags) -> dict[str, EdgeInferenceSite]:
     """One site for each chosen zone."""
     return {
-        site.zone: _site(config, networks[region], sites, site, tags)
+        site.zone: EdgeInferenceSite(site.zone, _site_args(config, networks[region], sites, site, tags))
         for region, sites in config.settings.regions.items()
         for site in sites
     }
@@ -48,47 +56,124 @@ def sites(config: CheckedConfig, networks: dict[str, RegionNetwork], tags: Tags)
 
 def routing(config: CheckedConfig, sites: dict[str, EdgeInferenceSite], tags: Tags) -> ServiceRouting | None:
     """The service's name; None where users are not routed by one."""
-    settings = config.settings
-    choices, zone = settings.routing.choices(settings.drained), config.aws.hosted_zone
-    if choices is None:
+    settings, chosen, zone = config.settings, config.settings.routing, config.aws.hosted_zone
+    if chosen.policy == "none" or chosen.domain is None:
         return None
-    return ServiceRouting(
-        "routing",
-        {
-            "routing": settings.routing,
-            "choices": choices,
-            "hosted_zone_id": zone.id if zone and not settings.routing.create_hosted_zone else None,
-            "endpoint": settings.endpoint,
-            "health_path": server_process(settings.server).health_path,
-            "replicas": [replica for site in sites.values() for replica in site.replicas],
-            "tags": tags,
-        },
-    )
+    args: ServiceRoutingArgs = {
+        "domain": chosen.domain,
+        "sites": [{"zone": zone, "addresses": [*site.addresses]} for zone, site in sites.items()],
+        "policy": RoutingPolicy(chosen.policy),
+        "bias": chosen.bias,
+        "drained": list(settings.drained),
+        "port": settings.endpoint.public_port,
+        "tls": settings.endpoint.tls,
+        "health_path": server_process(Server(Engine(settings.server.engine))).health_path,
+        "health_interval_seconds": chosen.health_interval_seconds,
+        "health_failure_threshold": chosen.health_failure_threshold,
+        "tags": tags,
+    }
+    if zone and not chosen.create_hosted_zone:
+        args["hosted_zone_id"] = zone.id
+    elif chosen.hosted_zone:
+        args["hosted_zone"] = chosen.hosted_zone
+    if chosen.geolocation:
+        args["geolocation"] = _geolocation_args(chosen.geolocation)
+    return ServiceRouting("routing", args)
 
 
-def _site(
+def _site_args(
     config: CheckedConfig, network: RegionNetwork, region_sites: list[SiteSettings], site: SiteSettings, tags: Tags
-) -> EdgeInferenceSite:
-    settings, zone = config.settings, site.parsed_zone
+) -> EdgeInferenceSiteArgs:
+    settings, zone, secrets = config.settings, site.parsed_zone, config.settings.secrets
     region = config.aws.regions[zone.region]
     subnets = planned_subnets(IPv4Network(settings.network.vpc_cidr), {other.zone: other.subnet_cidr for other in region_sites})
     ami = settings.host.amis.get(zone.region) or region.ami
     if ami is None:
         raise ValueError(f"no AMI for {zone.region}")  # judged before
-    return EdgeInferenceSite(
-        zone.name,
-        {
-            "site": site,
-            "settings": settings,
-            "network": network,
-            "subnet_cidr": str(subnets[zone.name]),
-            "border_group": region.zones[zone.name].border_group,
-            "health_checkers": region.health_checkers if settings.is_routed else None,
-            "ami": ami,
-            "spec": ServingSpec(
-                settings.server, settings.host, config.model, settings.endpoint.public_port, site_proxy(settings, zone)
-            ),
-            "deployer_public_key": deployer_public_key(settings.secrets.ssh_private_key.get_secret_value()),
-            "tags": tags,
-        },
-    )
+    args: EdgeInferenceSiteArgs = {
+        "zone": zone.name,
+        "replicas": site.replicas,
+        "vpc_id": network.vpc_id,
+        "subnet_cidr": str(subnets[zone.name]),
+        "route_table_id": network.route_table_id,
+        "client_cidrs": settings.access.client_cidrs,
+        "ssh_cidrs": settings.access.ssh_cidrs,
+        "instance_type": site.instance_type,
+        "volume_type": VolumeType(site.root_volume_type),
+        "volume_gib": site.volume_gib,
+        "ami": ami,
+        # Looked up: another one tomorrow.
+        "keeps_ami": zone.region not in settings.host.amis,
+        "network_border_group": region.zones[zone.name].border_group,
+        "ssh_private_key": secrets.ssh_private_key.get_secret_value(),
+        "host_key_secret": secrets.host_key_secret.get_secret_value(),
+        "server": server_args(settings.server, config.model),
+        "host": host_args(settings.host),
+        "endpoint": endpoint_args(settings, zone),
+        "protects_hosts": settings.protect,
+        "tags": tags,
+    }
+    if zone.group in network.opted_in:
+        args["opted_in"] = network.opted_in[zone.group]
+    if settings.is_routed and region.health_checkers:
+        args["health_checkers"] = region.health_checkers
+    if secrets.hugging_face_token:
+        args["hugging_face_token"] = secrets.hugging_face_token.get_secret_value()
+    return args
+
+
+def _opts_in(site: SiteSettings) -> bool:
+    return site.opt_in and site.parsed_zone.is_local
+
+
+def server_args(server: ServerSettings, model: ModelFacts) -> ServerArgs:
+    """What is served, of the commit that is known of the model."""
+    args: ServerArgs = {
+        "engine": Engine(server.engine),
+        "model": server.model,
+        "max_input_tokens": server.max_input_tokens,
+        "max_total_tokens": server.max_total_tokens,
+        "prefix_caching": server.prefix_caching,
+        "extra_arguments": server.extra_arguments,
+    }
+    if server.image:
+        args["image"] = server.image
+    if model.revision:
+        args["revision"] = model.revision
+    return args
+
+
+def host_args(host: HostSettings) -> HostArgs:
+    """How a host is reached, and how long each step may take."""
+    return {
+        "login_user": host.login_user,
+        "connect_budget_seconds": host.connect_budget_seconds,
+        "boot_budget_seconds": host.boot_budget_seconds,
+        "image_budget_seconds": host.image_budget_seconds,
+        "weights_budget_seconds": host.weights_budget_seconds,
+        "ready_budget_seconds": host.ready_budget_seconds,
+    }
+
+
+def endpoint_args(settings: Settings, zone: Zone) -> EndpointArgs:
+    """How a site is called."""
+    endpoint, secrets, domain = settings.endpoint, settings.secrets, settings.routing.domain
+    args: EndpointArgs = {"port": endpoint.public_port, "proxy_image": endpoint.proxy_image}
+    if endpoint.tls and domain and secrets.tls_certificate and secrets.tls_private_key:
+        args["tls"] = {
+            "name": site_name(domain, zone),
+            "certificate": secrets.tls_certificate.get_secret_value(),
+            "private_key": secrets.tls_private_key.get_secret_value(),
+        }
+    if secrets.api_key:
+        args["api_key"] = secrets.api_key.get_secret_value()
+    return args
+
+
+def _geolocation_args(given: GeolocationSettings) -> GeolocationArgs:
+    return {
+        "default": given.default,
+        "continents": given.continents,
+        "countries": given.countries,
+        "us_states": given.us_states,
+    }

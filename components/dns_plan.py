@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
-from components.zones import Zone, is_region, is_zone_group
+from components.zones import Zone, is_region, is_zone_group, parse_zone
 
 _Item = TypeVar("_Item")
 Policy = Literal["latency", "geoproximity", "geolocation"]
@@ -80,6 +80,19 @@ class Geolocation:
 
 
 EVERYWHERE_ELSE = Geolocation(country="*")
+
+
+def places(
+    default: str, continents: Mapping[str, str], countries: Mapping[str, str], us_states: Mapping[str, str]
+) -> dict[Geolocation, Zone]:
+    """The zone that serves each place, from the names of zones."""
+    zones = {
+        EVERYWHERE_ELSE: default,
+        **{Geolocation(continent=code): zone for code, zone in continents.items()},
+        **{Geolocation(country=code): zone for code, zone in countries.items()},
+        **{Geolocation(us_state=code): zone for code, zone in us_states.items()},
+    }
+    return {place: parse_zone(zone) for place, zone in zones.items()}
 
 
 @dataclass(frozen=True)

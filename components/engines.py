@@ -3,15 +3,37 @@
 Both are asked through the same request bodies. Leaves out the limits of a GPU: models.py judges what fits.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-
-from components.settings import ServerSettings
+from enum import StrEnum
 
 WEIGHTS_DIRECTORY = "/model"
 """Where the container finds the weights: served offline from a plain directory, fetched before (serving-facts 1)."""
 SERVED_MODEL_NAME = "tgi"
 """The model's name in OpenAI requests to either engine. TGI reads any other as a LoRA id; vLLM also knows the model's own."""
+
+
+class Engine(StrEnum):
+    """A serving engine."""
+
+    TGI = "tgi"
+    """Hugging Face TGI."""
+    VLLM = "vllm"
+    """vLLM."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """What is served, and with which engine; args.py describes each field, the defaults are here."""
+
+    engine: Engine = Engine.TGI
+    image: str | None = None
+    model: str = "meta-llama/Llama-3.2-3B-Instruct"
+    revision: str = "main"
+    max_input_tokens: int = 3072
+    max_total_tokens: int = 4096
+    prefix_caching: bool = True
+    extra_arguments: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -33,12 +55,12 @@ class ServerProcess:
     """Further environment of that second start."""
 
 
-def server_process(server: ServerSettings) -> ServerProcess:
-    """The container of the chosen engine for these settings."""
-    return {"tgi": _tgi, "vllm": _vllm}[server.engine](server)
+def server_process(server: Server) -> ServerProcess:
+    """The container of the chosen engine."""
+    return {Engine.TGI: _tgi, Engine.VLLM: _vllm}[server.engine](server)
 
 
-def _tgi(server: ServerSettings) -> ServerProcess:
+def _tgi(server: Server) -> ServerProcess:
     """TGI 2.4.0, as in the source document. float16: the T4 has no bfloat16, and a report can state it.
 
     No `--revision`: with one the router asks the Hub even for a local directory. Attention is TGI's own choice first, flashinfer
@@ -72,7 +94,7 @@ def _tgi(server: ServerSettings) -> ServerProcess:
     )  # fmt: skip
 
 
-def _vllm(server: ServerSettings) -> ServerProcess:
+def _vllm(server: Server) -> ServerProcess:
     """VLLM 0.33.0: its image runs `vllm serve` and brings CUDA 13; on a T4 its attention runs on Triton, which nobody here tried.
 
     Answers name the model by its id on the Hub; TGI's name for it works too (serving-facts 1).

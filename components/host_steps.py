@@ -15,10 +15,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from components.engines import ServerProcess, server_process
-from components.models import ModelFacts
+from components.engines import Server, ServerProcess, server_process
 from components.proxy import Proxy, caddy_config
-from components.settings import HostSettings, ServerSettings
 
 _REMOTE_SCRIPTS = Path(__file__).parent / "remote"
 _HOME = '"${EDGE_HOST_ROOT:-}/opt/edge-inference"'
@@ -30,12 +28,23 @@ _IMAGE_MIB = 10 * 1024
 
 
 @dataclass(frozen=True)
+class Host:
+    """How a host is reached, and how long each step may take; args.py describes each field, the defaults are here."""
+
+    login_user: str = "ec2-user"
+    connect_budget_seconds: int = 600
+    boot_budget_seconds: int = 600
+    image_budget_seconds: int = 1800
+    weights_budget_seconds: int = 1800
+    ready_budget_seconds: int = 900
+
+
+@dataclass(frozen=True)
 class ServingSpec:
     """What a host is to serve, and how long each step may take."""
 
-    server: ServerSettings
-    host: HostSettings
-    model: ModelFacts
+    server: Server
+    host: Host = Host()
     port: int = 8080
     """The TCP port that clients connect to."""
     proxy: Proxy | None = None
@@ -45,11 +54,6 @@ class ServingSpec:
     def process(self) -> ServerProcess:
         """The container that serves."""
         return server_process(self.server)
-
-    @property
-    def revision(self) -> str:
-        """The commit to fetch; the branch `main` where none is pinned."""
-        return self.model.revision or "main"
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ def serving_steps(spec: ServingSpec) -> list[Step]:
     port; so this step is always there, and Pulumi's state knows what it last did.
     """
     process, host = spec.process, spec.host
-    model = [spec.server.model, spec.revision]
+    model = [spec.server.model, spec.server.revision]
     proxy = _proxy_step(spec)
     return [
         _step("prepare", "prepare-host", [host.boot_budget_seconds, process.minimum_driver]),
@@ -168,5 +172,5 @@ def _environment(variables: Mapping[str, str]) -> list[str]:
 
 
 def _spec_digest(spec: ServingSpec) -> str:
-    described = "\0".join([spec.server.model, spec.revision, *_run_arguments(spec)])
+    described = "\0".join([spec.server.model, spec.server.revision, *_run_arguments(spec)])
     return hashlib.sha256(described.encode()).hexdigest()[:16]

@@ -12,7 +12,7 @@ def stack_outputs(
 ) -> dict[str, pulumi.Input[object]]:
     """`service_url`, `routing`, `endpoint_urls` by zone and `sites` by zone.
 
-    Address, URL and name hang on nothing but the address, so that they stand whatever else failed; `served` is known where the
+    Address, URL and name are known as soon as the address is, so that they stand whatever else failed; `served` is known where the
     run came to the host's last step. With TLS a URL has the site's own name, since no certificate fits an address.
     """
     endpoint = settings.endpoint
@@ -20,22 +20,17 @@ def stack_outputs(
     endpoints: dict[str, pulumi.Input[object]] = {}
     for chosen in settings.sites:
         zone = chosen.parsed_zone
-        name = routing.site_names[zone.name] if routing else None
+        site = sites[zone.name]
         replicas = [
-            {
-                "address": replica.address,
-                "url": pulumi.Output.from_input(name if endpoint.tls and name else replica.address).apply(endpoint.url),
-                "instance_id": replica.instance_id,
-                "served": _served(replica.server.ready),
-            }
-            for replica in sites[zone.name].replicas
+            {"address": address, "url": url, "instance_id": instance_id, "served": served}
+            for address, url, instance_id, served in zip(site.addresses, site.urls, site.instance_ids, site.served, strict=True)
         ]
         endpoints[zone.name] = replicas[0]["url"]
         described[zone.name] = {
             "zone": zone.name,
             "region": zone.region,
             "zone_group": zone.group,
-            "name": name,
+            "name": routing.site_names[zone.name] if routing else None,
             "instance_type": chosen.instance_type,
             "engine": settings.server.engine,
             "model": settings.server.model,
@@ -55,8 +50,3 @@ def stack_outputs(
         "endpoint_urls": endpoints,
         "sites": described,
     }
-
-
-def _served(ready: pulumi.Output[str]) -> pulumi.Output[bool]:
-    # What a step with secrets on its standard input prints is secret; that it came to its end is not.
-    return pulumi.Output.unsecret(ready.apply(lambda _: True))

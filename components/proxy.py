@@ -8,13 +8,6 @@ from base64 import b64encode
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import SecretStr
-
-from components.dns_plan import site_name
-from components.engines import server_process
-from components.settings import Settings
-from components.zones import Zone
-
 DIRECTORY = "/etc/edge-inference"
 """Where the container finds its config and secrets, mounted read-only."""
 API_KEY_MARK = "@API_KEY@"
@@ -47,32 +40,13 @@ class Proxy:
         return f"{'https' if self.tls else 'http'}://{self.name}:{self.port}"
 
 
-def site_proxy(settings: Settings, zone: Zone) -> Proxy | None:
-    """The proxy of a site's hosts; None where neither TLS nor a key is wanted."""
-    endpoint, asks_for_key = settings.endpoint, settings.secrets.api_key is not None
-    if not endpoint.tls and not asks_for_key:
-        return None
-    domain = settings.routing.domain
-    return Proxy(
-        image=endpoint.proxy_image,
-        name=site_name(domain, zone) if endpoint.tls and domain else "localhost",
-        port=endpoint.public_port,
-        tls=endpoint.tls,
-        asks_for_key=asks_for_key,
-        health_path=server_process(settings.server).health_path,
-    )
+def secret_lines(certificate: str, private_key: str, api_key: str) -> str:
+    """Standard input of start-proxy.sh: certificate chain, its key (both in base64) and API key, a line each. A secret.
 
-
-def proxy_secrets(settings: Settings) -> str:
-    """Standard input of start-proxy.sh: certificate chain, its key (both in base64) and API key, a line each. A secret."""
-    secrets = settings.secrets
-    pair = (secrets.tls_certificate, secrets.tls_private_key) if settings.endpoint.tls else (None, None)
-    lines = [b64encode(_plain(each).encode()).decode() for each in pair]
-    return "".join(f"{line}\n" for line in (*lines, _plain(secrets.api_key).strip()))
-
-
-def _plain(secret: SecretStr | None) -> str:
-    return secret.get_secret_value() if secret else ""
+    What is empty is not wanted, and has an empty line.
+    """
+    pair = [b64encode(each.encode()).decode() for each in (certificate, private_key)]
+    return "".join(f"{line}\n" for line in (*pair, api_key.strip()))
 
 
 def caddy_config(proxy: Proxy) -> dict[str, Any]:

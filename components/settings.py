@@ -26,15 +26,27 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
+from components import PROJECT
 from components.certificates import certificate_faults
-from components.dns_plan import EVERYWHERE_ELSE, LARGEST_BIAS, Geolocation, RoutingChoices, site_name
+from components.defaults import (
+    HEALTH_FAILURE_THRESHOLD,
+    HEALTH_INTERVAL_SECONDS,
+    INSTANCE_TYPE,
+    PROXY_IMAGE,
+    VOLUME_GIB,
+    VPC_CIDR,
+    endpoint_url,
+    public_port,
+)
+from components.dns_plan import LARGEST_BIAS, site_name
+from components.engines import Server
 from components.host_identity import deployer_public_key
+from components.host_steps import Host
 from components.problems import ConfigurationError, Problem
 from components.subnets import SUBNET_PREFIX_LENGTH, planned_subnets
 from components.zones import Zone, is_region, is_zone_group, parse_zone
 from geography.codes import CONTINENTS, COUNTRIES, US_STATES
 
-PROJECT = "edge-inference"
 _Value = TypeVar("_Value")
 
 _DOCUMENTATION_NETWORKS = tuple(IPv4Network(network) for network in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24"))
@@ -45,7 +57,7 @@ _EXAMPLE_DOMAINS = re.compile(r"(^|\.)(example(\.(com|net|org))?|test|invalid|lo
 _HOST_NAME = re.compile(r"(?=.{1,253}$)([a-z0-9_]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 _LONGEST_DOMAIN = 200
 _WIDEST_SSH_PREFIX = 8
-_SSH_PORT, _HTTPS_PORT, _PLAIN_PORT = 22, 443, 8080
+_SSH_PORT = 22
 _IMAGE = r"^[a-z0-9][a-zA-Z0-9._/:@-]*$"
 _API_KEY = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 """What a bearer token may consist of (RFC 6750, b64token)."""
@@ -170,11 +182,11 @@ class SiteSettings(_Section):
     """The zone: a Local Zone (us-west-2-lax-1a) or one of the parent Region (us-west-2a)."""
     replicas: int = Field(default=1, ge=1, le=20)
     """How many GPU instances serve in this zone, each with an address and a weighted DNS record of its own."""
-    instance_type: str = Field(default="g4dn.2xlarge", pattern=r"^[a-z][a-z0-9-]*\.[a-z0-9-]+$")
+    instance_type: str = Field(default=INSTANCE_TYPE, pattern=r"^[a-z][a-z0-9-]*\.[a-z0-9-]+$")
     """A GPU instance type that the zone offers; g4dn.2xlarge (one T4) is sold in almost every Local Zone."""
     volume_type: Literal["gp2", "gp3"] | None = None
     """EBS type of the root volume; unset: gp2 in a Local Zone (gp3 is not in all of them), gp3 in the Region."""
-    volume_gib: int = Field(default=100, ge=75, le=16384)
+    volume_gib: int = Field(default=VOLUME_GIB, ge=75, le=16384)
     """Size of the root volume in GiB, for image, weights and Docker; the AMI's own snapshot needs 75."""
     opt_in: bool | Literal["anyway"] = False
     """Opt the account in to the zone's group if it is not. AWS opts out only through Support, so destroy never does. `true` wants
@@ -190,7 +202,7 @@ class SiteSettings(_Section):
     @property
     def root_volume_type(self) -> str:
         """The EBS volume type to ask for, never left to the AMI (aws-facts 3.4)."""
-        return self.volume_type or ("gp2" if self.parsed_zone.is_local else "gp3")
+        return self.volume_type or self.parsed_zone.volume_type
 
 
 class ServerSettings(_Section):
@@ -200,7 +212,7 @@ class ServerSettings(_Section):
     """Serving engine: Hugging Face TGI, or vLLM."""
     image: str | None = Field(default=None, pattern=_IMAGE)
     """Docker image; unset: the engine's pinned one. A registry of your own goes here."""
-    model: str = Field(default="meta-llama/Llama-3.2-3B-Instruct", pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
+    model: str = Field(default=Server.model, pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
     """Model id on the Hugging Face Hub."""
     revision: str | None = Field(default=None, pattern=r"^[\w./-]+$")
     """Commit of the model's repository; unset: the pinned commit of a known model, else the branch main as it is on the day."""
@@ -208,11 +220,11 @@ class ServerSettings(_Section):
     """Number of parameters, where neither the Hub nor the built-in table knows the model."""
     model_gated: bool | None = None
     """Whether the model needs an accepted licence and a token, where neither the Hub nor the built-in table knows."""
-    max_input_tokens: int = Field(default=3072, ge=1)
+    max_input_tokens: int = Field(default=Server.max_input_tokens, ge=1)
     """Longest prompt that is accepted, in tokens; unset: less where the KV cache of a known model has less room."""
-    max_total_tokens: int = Field(default=4096, ge=2)
+    max_total_tokens: int = Field(default=Server.max_total_tokens, ge=2)
     """Longest prompt and answer together, in tokens; unset: less where the KV cache of a known model has less room."""
-    prefix_caching: bool = True
+    prefix_caching: bool = Server.prefix_caching
     """Reuse the computed prefix of earlier prompts. Off makes benchmarks with repeated prompts honest."""
     extra_arguments: list[Annotated[str, Field(pattern=r"^[\w@%+=:,./-]+$"), AfterValidator(_engine_argument)]] = []
     """Further arguments of the engine's own command line, one list item a word."""
@@ -234,18 +246,17 @@ class EndpointSettings(_Section):
     """HTTPS on the sites' names, with tlsCertificate and tlsPrivateKey. A reverse proxy on each host terminates it."""
     port: Annotated[int, AfterValidator(_endpoint_port)] | None = Field(default=None, ge=1, le=65535)
     """TCP port; unset: 443 with tls, else 8080."""
-    proxy_image: str = Field(default="caddy:2.10.2-alpine", pattern=_IMAGE)
+    proxy_image: str = Field(default=PROXY_IMAGE, pattern=_IMAGE)
     """Image of the reverse proxy, which runs where tls or apiKey is set: Caddy 2.6 or newer. A registry of your own goes here."""
 
     @property
     def public_port(self) -> int:
         """The TCP port that clients connect to."""
-        return self.port or (_HTTPS_PORT if self.tls else _PLAIN_PORT)
+        return self.port or public_port(tls=self.tls)
 
     def url(self, host: str) -> str:
         """The endpoint's URL under a name or address."""
-        scheme, usual = ("https", _HTTPS_PORT) if self.tls else ("http", 80)
-        return f"{scheme}://{host}" if self.public_port == usual else f"{scheme}://{host}:{self.public_port}"
+        return endpoint_url(host, self.public_port, tls=self.tls)
 
 
 class AccessSettings(_Section):
@@ -276,17 +287,6 @@ class GeolocationSettings(_Section):
     us_states: dict[Annotated[str, AfterValidator(_us_state)], _ZoneName] = {}
     """Zone by US state, postal code: HI."""
 
-    @property
-    def places(self) -> dict[Geolocation, Zone]:
-        """The zone that serves each place."""
-        zones = {
-            EVERYWHERE_ELSE: self.default,
-            **{Geolocation(continent=code): zone for code, zone in self.continents.items()},
-            **{Geolocation(country=code): zone for code, zone in self.countries.items()},
-            **{Geolocation(us_state=code): zone for code, zone in self.us_states.items()},
-        }
-        return {place: parse_zone(zone) for place, zone in zones.items()}
-
 
 class RoutingSettings(_Section):
     """How users reach the best site."""
@@ -306,22 +306,15 @@ class RoutingSettings(_Section):
     """By zone group or Region: 1 to 99 draws users from farther away than distance alone would, -1 to -99 fewer."""
     geolocation: GeolocationSettings | None = None
     """Which site serves whom, with policy geolocation."""
-    health_interval_seconds: Literal[10, 30] = 30
+    health_interval_seconds: Literal[10, 30] = HEALTH_INTERVAL_SECONDS
     """How often each Route 53 checker asks /health; 10 costs more. Fixed once created."""
-    health_failure_threshold: int = Field(default=3, ge=1, le=10)
+    health_failure_threshold: int = Field(default=HEALTH_FAILURE_THRESHOLD, ge=1, le=10)
     """Failed checks in a row after which a replica counts as unhealthy."""
 
     @property
     def is_on(self) -> bool:
         """Whether users find the sites by a DNS name."""
         return self.policy != "none"
-
-    def choices(self, drained: Iterable[str]) -> RoutingChoices | None:
-        """What the DNS plan is made from; None without routing."""
-        if self.policy == "none" or self.domain is None:
-            return None
-        places = self.geolocation.places if self.geolocation else {}
-        return RoutingChoices(self.policy, self.domain, self.bias, places, frozenset(drained))
 
     @model_validator(mode="after")
     def _named(self) -> "RoutingSettings":
@@ -343,7 +336,7 @@ class RoutingSettings(_Section):
 class NetworkSettings(_Section):
     """The VPC of every parent Region."""
 
-    vpc_cidr: Annotated[str, AfterValidator(_vpc_network)] = "10.64.0.0/16"
+    vpc_cidr: Annotated[str, AfterValidator(_vpc_network)] = VPC_CIDR
     """Private network of each VPC; Regions are not connected, so all use the same."""
 
 
@@ -355,17 +348,17 @@ class HostSettings(_Section):
         Annotated[str, Field(pattern=r"^ami-[0-9a-f]{8,17}$")],
     ] = {}
     """AMI by parent Region; unset: the newest Deep Learning AMI at the first launch, kept from then on."""
-    login_user: str = Field(default="ec2-user", pattern=r"^[a-z_][a-z0-9_-]{0,31}$")
+    login_user: str = Field(default=Host.login_user, pattern=r"^[a-z_][a-z0-9_-]{0,31}$")
     """Login user of the AMIs: ec2-user on Amazon Linux, ubuntu on Ubuntu."""
-    connect_budget_seconds: int = Field(default=600, ge=10, le=3600)
+    connect_budget_seconds: int = Field(default=Host.connect_budget_seconds, ge=10, le=3600)
     """How long a new host may take until it accepts SSH."""
-    boot_budget_seconds: int = Field(default=600, ge=10, le=3600)
+    boot_budget_seconds: int = Field(default=Host.boot_budget_seconds, ge=10, le=3600)
     """How long cloud-init, the GPU driver and Docker may take."""
-    image_budget_seconds: int = Field(default=1800, ge=10, le=7200)
+    image_budget_seconds: int = Field(default=Host.image_budget_seconds, ge=10, le=7200)
     """How long pulling the image may take."""
-    weights_budget_seconds: int = Field(default=1800, ge=10, le=14400)
+    weights_budget_seconds: int = Field(default=Host.weights_budget_seconds, ge=10, le=14400)
     """How long fetching the weights may take."""
-    ready_budget_seconds: int = Field(default=900, ge=10, le=3600)
+    ready_budget_seconds: int = Field(default=Host.ready_budget_seconds, ge=10, le=3600)
     """How long the server may take to load the model and generate its first token."""
 
 

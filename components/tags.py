@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import pulumi
 
+from components import PROJECT
 from components.dns_plan import Replica
-from components.settings import PROJECT
 
 STACK_TAG = f"{PROJECT}:stack"
 DEPLOYMENT_TAG = f"{PROJECT}:deployment"
@@ -22,9 +22,7 @@ class Tags:
     """Makes the tags of one stack's resources."""
 
     stack: str
-    deployment: pulumi.Input[str]
-    """The deployment's id."""
-    additional: Mapping[str, str]
+    additional: Mapping[str, pulumi.Input[str]]
 
     def of(self, name: str, replica: Replica | None = None) -> dict[str, pulumi.Input[str]]:
         """The tags of the resource called `name`, which belongs to a replica or to all."""
@@ -32,7 +30,6 @@ class Tags:
             **self.additional,
             "Name": f"{PROJECT}-{self.stack}-{name}",
             STACK_TAG: self.stack,
-            DEPLOYMENT_TAG: self.deployment,
             **({REPLICA_TAG: replica.key} if replica else {}),
         }
 

@@ -5,6 +5,7 @@ Leaves out what only AWS knows (does the zone exist, is its group opted in, its 
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 _REGION = r"(?P<region>[a-z]{2}(?:-[a-z]+)+-\d)"
 _REGION_ZONE = re.compile(rf"{_REGION}(?P<letter>[a-z])")
@@ -29,6 +30,11 @@ class Zone:
     def group_label(self) -> str:
         """The group as a DNS label below its Region: `lax-1`, or `region` for the Region's own zones."""
         return self.group.removeprefix(f"{self.region}-") if self.is_local else "region"
+
+    @property
+    def volume_type(self) -> Literal["gp2", "gp3"]:
+        """The EBS type that every zone of this kind has: gp3 is not in all Local Zones (aws-facts 3.4)."""
+        return "gp2" if self.is_local else "gp3"
 
 
 def parse_zone(name: str) -> Zone:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-from components.host_steps import ServingSpec, dial_attempts, install_scripts, serving_steps
-from components.models import ModelFacts
-from components.settings import HostSettings, ServerSettings
+from components.engines import Server
+from components.host_steps import Host, ServingSpec, dial_attempts, install_scripts, serving_steps
 from localcloud.plugins.command import CommandPlugin
 from localcloud.plugins.values import Secret, reveal
 from tests.host.image.huggingface_hub import TOKEN
@@ -33,11 +32,12 @@ STEPS = ("scripts", "prepare", "image", "weights", "server", "ready")
 BUDGETS = ("boot_budget_seconds", "image_budget_seconds", "weights_budget_seconds", "ready_budget_seconds")
 
 
-def serving_spec(image: str, model: str, budget_seconds: int = 60, port: int = PORT, **server: object) -> ServingSpec:
+def serving_spec(
+    image: str, model: str, budget_seconds: int = 60, port: int = PORT, max_input_tokens: int = Server.max_input_tokens
+) -> ServingSpec:
     """What to serve; the budgets may be shorter than a stack's config may make them."""
-    settings = ServerSettings.model_validate({"image": image, "model": model, **server})
-    budgets = HostSettings().model_copy(update=dict.fromkeys(BUDGETS, budget_seconds))
-    return ServingSpec(settings, budgets, ModelFacts(None, None, REVISION, "the test"), port)
+    server = Server(image=image, model=model, revision=REVISION, max_input_tokens=max_input_tokens)
+    return ServingSpec(server, replace(Host(), **dict.fromkeys(BUDGETS, budget_seconds)), port)
 
 
 @dataclass

@@ -97,7 +97,7 @@ def test_again_restarts_nothing(serving: Deployer, spec: ServingSpec) -> None:
 
 def test_a_changed_flag_restarts_and_nothing_is_fetched_again(serving: Deployer, registry: Registry) -> None:
     before = serving.run
-    outputs = serving.converge(serving_spec(registry.image, MODEL, maxInputTokens=1000), steps=SERVE)
+    outputs = serving.converge(serving_spec(registry.image, MODEL, max_input_tokens=1000), steps=SERVE)
     assert serving.run != before
     assert "here already" in outputs["weights"]
     assert "1000" in json.loads(serving.inspect("{{json .Args}}"))
@@ -247,7 +247,7 @@ def test_a_port_that_something_else_has(serving: Deployer, registry: Registry, m
 def test_docker_without_the_gpu_runtime(prepared: Deployer, registry: Registry, machine: Host) -> None:
     hook = "/usr/local/bin/nvidia-container-runtime-hook"
     machine.console(f"mv {hook} /root; systemctl restart docker")
-    said = failure(prepared, serving_spec(registry.image, MODEL, maxInputTokens=999), "server")
+    said = failure(prepared, serving_spec(registry.image, MODEL, max_input_tokens=999), "server")
     machine.console(f"mv /root/{hook.rpartition('/')[2]} {hook}; systemctl restart docker")
     assert "could not select device driver" in said
     assert "start-server failed: the server's container did not start" in said

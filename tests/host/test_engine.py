@@ -76,7 +76,7 @@ class Stack:
 
     def up(self, deployer: Deployer, server: dict[str, object], *, status: int = 0, **changes: object) -> str:
         known = {"login": LOGIN, "private_key": deployer.private_key, "host_key": deployer.host_key, "token": TOKEN}
-        self.given.write_text(json.dumps({**known, "revision": REVISION, "server": server, **changes}))
+        self.given.write_text(json.dumps({**known, "server": server, **changes}))
         return self.pulumi("up", "--yes", "--skip-preview", "--stack", "test", status=status)
 
     @property
@@ -97,7 +97,7 @@ def stack(machine: Machine | StandIn, tmp_path_factory: pytest.TempPathFactory) 
 
 def test_the_engine_converges_a_real_host(stack: Stack, deployer: Deployer, registry: Registry) -> None:
     """Deploys, changes nothing, changes a flag, is refused by a host with another key, and shows no secret in any of it."""
-    server: dict[str, object] = {"image": registry.image, "model": "gated/by-engine"}
+    server: dict[str, object] = {"image": registry.image, "model": "gated/by-engine", "revision": REVISION}
     said = [stack.up(deployer, server)]
     for step in STEPS:
         assert f"command:remote:Command host-1-{step} created" in said[-1]
@@ -110,13 +110,13 @@ def test_the_engine_converges_a_real_host(stack: Stack, deployer: Deployer, regi
     assert "updated" not in said[-1]
     assert deployer.run == first
 
-    said.append(stack.up(deployer, {**server, "maxInputTokens": 1000}))
+    said.append(stack.up(deployer, {**server, "max_input_tokens": 1000}))
     assert "    ~ 2 updated" in said[-1]
     assert deployer.run != first
     second = deployer.run
 
     impostor = derive_host_key(new_host_key_secret(), "host-tier-1").public
-    said.append(stack.up(deployer, {**server, "maxInputTokens": 900}, status=1, host_key=impostor))
+    said.append(stack.up(deployer, {**server, "max_input_tokens": 900}, status=1, host_key=impostor))
     attempts = dial_attempts(1)
     assert f"after {attempts} failed attempts: ssh: handshake failed: ssh: host key mismatch" in said[-1]
     assert deployer.run == second

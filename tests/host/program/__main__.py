@@ -6,30 +6,21 @@ from pathlib import Path
 
 import pulumi
 
-from components.host_steps import ServingSpec
-from components.models import ModelFacts
 from components.server import InferenceServer
-from components.settings import HostSettings, ServerSettings
 
 given = json.loads(Path(os.environ["HOST_TIER_GIVEN"]).read_text(encoding="utf-8"))
 server = InferenceServer(
     "host-1",
     {
-        "instance": pulumi.ComponentResource("tests:host:Instance", "host-1"),
         "instance_id": "i-0123456789abcdef0",
         "address": "127.0.0.1",
-        "login": given["login"],
-        "private_key": pulumi.Output.secret(given["private_key"]),
+        "private_key": given["private_key"],
         "host_key": given["host_key"],
-        "spec": ServingSpec(
-            ServerSettings.model_validate(given["server"]),
-            # Shorter than a stack's config may make it: a host with another key costs all of it.
-            HostSettings().model_copy(update={"connect_budget_seconds": 1}),
-            ModelFacts(None, None, given["revision"], "the test"),
-        ),
-        "hugging_face_token": pulumi.Output.secret(given["token"]),
-        "proxy_secrets": None,
-        "reachable_after": [],
+        "server": given["server"],
+        # Shorter than a stack's config may make it: a host with another key costs all of it.
+        "host": {"login_user": given["login"], "connect_budget_seconds": 1},
+        "hugging_face_token": given["token"],
     },
+    pulumi.ResourceOptions(deleted_with=pulumi.ComponentResource("tests:host:Instance", "host-1")),
 )
 pulumi.export("ready", server.ready)

@@ -7,11 +7,13 @@ from typing import Any
 
 from automation.keys import new_deployer_key
 from components.aws_facts import AwsFacts, HostedZoneFacts, InstanceTypeFacts, RegionFacts, ZoneFacts
+from components.build import endpoint_args, host_args, server_args
+from components.engines import Server
 from components.host_steps import ServingSpec
 from components.models import ModelFacts
 from components.problems import Problem
-from components.proxy import site_proxy
-from components.settings import PROJECT, Settings, StackConfig, validate
+from components.server import serving_spec as build_spec
+from components.settings import PROJECT, ServerSettings, Settings, StackConfig, validate
 from components.stack_config import CheckedConfig
 from components.zones import parse_zone
 
@@ -117,5 +119,19 @@ def checked_config(stack: str = "dev", facts: Mapping[str, Any] | None = None, *
 def serving_spec(model: ModelFacts = MODEL, **sections: Any) -> ServingSpec:
     """What a host is to serve."""
     config = settings(**sections)
-    proxy = site_proxy(config, config.sites[0].parsed_zone)
-    return ServingSpec(config.server, config.host, model, config.endpoint.public_port, proxy)
+    return build_spec(
+        {
+            "instance_id": "i-0",
+            "address": "100.64.0.1",
+            "private_key": "",
+            "host_key": "",
+            "server": server_args(config.server, model),
+            "host": host_args(config.host),
+            "endpoint": endpoint_args(config, config.sites[0].parsed_zone),
+        }
+    )
+
+
+def server_of(**section: Any) -> Server:
+    """What the config's section `server` asks for."""
+    return Server(**server_args(ServerSettings.model_validate(section), ModelFacts(None, None, None, "")))

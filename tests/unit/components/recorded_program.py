@@ -83,6 +83,17 @@ class Deployed:
         """The component that a resource belongs to; None at the top."""
         return next((each for each in self.resources if each.urn == resource.parent), None)
 
+    def all_before(self, resource: Registered) -> set[str]:
+        """What must be there before a resource, directly or not, and goes after it."""
+        by_label = {each.label: each for each in self.resources}
+        found: set[str] = set()
+        ahead = set(resource.depends_on)
+        while ahead:
+            label = ahead.pop()
+            found.add(label)
+            ahead |= by_label[label].depends_on - found
+        return found
+
     def type_chain(self, resource: Registered) -> str:
         """The types from the top to this one, as the engine's URN has them (the mocks' own leaves the middle out)."""
         parent = self.parent(resource)

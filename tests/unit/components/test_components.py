@@ -313,9 +313,9 @@ def test_opt_in_on_request_once_for_each_group_and_never_undone() -> None:
     assert (opt_in.inputs["optInStatus"], opt_in.inputs["region"]) == ("opted-in", "us-west-2")
     assert opt_in.retain_on_delete
     for zone in (LAX, LAX_B):
-        assert opt_in.label in deployed.one("Subnet", f"{zone}-subnet").depends_on
-        assert opt_in.label in deployed.one("Eip", f"{zone}-1-address").depends_on
-    assert opt_in.label not in deployed.one("Subnet", f"{HNL}-subnet").depends_on
+        assert opt_in.label in deployed.all_before(deployed.one("Subnet", f"{zone}-subnet"))
+        assert opt_in.label in deployed.all_before(deployed.one("Eip", f"{zone}-1-address"))
+    assert opt_in.label not in deployed.all_before(deployed.one("Eip", f"{HNL}-1-address")), "one that fails stops its own sites"
 
 
 def test_only_the_opt_in_is_retained(deployed: Deployed) -> None:
@@ -469,7 +469,7 @@ def test_addresses_carry_the_border_group_that_aws_named(deployed: Deployed) -> 
         group = zone[:-1]
         assert subnet.inputs["availabilityZone"] == zone
         assert (address.inputs["domain"], address.inputs["networkBorderGroup"]) == ("vpc", f"border-of-{group}")
-        assert f"InternetGateway {address.inputs['region']}-gateway" in address.depends_on
+        assert f"InternetGateway {address.inputs['region']}-gateway" in deployed.all_before(address)
 
 
 def test_address_is_associated_with_its_instance(deployed: Deployed) -> None:
@@ -489,7 +489,8 @@ def commands(deployed: Deployed, replica: str) -> list[Registered]:
 
 def test_first_command_waits_for_all_that_makes_the_host_reachable() -> None:
     first = commands(three_sites(), f"{LAX}-1")[0]
-    assert first.depends_on >= {
+    assert three_sites().all_before(first) >= {
+        "InternetGateway us-west-2-gateway",
         "Route us-west-2-internet",
         f"RouteTableAssociation {LAX}-routes",
         f"EipAssociation {LAX}-1-association",

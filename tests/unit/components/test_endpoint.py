@@ -18,7 +18,7 @@ from automation.keys import new_certificate
 from components.certificates import covers
 from components.host_steps import ServingSpec, serving_steps
 from components.preflight import warnings
-from components.proxy import API_KEY_MARK, caddy_config, proxy_secrets
+from components.proxy import API_KEY_MARK, caddy_config, secret_lines
 
 DOMAIN = "llm.edge.acme.dev"
 KEY = "c2VjcmV0.c2VjcmV0~c2Vj-cmV0"
@@ -183,7 +183,7 @@ def test_a_key_alone_keeps_addresses() -> None:
 def test_secrets_are_on_standard_input_of_one_step_alone() -> None:
     certificate, key = pair()
     deployed = deploy(checked_config(**with_tls(), apiKey=KEY, sites=sites(LAX)))
-    expected = proxy_secrets(settings(**with_tls(), apiKey=KEY))
+    expected = secret_lines(certificate, key, KEY)
     for command in deployed.of_kind("Command"):
         stdin = command.inputs.pop("stdin", None)
         assert (stdin == expected) == (command.name == f"{LAX}-1-proxy")
@@ -194,7 +194,8 @@ def test_secrets_are_on_standard_input_of_one_step_alone() -> None:
 
 
 def test_unused_secrets_stay_here() -> None:
-    assert proxy_secrets(settings(**with_tls(endpoint={}), apiKey=KEY)) == f"\n\n{KEY}\n"
+    deployed = deploy(checked_config(**with_tls(endpoint={}), apiKey=f"{KEY}\n", sites=sites(LAX)))
+    assert deployed.one("Command", f"{LAX}-1-proxy").inputs["stdin"] == f"\n\n{KEY}\n"
 
 
 # Steps

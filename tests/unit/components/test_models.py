@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from component_helpers import server_of
 
 from components.engines import SERVED_MODEL_NAME, WEIGHTS_DIRECTORY, server_process
 from components.models import (
@@ -254,7 +255,7 @@ LOGS = {
     ],
 )
 def test_facts_are_read_from_the_log(engine: str, expected: dict[str, str]) -> None:
-    facts = server_process(ServerSettings.model_validate({"engine": engine})).log_facts
+    facts = server_process(server_of(engine=engine)).log_facts
     found = {name: re.search(pattern, LOGS[engine], re.IGNORECASE) for name, pattern in facts.items()}
     assert {name: match[1] if match else None for name, match in found.items()} == expected
 
@@ -293,20 +294,20 @@ def test_what_tgi_only_wanted_is_not_recorded_as_what_runs(log: str, attention: 
     ],
 )
 def test_trouble_with_attention_is_told_from_other_trouble(line: str, is_trouble: bool) -> None:
-    process = server_process(ServerSettings())
+    process = server_process(server_of())
     assert bool(re.search(process.trouble, line)) is is_trouble
     assert process.fallback == {"ATTENTION": "paged", "PREFIX_CACHING": "0"}
-    assert server_process(ServerSettings(engine="vllm")).trouble == ""
+    assert server_process(server_of(engine="vllm")).trouble == ""
 
 
 def test_an_image_of_ones_own_registry_takes_the_place_of_the_engines() -> None:
     for engine in ("tgi", "vllm"):
         image = "registry.acme.dev:5000/mirror/engine@sha256:" + "0" * 64
-        assert server_process(ServerSettings.model_validate({"engine": engine, "image": image})).image == image
+        assert server_process(server_of(engine=engine, image=image)).image == image
 
 
 def test_tgi_is_the_source_documents_one() -> None:
-    process = server_process(ServerSettings())
+    process = server_process(server_of())
     assert process.image == "ghcr.io/huggingface/text-generation-inference:2.4.0"
     assert (process.container_port, process.health_path) == (80, "/health")
     assert process.arguments[:2] == ("--model-id", WEIGHTS_DIRECTORY)
@@ -315,7 +316,7 @@ def test_tgi_is_the_source_documents_one() -> None:
 
 def test_vllm_answers_to_the_same_model_name() -> None:
     """One request body for both engines."""
-    process = server_process(ServerSettings(engine="vllm"))
+    process = server_process(server_of(engine="vllm"))
     assert process.image.startswith("vllm/vllm-openai:")
     name = process.arguments.index("--served-model-name")
     assert process.arguments[name + 1 : name + 3] == (ServerSettings().model, SERVED_MODEL_NAME)
@@ -324,10 +325,9 @@ def test_vllm_answers_to_the_same_model_name() -> None:
 
 @pytest.mark.parametrize("engine", ["tgi", "vllm"])
 def test_settings_reach_the_command_line(engine: str) -> None:
-    server = ServerSettings.model_validate(
-        {"engine": engine, "maxInputTokens": 111, "maxTotalTokens": 222, "image": "mine/engine:1", "extraArguments": ["--x", "y"]}
+    process = server_process(
+        server_of(engine=engine, maxInputTokens=111, maxTotalTokens=222, image="mine/engine:1", extraArguments=["--x", "y"])
     )
-    process = server_process(server)
     assert process.image == "mine/engine:1"
     assert "222" in process.arguments
     assert process.arguments[-2:] == ("--x", "y")
@@ -337,7 +337,7 @@ def test_settings_reach_the_command_line(engine: str) -> None:
 @pytest.mark.parametrize("engine", ["tgi", "vllm"])
 def test_the_server_runs_offline_in_float16_without_token_or_revision(engine: str) -> None:
     """The T4 has no bfloat16; with --revision TGI's router asks the Hub even for a local folder."""
-    process = server_process(ServerSettings.model_validate({"engine": engine, "revision": "v1"}))
+    process = server_process(server_of(engine=engine, revision="v1"))
     assert process.environment["HF_HUB_OFFLINE"] == "1"
     assert process.arguments[process.arguments.index("--dtype") + 1] in {"float16", "half"}
     assert "--revision" not in process.arguments
@@ -346,8 +346,6 @@ def test_the_server_runs_offline_in_float16_without_token_or_revision(engine: st
 
 @pytest.mark.parametrize("engine", ["tgi", "vllm"])
 def test_prefix_caching_can_be_turned_off(engine: str) -> None:
-    on, off = (
-        server_process(ServerSettings.model_validate({"engine": engine, "prefixCaching": value})) for value in (True, False)
-    )
+    on, off = (server_process(server_of(engine=engine, prefixCaching=value)) for value in (True, False))
     assert on != off
     assert off.environment.get("PREFIX_CACHING") == "0" or "--no-enable-prefix-caching" in off.arguments

@@ -9,10 +9,8 @@ from component_helpers import HOST_KEY_SECRET, SECRET_KEYS, TOKEN, deployer_key,
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.dns_plan import EVERYWHERE_ELSE, Geolocation, RoutingChoices
 from components.problems import ConfigurationError
 from components.settings import PROJECT, SECTIONS, SiteSettings, StackConfig, validate
-from components.zones import parse_zone
 
 
 def access(*clients: object, ssh: tuple[str, ...] = ("93.184.216.35/32",)) -> dict[str, Any]:
@@ -416,26 +414,8 @@ def test_defaults() -> None:
     assert list(config.regions) == ["us-west-2"]
 
 
-def test_routing_choices() -> None:
-    """What the DNS plan is made from."""
-    places = {"default": "us-west-2a", "continents": {"EU": LAX}, "countries": {"NO": LAX}, "usStates": {"HI": "us-west-2a"}}
-    config = settings(
-        drained=[LAX, LAX], **routed("llm.acme.dev", policy="geolocation", bias={"us-west-2": 5}, geolocation=places)
-    )
-    assert config.drained == (LAX,)
-    assert config.routing.choices(config.drained) == RoutingChoices(
-        "geolocation",
-        "llm.acme.dev",
-        {"us-west-2": 5},
-        {
-            EVERYWHERE_ELSE: parse_zone("us-west-2a"),
-            Geolocation(continent="EU"): parse_zone(LAX),
-            Geolocation(country="NO"): parse_zone(LAX),
-            Geolocation(us_state="HI"): parse_zone("us-west-2a"),
-        },
-        frozenset({LAX}),
-    )
-    assert settings(routing={"policy": "none"}).routing.choices(()) is None
+def test_a_zone_is_drained_once() -> None:
+    assert settings(drained=[LAX, LAX]).drained == (LAX,)
 
 
 def test_what_another_policy_needs_may_stay() -> None:

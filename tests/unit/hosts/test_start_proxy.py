@@ -10,11 +10,9 @@ from pathlib import Path
 from host_rig import Instance, Rig, rig
 
 from automation.keys import new_certificate
-from components.engines import server_process
+from components.engines import Server, server_process
 from components.host_steps import ServingSpec, install_scripts, serving_steps
-from components.models import ModelFacts
 from components.proxy import Proxy
-from components.settings import HostSettings, ServerSettings
 from tests.unit.hosts.test_caddy import KEY, NAME, b64
 
 PROXY = Proxy("caddy:2.10.2-alpine", NAME, port=8443, tls=True, asks_for_key=True, health_path="/health")
@@ -24,7 +22,7 @@ INSPECT = "docker inspect edge-inference-proxy"
 
 
 def step(proxy: Proxy | None) -> str:
-    spec = ServingSpec(ServerSettings(), HostSettings(), ModelFacts(None, None, None, ""), proxy=proxy)
+    spec = ServingSpec(Server(), proxy=proxy)
     assert server_process(spec.server).health_path == "/health"
     return next(step.text for step in serving_steps(spec) if step.name == "proxy")
 

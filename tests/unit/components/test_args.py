@@ -1,0 +1,83 @@
+"""The components as other programs meet them: a schema in Pulumi's own words, and every word of it explained."""
+
+import re
+from dataclasses import fields
+from functools import cache
+from itertools import chain
+
+import pytest
+from pulumi.provider.experimental.analyzer import Analyzer, AnalyzeResult, PropertyDefinition
+
+from components.args import HostArgs, ServerArgs
+from components.engines import Engine, Server
+from components.host_steps import Host
+from components.network import RegionNetwork
+from components.routing import ServiceRouting
+from components.server import InferenceServer
+from components.site import EdgeInferenceSite
+
+COMPONENTS = (RegionNetwork, EdgeInferenceSite, InferenceServer, ServiceRouting)
+SECRETS = {"sshPrivateKey", "privateKey", "hostKeySecret", "huggingFaceToken", "apiKey", "certificate"}
+
+
+@cache
+def schema() -> AnalyzeResult:
+    """What Pulumi's component provider makes of the annotations; an error where it cannot take one."""
+    return Analyzer("edge-inference").analyze(list(COMPONENTS))
+
+
+def inputs() -> dict[str, PropertyDefinition]:
+    """Every argument, also of nested types, by `Type.argument`."""
+    of_components = {name: each.inputs for name, each in schema()["component_definitions"].items()}
+    of_types = {name: each.properties for name, each in schema()["type_definitions"].items()}
+    return {f"{owner}.{name}": each for owner, of in (of_components | of_types).items() for name, each in of.items()}
+
+
+def outputs() -> dict[str, PropertyDefinition]:
+    return {
+        f"{owner}.{name}": each for owner, of in schema()["component_definitions"].items() for name, each in of.outputs.items()
+    }
+
+
+def test_pulumis_component_provider_takes_every_component() -> None:
+    """It knows no Literal, no union, no dataclass and no resource of another package: enums, plain types and ids instead."""
+    assert set(schema()["component_definitions"]) == {each.__name__ for each in COMPONENTS}
+    assert not schema()["dependencies"], "ids cross the border, not resources"
+    # any type would be taken as an object
+    assert all(each.properties or each.enum for each in schema()["type_definitions"].values())
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_docstrings_name_token_and_children(component: type) -> None:
+    assert f"Token `edge-inference:index:{component.__name__}`. Children: " in (component.__doc__ or "")
+
+
+def test_every_argument_and_output_is_explained() -> None:
+    for name, each in chain(inputs().items(), outputs().items()):
+        assert (each.description or "").endswith("."), name
+
+
+def test_every_optional_argument_says_what_holds_without_it() -> None:
+    for name, each in inputs().items():
+        said = "Default: " in (each.description or "")
+        assert said == each.optional, name
+
+
+def test_secrets_may_come_from_anywhere_and_are_sealed_here() -> None:
+    found = {name: each for name, each in inputs().items() if name.partition(".")[2] in SECRETS}
+    assert {name.partition(".")[2] for name in found} == SECRETS
+    for name, each in found.items():
+        assert not each.plain, name
+        assert name == "TlsArgs.certificate" or "A secret; the component seals it" in " ".join((each.description or "").split())
+
+
+@pytest.mark.parametrize(("args", "of"), [(ServerArgs, Server), (HostArgs, Host)])
+def test_arguments_are_those_of_the_class_that_holds_their_defaults(args: type, of: type[Server | Host]) -> None:
+    described = schema()["type_definitions"][args.__name__]
+    said = {described.properties_mapping[name]: each.description or "" for name, each in described.properties.items()}
+    defaults = {field.name: field.default for field in fields(of)}
+    assert said.keys() == defaults.keys()
+    for name, default in defaults.items():
+        if default not in {None, ()}:
+            shown = "Engine.TGI" if default is Engine.TGI else str(default)
+            assert re.search(rf"Default: .*{re.escape(shown)}", said[name]), name
