@@ -12,8 +12,8 @@ def stack_outputs(
 ) -> dict[str, pulumi.Input[object]]:
     """`service_url`, `routing`, `endpoint_urls` by zone and `sites` by zone.
 
-    Address, URL and name are known as soon as the address is, so that they stand whatever else failed; `served` is known where the
-    run came to the host's last step. With TLS a URL has the site's own name, since no certificate fits an address.
+    Address, URL and name are known as soon as the address is, so that they stand whatever else failed; `served` is known where
+    the run came to the host's last step. With TLS a URL has the site's own name, since no certificate fits an address.
     """
     endpoint = settings.endpoint
     described: dict[str, pulumi.Input[object]] = {}
