@@ -20,7 +20,7 @@ import urllib3
 from automation.endpoints import Ports, connections
 from automation.errors import EdgeError
 from automation.hosts import Host, run, ssh
-from components.engines import server_process
+from components.engines import Engine, Server, server_process
 from components.settings import PROJECT, StackConfig, validate
 
 CONNECT_SECONDS, HEALTH_SECONDS, TOKEN_SECONDS = 5.0, 10.0, 60.0
@@ -159,7 +159,7 @@ class Asker:
         server = validate(self._config).server
         if self._key or url.startswith("https") or server is None:
             return "edge-inference-proxy", str(urlsplit(url).port or 443)
-        return "edge-inference-server", str(server_process(server).container_port)
+        return "edge-inference-server", str(server_process(Server(Engine(server.engine))).container_port)
 
     def _judge_admission(self) -> bool | None:
         """Whether this machine may call the endpoints, by `access.clientCidrs`; None where its own address is unknown."""

@@ -275,7 +275,7 @@ def test_facts_are_read_from_the_log(engine: str, expected: dict[str, str]) -> N
     ],
 )
 def test_what_tgi_only_wanted_is_not_recorded_as_what_runs(log: str, attention: str | None, caching: str) -> None:
-    facts = server_process(ServerSettings()).log_facts
+    facts = server_process(server_of()).log_facts
     found = {name: re.search(pattern, log, re.IGNORECASE) for name, pattern in facts.items()}
     assert {name: match[1] if match else None for name, match in found.items()} == {
         "dtype": None, "attention": attention, "prefix_caching": caching
