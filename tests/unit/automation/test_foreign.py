@@ -42,6 +42,11 @@ def resource(kind: str, name: str, identity: str, **outputs: Any) -> dict[str, A
     return {"type": kind, "urn": f"urn::{name}", "id": identity, "outputs": {"region": REGION, **outputs}}
 
 
+def ec2(service: str, region: str) -> Ec2:
+    assert (service, region) == ("ec2", REGION)
+    return Ec2()
+
+
 STATE = {
     "resources": [
         resource("aws:ec2/securityGroup:SecurityGroup", "lax-firewall", "sg-1"),
@@ -54,7 +59,7 @@ STATE = {
 
 
 def test_rules_and_routes_that_the_state_does_not_know_are_told_with_their_removal() -> None:
-    rule, route = find_foreign(STATE, lambda *_: Ec2())
+    rule, route = find_foreign(STATE, ec2)
     assert (rule.inside, rule.what) == ("lax-firewall", "ingress rule sgr-theirs: tcp, 22, from 0.0.0.0/0")
     assert rule.remove.endswith(
         "revoke-security-group-ingress --region us-west-2 --group-id sg-1 --security-group-rule-ids sgr-theirs"
@@ -64,4 +69,7 @@ def test_rules_and_routes_that_the_state_does_not_know_are_told_with_their_remov
 
 
 def test_an_empty_state_asks_nobody() -> None:
-    assert find_foreign({}, lambda *_: 1 / 0) == ()
+    def nobody(service: str, region: str) -> object:
+        raise AssertionError(f"{service} in {region} was asked")
+
+    assert find_foreign({}, nobody) == ()
