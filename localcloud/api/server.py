@@ -42,7 +42,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from werkzeug.datastructures import Headers
 from werkzeug.wrappers import Request
 
-from localcloud.api import faults, health, signatures, world, zones
+from localcloud.api import faults, health, holds, signatures, world, zones
 from localcloud.api.ec2 import Ec2Backend, Ec2Responses
 from localcloud.api.images import SsmBackend
 from localcloud.api.quotas import QuotasBackend
@@ -185,6 +185,9 @@ class ApiServer:
         return await asyncio.to_thread(self._act, service, request)
 
     def _act(self, service: str, received: Received) -> Response:
+        hold = holds.taken()
+        if hold and not hold.passes("arrival"):
+            return Response("held until its caller was gone", HTTPStatus.SERVICE_UNAVAILABLE)
         request = _for_moto(received)
         handler = SERVICES[service]()
         with world.lock:
@@ -197,6 +200,8 @@ class ApiServer:
         log.info("%s %s %s", service, action, status)
         if service in {"ec2", "route53"} and not reading:
             self._on_change()
+        if hold:
+            hold.passes("answer")
         response = Response(body, int(status))
         response.headers.update({name: str(value) for name, value in headers.items() if name.lower() not in _FRAMING})
         return response
@@ -223,7 +228,9 @@ class ApiServer:
         answer: tuple[int, Json] | None
         try:
             parsed: Json = json.loads(body or b"{}")
-            answer = _own_control(request.method, path, parsed)
+            # Without the world's lock: a GET waits for a call.
+            answer = (HTTPStatus.OK, holds.control(request.method, parsed)) if path == "holds" else None
+            answer = answer or _own_control(request.method, path, parsed)
             if answer is None and self._control:
                 answer = self._control(request.method, path, parsed, request.header("authorization"))
         except (ValueError, KeyError, TypeError) as error:
