@@ -4,9 +4,11 @@ import pulumi
 
 from components import build
 from components.outputs import stack_outputs
+from components.release import record_release
 from components.stack_config import checked_config
 
 config = checked_config()
+record_release()
 tags = build.tags(config)
 networks = build.networks(config, tags)
 sites = build.sites(config, networks, tags)

@@ -49,6 +49,7 @@ from automation.results import Changes, Drift, Inventory, Plan, inventory_of
 from automation.run_log import RunLog
 from automation.state_files import StateFile, chosen_backend, require_room, state_file
 from automation.watching import RunWatch
+from components.release import newer_deployment_problem
 from tools.provide_engine import EngineError, provide
 
 if TYPE_CHECKING:
@@ -464,6 +465,8 @@ class Environment:
             try:
                 self._restore(state)
                 stack = self._open(may_start=may_start, command=command)
+                if problem := newer_deployment_problem(stack.deployment):
+                    raise EdgeError(problem)
                 # Asked for while the engine starts; the first word of its output waits for it.
                 redactor = pool.submit(self._redactor, stack)
                 redact: Callable[[str], str] = lambda text: redactor.result()(text)  # noqa: E731, PLW0108 - not before it is asked

@@ -4,7 +4,7 @@ Kept in the state itself, as the input of a Stash that each run sets anew and fi
 both see it, and a run that was killed has left it. Leaves out which release can read what: a newer one reads all older states.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
 import pulumi
@@ -23,23 +23,21 @@ def record_release() -> None:
 def newer_release_problem() -> str | None:
     """What is wrong where the running stack's state was written by a newer release; None where it was not."""
     stack = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
-    answer = pulumi.runtime.invoke("pulumi:pulumi:readStackResourceOutputs", {"stackName": stack}).value or {}
-    found = cast("Mapping[str, dict[str, Any]]", answer.get("outputs") or {})
-    return _problem(
-        (each.get("outputs") or {}).get("input") for urn, each in found.items() if urn.endswith(f"::{_STASH}::{_NAME}")
-    )
+    answer: Any = pulumi.runtime.invoke("pulumi:pulumi:readStackResourceOutputs", {"stackName": stack}).value
+    found = cast("dict[str, Any]", answer.get("outputs") or {})
+    return _problem({urn: each.get("outputs") for urn, each in found.items()})
 
 
 def newer_deployment_problem(deployment: Mapping[str, Any]) -> str | None:
     """The same of an exported deployment (`pulumi stack export`)."""
     resources = cast("list[dict[str, Any]]", deployment.get("resources") or [])
-    return _problem(
-        (each.get("inputs") or {}).get("input") for each in resources if str(each["urn"]).endswith(f"::{_STASH}::{_NAME}")
-    )
+    return _problem({str(each["urn"]): each.get("inputs") for each in resources})
 
 
-def _problem(releases: Iterable[object]) -> str | None:
-    newest = max((int(each) for each in releases if isinstance(each, int | float)), default=0)
+def _problem(properties: Mapping[str, Mapping[str, object] | None]) -> str | None:
+    """By URN, the outputs or the inputs of a state's resources: a Stash has its input among both."""
+    written = [held.get("input") for urn, held in properties.items() if held and urn.endswith(f"::{_STASH}::{_NAME}")]
+    newest = max((int(each) for each in written if isinstance(each, int | float)), default=0)
     if newest <= RELEASE:
         return None
     return (

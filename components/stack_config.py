@@ -23,6 +23,7 @@ from components.models import (
 from components.preflight import judge, smallest_gpu_mib, warnings
 from components.problems import ConfigurationError, Problem
 from components.provider_lookups import AwsSilentError, ask_aws
+from components.release import newer_release_problem
 from components.settings import PROJECT, ServerSettings, Settings, StackConfig, Validated, validate
 from components.ssh_agent import agent_problem
 
@@ -41,6 +42,8 @@ class CheckedConfig:
 
 def checked_config() -> CheckedConfig:
     """The running stack's config; ends the program with one error (no traceback) that lists everything that is wrong."""
+    if problem := newer_release_problem():
+        _end(problem)
     stack = pulumi.get_stack()
     validated = validate(
         StackConfig(

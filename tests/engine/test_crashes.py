@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from typing import TYPE_CHECKING
 
 import pytest
 from support import OREGON, BackgroundUp, Deployment, World, instances, process_files, tokens, wait_for
 
-from automation.errors import CloudNotRunningError, DeploymentFailedError, EnvironmentBusyError
+from automation.errors import CloudNotRunningError, DeploymentFailedError, EdgeError, EnvironmentBusyError
+from components.release import RELEASE
 from localcloud import client
 
 if TYPE_CHECKING:
@@ -110,3 +112,21 @@ def test_a_local_cloud_that_was_killed_is_recognised_and_explained(crashing: Dep
     assert any("crashing" in line and "Deploying from nothing" in line for line in crashing.said)
     assert {operation for operations in deployed.touched.values() for operation in operations} == {"create"}
     assert tokens(deployed.outputs["endpoint_urls"][OREGON])
+
+
+def test_a_state_of_a_newer_release_is_refused_by_pulumi_and_edge_alike(crashing: Deployment) -> None:
+    state = next((crashing.world.directory / "world" / "state").rglob("stacks/*/crashing.json"))
+    content = json.loads(state.read_text())
+    (stash,) = (each for each in content["checkpoint"]["latest"]["resources"] if each["urn"].endswith("Stash::release"))
+    stash["inputs"]["input"] = stash["outputs"]["input"] = RELEASE + 1
+    state.write_text(json.dumps(content))
+
+    words = rf"written by a newer release of this project: {RELEASE + 1}, and this checkout is {RELEASE}"
+    for run in (crashing.up, crashing.destroy):
+        with pytest.raises(EdgeError, match=words):
+            run()
+    refused = crashing.shell()("up", "--yes", "--skip-preview")
+    assert refused.returncode
+    assert re.search(words, refused.stdout)
+    assert "Traceback" not in refused.stdout
+    assert json.loads(state.read_text())["checkpoint"]["latest"]["resources"] == content["checkpoint"]["latest"]["resources"]

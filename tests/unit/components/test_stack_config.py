@@ -27,6 +27,7 @@ class Program:
         self._monkeypatch = monkeypatch
         monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
         self.asked_with: list[str | None] = []
+        self.newer_release: str | None = None
         self.told: dict[str, list[str]] = {"error": [], "warn": [], "info": []}
         for kind, texts in self.told.items():
             monkeypatch.setattr(pulumi.log, kind, texts.append)
@@ -40,6 +41,7 @@ class Program:
         self._monkeypatch.setattr(pulumi.runtime, "get_config_env", lambda: dict(config.values))
         self._monkeypatch.setattr(pulumi.runtime, "get_config_secret_keys_env", lambda: list(config.secret_keys))
         self._answer = self.aws or (lambda: aws_facts(settings(), **facts))
+        self._monkeypatch.setattr(program, "newer_release_problem", lambda: self.newer_release)
         self._monkeypatch.setattr(program, "ask_aws", self._ask_aws)
         self._monkeypatch.setattr(program, "ask_hub", self._ask_hub)
         self._monkeypatch.setattr(program, "token_problem", self._try_token)
@@ -77,6 +79,12 @@ def test_good_config_goes_through(started: Program) -> None:
     assert checked.settings == settings()
     assert checked.model.revision, "pinned by the built-in table"
     assert started.told["error"] == started.told["warn"] == []
+
+
+def test_a_newer_releases_state_ends_the_program_before_anything_is_asked(started: Program) -> None:
+    started.newer_release = "written by a newer release"
+    assert started.error(stack_config()) == "written by a newer release"
+    assert started.asked_with == []
 
 
 def test_silent_hub_is_told_in_a_word(started: Program) -> None:
