@@ -21,7 +21,7 @@ from pulumi import automation
 from pulumi.automation import errors as engine_errors
 
 from automation import local
-from automation.advice import Commands, after_failure, after_interruption, last_words
+from automation.advice import Commands, after_failure, after_interruption, last_words, recovery
 from automation.engine import EngineCommand, EngineKilledError, Stack
 from automation.errors import (
     DeploymentFailedError,
@@ -43,7 +43,7 @@ from automation.outputs import recorded_outputs, told_outputs
 from automation.paths import LOCAL_DIRECTORY, PROJECT_ROOT, known_environments, stack_file
 from automation.plugins import official_home
 from automation.prices import price_change
-from automation.processes import environment_mark
+from automation.processes import end_all, end_run, environment_mark, marked
 from automation.redaction import Redactor, config_secrets, environment_secrets
 from automation.results import Changes, Drift, Inventory, Plan, inventory_of
 from automation.run_log import RunLog
@@ -283,6 +283,8 @@ class Environment:
     def cancel(self) -> None:
         """Removes the lock that a killed run left on the state; EnvironmentBusyError where a run of this machine is at work."""
         with only_run(self.logs, self.name, "cancel"):
+            if left := end_run(self._mark):
+                self.say(f"An earlier run, whose `edge` was killed, had left {len(left)} processes at work: they are ended.")
             self._restore(self._state_file())
             stack = self._open(may_start=False)
             with self._engine_trouble("cancelling"):
@@ -461,7 +463,8 @@ class Environment:
         state = self._state_file()
         require_room(state, self.logs)
         with only_run(self.logs, self.name, operation), ThreadPoolExecutor(1) as pool:
-            self._running = command = self._command()
+            self._refuse_headless_run()
+            self._running = command = self._command(self._mark)
             try:
                 self._restore(state)
                 stack = self._open(may_start=may_start, command=command)
@@ -501,7 +504,7 @@ class Environment:
                 error if not isinstance(error, InterruptedRunError) else self._interruption(operation, error, watch), log
             ) from error
         except engine_errors.ConcurrentUpdateError as error:
-            raise self._noted(self._busy(), log) from error
+            raise self._noted(self._busy(operation), log) from error
         except engine_errors.CommandError as error:
             stages = watch.failed_stages()
             sites = {zone: SiteFailure(stage, tuple(watch.reasons.get(zone, ()))) for zone, stage in stages.items()}
@@ -524,11 +527,21 @@ class Environment:
         text = after_interruption(self._commands, operation, error.times, watch.at_work, watch.broken_off)
         return InterruptedRunError(error.times, text)
 
-    def _busy(self) -> EnvironmentBusyError:
+    def _busy(self, operation: str) -> EnvironmentBusyError:
         return EnvironmentBusyError(
             f"another run is at work on '{self.name}', or was killed: the state is locked\n"
-            f"  -> wait for it; if it was killed: {self._commands.edge('cancel')}, then run this again"
+            f"Wait for it; if it was killed:\n{recovery(self._commands, operation)}"
         )
+
+    def _refuse_headless_run(self) -> None:
+        """A run whose `edge` was killed may still be at work; what is left of it without an engine is of no use."""
+        engines = [each.pid for each in marked(self._mark) if each.is_engine]
+        if engines:
+            raise EnvironmentBusyError(
+                f"an earlier run on '{self.name}' is at work: its `edge` was killed, its engine (process {engines[0]}) not\n"
+                f"Wait for it, or end it:\n{recovery(self._commands, 'up')}"
+            )
+        end_all(self._mark)
 
     def _redactor(self, stack: Stack) -> Redactor:
         """What keeps this stack's secrets out of texts."""
@@ -675,8 +688,13 @@ class Environment:
         where = "on the local cloud" if self.on_local_cloud else "on AWS"
         return NothingDeployedError(f"'{self.name}' is not deployed {where}\n  -> {self._commands.edge('up')}")
 
-    def _command(self) -> EngineCommand:
-        return EngineCommand(*self.engine, mark=environment_mark(self.logs, self.name))
+    def _command(self, mark: str = "") -> EngineCommand:
+        return EngineCommand(*self.engine, mark=mark)
+
+    @property
+    def _mark(self) -> str:
+        """What the marks of this environment's runs begin with; commands that only read have none of it."""
+        return environment_mark(self.logs, self.name)
 
     @cached_property
     def engine(self) -> tuple[Path, str]:

@@ -83,6 +83,16 @@ def end_all(prefix: str) -> None:
         end(process, signal.SIGKILL)
 
 
+def end_run(prefix: str) -> list[Process]:
+    """Ends what a run has left whose front end was killed, and says what: its engine is asked twice before it is killed."""
+    left = marked(prefix)
+    for process in left:
+        if process.is_engine:
+            end(process, signal.SIGINT, signal.SIGINT, signal.SIGKILL)
+    end_all(prefix)
+    return left
+
+
 def _read(directory: Path, prefix: str) -> Process | None:
     """The process of a folder of /proc where its mark begins so; None also where it is gone, or another user's."""
     try:

@@ -2,6 +2,10 @@
 # The SDK's from_json types no keys.
 """Environment's own part: what becomes of the engine's results and failures. The engine itself is run in tests/engine."""
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +34,7 @@ from automation.errors import (
 from automation.events import Diagnostic, Event
 from automation.leftovers import Leftovers
 from automation.orphans import Thing
+from automation.processes import MARK
 from automation.redaction import Redactor
 from automation.results import Changes
 
@@ -181,7 +186,7 @@ def opened(environment: Environment, monkeypatch: pytest.MonkeyPatch, stack: Fak
         del may_start, command
         return stack
 
-    def command() -> EngineCommand:
+    def command(*_: str) -> EngineCommand:
         return EngineCommand(Path("pulumi"), "3.230.0")
 
     def redactor(given: FakeStack) -> Redactor:
@@ -614,3 +619,36 @@ def test_a_zone_without_anything_cannot_be_unprotected(environment: Environment,
 def test_planned_sites_are_the_stack_files(tmp_path: Path, content: str, replicas: dict[str, int]) -> None:
     (tmp_path / "Pulumi.dev.yaml").write_text(content)
     assert Environment("dev", stack_files=tmp_path).planned_replicas() == replicas
+
+
+def headless(environment: Environment, folder: Path, name: str) -> "subprocess.Popen[bytes]":
+    """What a run has left whose `edge` was killed."""
+    program = folder / name
+    program.write_text("import signal; signal.signal(2, signal.SIG_DFL); print('runs', flush=True); signal.pause()")
+    command = ["bash", "-c", f"exec -a {name} {sys.executable} {program}"]
+    process = subprocess.Popen(command, env={**os.environ, MARK: f"{environment._mark}1"}, stdout=subprocess.PIPE)
+    assert process.stdout
+    process.stdout.readline()
+    return process
+
+
+def test_a_run_that_goes_on_without_its_edge_is_told_and_ended_by_cancel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "Pulumi.dev.yaml").touch()
+    said: list[str] = []
+    environment = opened(Environment("dev", directory=tmp_path, stack_files=tmp_path, say=said.append), monkeypatch, FakeStack())
+    with headless(environment, tmp_path, "pulumi") as engine:
+        with pytest.raises(EnvironmentBusyError, match=rf"process {engine.pid}\) not(.|\n)*edge cancel dev"):
+            environment.up()
+        environment.cancel()
+        assert engine.wait() == -signal.SIGINT
+    assert "1 processes" in said[0]
+    assert environment.up().counts == {}
+
+
+def test_a_plugin_without_its_engine_is_ended_and_holds_nothing_up(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    opened(environment, monkeypatch, FakeStack())
+    with headless(environment, tmp_path, "plugin") as plugin:
+        environment.up()
+        assert plugin.wait() == -signal.SIGKILL
