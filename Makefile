@@ -1,12 +1,13 @@
 # `make demo` shows the product on this machine, `make test` proves it. Both set up all that they need.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check clean
+.PHONY: help demo test check campaign clean
 
 help:
-	@echo "make demo    deploy three simulated edge sites on this machine, stream from each, measure them"
-	@echo "make test    all checks and tests that this machine can run"
-	@echo "make clean   stop the local cloud; remove .localcloud and .venv"
+	@echo "make demo      deploy three simulated edge sites on this machine, stream from each, measure them"
+	@echo "make test      all checks and tests that this machine can run"
+	@echo "make campaign  100 kills of engine, edge, plugins, program, cloud between two AWS calls: an hour or more"
+	@echo "make clean     stop the local cloud; remove .localcloud and .venv"
 
 demo:
 	@tools/setup.sh requirements-edge.txt
@@ -22,6 +23,10 @@ test:
 check:
 	@tools/setup.sh requirements-dev.txt
 	@tools/check.sh
+
+campaign:
+	@tools/setup.sh requirements-dev.txt
+	@.venv/bin/python tests/engine/campaign.py
 
 clean:
 	@if [ -x .venv/bin/edge ]; then .venv/bin/edge cloud stop; fi
