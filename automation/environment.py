@@ -82,6 +82,8 @@ class _Run:
     stack: Stack
     watch: RunWatch
     log: RunLog
+    is_restored: bool
+    """Whether the state had been cut off, and an older one was put in its place."""
 
     @property
     def listening(self) -> dict[str, Any]:
@@ -194,7 +196,7 @@ class Environment:
             has_id = deployment_id(run.stack.deployment) is not None
             if has_id:
                 why = "what the state knew is removed, but not all that AWS has"
-                self._leftovers.refuse(self._orphans(run.stack), why)
+                self._leftovers.refuse(self._orphans(run.stack), why, "destroy")
             if has_id and not self.on_local_cloud:
                 run.stack.destroy(on_output=run.log.write, on_error=run.log.write, color="never")
             if self.on_local_cloud:
@@ -466,7 +468,7 @@ class Environment:
             self._refuse_headless_run()
             self._running = command = self._command(self._mark)
             try:
-                self._restore(state)
+                is_restored = self._restore(state)
                 stack = self._open(may_start=may_start, command=command)
                 if problem := newer_deployment_problem(stack.deployment):
                     raise EdgeError(problem)
@@ -479,7 +481,7 @@ class Environment:
                     )
                     command.on_interrupt = watch.interrupted
                     with self._explained(operation, stack, watch, log), watch, state.kept() if state else nullcontext():
-                        yield _Run(stack, watch, log)
+                        yield _Run(stack, watch, log, is_restored)
                     log.write(f"{operation} ended well: {watch.counts}")
             finally:
                 self._running = None
@@ -491,9 +493,11 @@ class Environment:
             return state_file(local.backend(self._directory), local.PROJECT, self.name, world / "copies")
         return state_file(chosen_backend(), local.PROJECT, self.name, self.stack_file.parent / ".edge" / "state")
 
-    def _restore(self, state: StateFile | None) -> None:
-        if state and (told := state.restore()):
+    def _restore(self, state: StateFile | None) -> bool:
+        told = state.restore() if state else None
+        if told:
             self.say(told)
+        return told is not None
 
     @contextmanager
     def _explained(self, operation: str, stack: Stack, watch: RunWatch, log: RunLog) -> Generator[None]:
@@ -613,10 +617,10 @@ class Environment:
         """Takes creates that were killed half-way out of the state, and says so. OrphansError where AWS made them all the same:
         they would be made once more.
         """
-        if self._tell_pending(run.stack):
+        if self._tell_pending(run.stack) or run.is_restored:
             run.stack.refresh(clear_pending_creates=True, on_output=run.log.write, on_error=run.log.write, color="never")
             self._leftovers.refuse(
-                self._look_for_orphans(run, quietly=True), "the killed run left what this one would make again"
+                self._look_for_orphans(run, quietly=True), "the killed run left what this one would make again", "up"
             )
 
     def _orphans(self, stack: Stack) -> "tuple[Thing, ...]":

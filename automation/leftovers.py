@@ -61,10 +61,10 @@ class Leftovers:
         title = f"AWS has {'one object' if one else f'{len(found)} objects'} of this deployment that its state does not know:"
         return [title, *listed(found), f"  -> {self.commands.edge('sweep')}   # removes {'it' if one else 'them'}"]
 
-    def refuse(self, found: "Sequence[Thing]", why: str) -> None:
-        """OrphansError where something was found."""
+    def refuse(self, found: "Sequence[Thing]", why: str, operation: str) -> None:
+        """OrphansError where something was found, which says how the operation goes on."""
         if found:
-            raise OrphansError("\n".join([why, *self.words(found)]))
+            raise OrphansError("\n".join([why, *self.words(found), f"     {self.commands.again(operation)}   # goes on then"]))
 
     def advice(self, text: str, find: "Callable[[], Sequence[Thing]]") -> list[str]:
         """What is said of a failure that only an orphan explains: which it is. Nothing of any other."""

@@ -37,6 +37,7 @@ from automation.orphans import Thing
 from automation.processes import MARK
 from automation.redaction import Redactor
 from automation.results import Changes
+from automation.state_files import StateFile
 
 SECRET = "a-secret-of-the-config"  # noqa: S105
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
@@ -652,3 +653,21 @@ def test_a_plugin_without_its_engine_is_ended_and_holds_nothing_up(
     with headless(environment, tmp_path, "plugin") as plugin:
         environment.up()
         assert plugin.wait() == -signal.SIGKILL
+
+
+def test_a_state_that_was_brought_back_is_held_against_aws_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "Pulumi.dev.yaml").touch()
+    said: list[str] = []
+    stack = FakeStack()
+    environment = opened(Environment("dev", directory=tmp_path, stack_files=tmp_path, say=said.append), monkeypatch, stack)
+    state = StateFile(tmp_path / "dev.json", tmp_path / "copies" / "dev.json", tmp_path / "locks")
+    state.path.write_text("{}")
+    state.keep()
+    state.path.write_text("{")
+    monkeypatch.setattr(environment, "_state_file", lambda: state)
+    environment.up()
+    assert "cut off" in said[0]
+    assert stack.done == ["refresh", "up"]
+    assert state.path.read_text() == "{}"
