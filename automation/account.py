@@ -139,8 +139,9 @@ class AccountLookups(Lookups):
         return self._hosted_zone(self._route53.get_hosted_zone(Id=zone_id)["HostedZone"])
 
     def public_hosted_zone(self, name: str) -> HostedZoneFacts:
-        named = self._route53.list_hosted_zones_by_name(DNSName=name)["HostedZones"]
-        public = [each for each in named if each["Name"] == f"{name}." and not each.get("Config", {}).get("PrivateZone")]
+        pages = self._route53.get_paginator("list_hosted_zones").paginate()
+        zones = [each for page in pages for each in page["HostedZones"]]
+        public = [each for each in zones if each["Name"] == f"{name}." and not each.get("Config", {}).get("PrivateZone")]
         return self._hosted_zone(_only(public, "hosted zone"))
 
     def records(self, zone_id: str, name: str) -> Sequence[NamedRecord]:

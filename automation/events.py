@@ -42,7 +42,9 @@ class Resource:
 
 @dataclass(frozen=True, kw_only=True)
 class ResourceStarted(Event):
-    """A step begins; in a plan: would be done. `operation` is the engine's: create, update, delete, replace, same, ..."""
+    """A step begins; in a plan: would be done. `operation` is the engine's: create, update, delete, replace, same, ...; or
+    forget, for an opt-in that leaves the state and that AWS keeps.
+    """
 
     resource: Resource
     operation: str

@@ -29,6 +29,7 @@ _DONE = {
     "create-replacement": "created anew",
     "delete-replaced": "deleted, to be created anew",
     "discard-replaced": "discarded",
+    "forget": "forgotten (the account stays opted in)",
 }
 
 
@@ -115,6 +116,8 @@ class ProgressLines:
 def plan_line(event: ResourceStarted) -> str:
     """What would be done with a resource."""
     differs = f"  ({', '.join(event.differs)})" if event.differs else ""
+    if event.operation == "forget":
+        differs = "  (the account stays opted in)"
     return f"  {event.operation:<8} {event.resource.name}  {event.resource.kind}{differs}"
 
 

@@ -19,7 +19,7 @@ class ResourceChange:
     kind: str
     """Such as `Instance`."""
     operation: str
-    """The engine's word: create, update, delete, replace, ..."""
+    """The engine's word: create, update, delete, replace, ...; or forget (automation/events.py)."""
     differs: tuple[str, ...] = ()
     """Names of the properties that differ, where the resource was there before."""
     urn: str = ""

@@ -7,7 +7,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from automation.events import (
@@ -44,6 +44,7 @@ _PROGRAMS_ERRORS = "info#err"
 _UNCHANGING = {"same", "refresh", "read"}
 _STACK = "pulumi:pulumi:Stack"
 _INSTANCE, _COMMAND = "aws:ec2/instance:Instance", "command:remote:Command"
+_OPT_IN = "aws:ec2/availabilityZoneGroup:AvailabilityZoneGroup"
 _SAYS_NOTHING = {
     f"{operation} {end}"
     for operation in ("update", "preview", "destroy", "refresh")
@@ -156,7 +157,8 @@ class RunWatch:
                 self._hear(event.diagnostic_event)
             elif event.summary_event:
                 counts = event.summary_event.resource_changes or {}
-                self.counts = {str(getattr(each, "value", each)): count for each, count in counts.items()}
+                told = {str(getattr(each, "value", each)): count for each, count in counts.items()}
+                self.counts = _with_forgotten(told, self.resources)
 
     def interrupted(self, times: int) -> None:
         """The run was asked to stop."""
@@ -181,7 +183,7 @@ class RunWatch:
                     self._emit(self._launch_waits(resource, waited))
 
     def _begin(self, step: "StepEventMetadata") -> None:
-        resource, operation = _resource(step), step.op.value
+        resource, operation = _resource(step), _operation(step)
         self._at_work[step.urn] = (resource, operation, time.monotonic())
         if step.type == _COMMAND and _is_real(resource, operation):
             self._heard[step.urn] = time.monotonic()
@@ -194,11 +196,11 @@ class RunWatch:
         self._emit(
             ResourceStarted(seconds=self.seconds, resource=resource, operation=operation, differs=_differs(step), is_real=is_real)
         )
-        if is_real and not operation.startswith("delete"):
+        if is_real and not _is_removal(operation):
             self._progress(self._stages.begin(resource.name))
 
     def _end(self, step: "StepEventMetadata", *, failed: bool = False) -> None:
-        resource, operation = _resource(step), step.op.value
+        resource, operation = _resource(step), _operation(step)
         _, _, begun = self._at_work.pop(step.urn, (resource, operation, time.monotonic()))
         self._launches.pop(step.urn, None)
         self._heard.pop(step.urn, None)
@@ -223,7 +225,7 @@ class RunWatch:
                 took_seconds=round(time.monotonic() - begun, 3),
             )
         )
-        if not operation.startswith("delete"):
+        if not _is_removal(operation):
             self._progress(self._stages.end(resource.name, changed=is_real, failed=failed))
 
     def _hear(self, found: "DiagnosticEvent") -> None:
@@ -372,6 +374,22 @@ def _silence(seconds: float, stop_command: str) -> str:
 
 def _resource(step: "StepEventMetadata") -> Resource:
     return Resource(name=_name(step.urn), type=step.type, urn=step.urn)
+
+
+def _operation(step: "StepEventMetadata") -> str:
+    """The engine's word; `forget` where it says delete and AWS keeps it all the same: an opt-in stays (components/network.py)."""
+    return "forget" if step.type == _OPT_IN and step.op.value == "delete" else step.op.value
+
+
+def _is_removal(operation: str) -> bool:
+    return operation.startswith("delete") or operation == "forget"
+
+
+def _with_forgotten(counts: dict[str, int], resources: Sequence[ResourceChange]) -> dict[str, int]:
+    """The engine's counts by operation, with what is only forgotten apart from what is deleted."""
+    forgotten = sum(each.operation == "forget" for each in resources)
+    corrected = {**counts, "delete": counts.get("delete", 0) - forgotten, "forget": forgotten}
+    return {operation: count for operation, count in corrected.items() if count}
 
 
 def _is_real(resource: Resource, operation: str) -> bool:

@@ -20,8 +20,13 @@ if TYPE_CHECKING:
     from moto.core.common_types import TYPE_RESPONSE
     from moto.core.responses import ActionResult
 
-SERVER_ERRORS = {"InsufficientInstanceCapacity": 500, "InternalError": 500, "RequestLimitExceeded": 503}
-"""Codes that EC2 answers with a 5xx status, so that SDKs retry them as they do on AWS."""
+STATUSES = {
+    "InsufficientInstanceCapacity": 500,
+    "InternalError": 500,
+    "RequestLimitExceeded": 503,
+    "UnauthorizedOperation": 403,
+}
+"""Codes that EC2 answers with another status than 400: SDKs try again after a 5xx, as they do on AWS."""
 
 
 class Ec2Backend(AddressRules, LaunchRules, NetworkRules, ImageData):
@@ -36,8 +41,8 @@ class Ec2Responses(ZoneResponses, AddressResponses, LaunchResponses, NetworkResp
     """EC2's requests."""
 
     def serialized(self, action_result: ActionResult) -> TYPE_RESPONSE:
-        """Give server errors their status; moto answers every error with 400."""
+        """Give errors their status; moto answers every one with 400."""
         status, headers, body = super().serialized(action_result)
         if isinstance(action_result.result, ServiceException):
-            status = SERVER_ERRORS.get(action_result.result.code, status)
+            status = STATUSES.get(action_result.result.code, status)
         return status, headers, body

@@ -42,7 +42,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from werkzeug.datastructures import Headers
 from werkzeug.wrappers import Request
 
-from localcloud.api import faults, health, holds, signatures, world, zones
+from localcloud.api import faults, health, holds, permissions, signatures, world, zones
 from localcloud.api.ec2 import Ec2Backend, Ec2Responses
 from localcloud.api.images import SsmBackend
 from localcloud.api.quotas import QuotasBackend
@@ -100,6 +100,7 @@ def reset_world() -> None:
             backends.clear()
         world.changed()
         faults.reset()
+        permissions.set_policy({})
         zones.reset()
         health.reset()
 
@@ -194,7 +195,7 @@ class ApiServer:
             handler.setup_class(request, request.url, dict(request.headers))
             action = handler._get_action()  # noqa: SLF001
             reading = action.startswith(READING)
-            status, headers, body = _call(service, handler, throttled=not reading)
+            status, headers, body = _call(service, action, handler, throttled=not reading)
             if not reading:
                 world.changed()
         log.info("%s %s %s", service, action, status)
@@ -268,11 +269,14 @@ def _for_moto(received: Received) -> Request:
     return request
 
 
-def _call(service: str, handler: BaseResponse, *, throttled: bool) -> tuple[Any, Any, Any]:
+def _call(service: str, action: str, handler: BaseResponse, *, throttled: bool) -> tuple[Any, Any, Any]:
     try:
+        permissions.check(service, action, with_tags=any(key.startswith("TagSpecification") for key in handler.querystring))
         if throttled and service in THROTTLES and faults.take_throttle():
             return handler.serialized(ActionResult(EC2ClientError(*THROTTLES[service])))
         return handler.call_action()
+    except permissions.Denied as error:
+        return handler.serialized(ActionResult(error))
     except Exception as error:
         # moto fails with any exception on what it does not know; the caller is to get an AWS error.
         log.exception("%s failed", service)
@@ -289,6 +293,9 @@ def _own_control(method: str, path: str, body: Json) -> tuple[int, Json] | None:
             case "PUT", "faults":
                 faults.update(body)
                 return HTTPStatus.OK, faults.current.model_dump()
+            case "PUT", "policy":
+                permissions.set_policy(body)
+                return HTTPStatus.OK, {}
             case "PUT", "hosted-zones":
                 return HTTPStatus.OK, {"id": _hosted_zone(str(body["name"]))}
             case "PUT", "zone-groups":

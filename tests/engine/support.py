@@ -87,10 +87,14 @@ class World:
         }
 
     def calls_since(self, offset: int) -> list[str]:
-        """The AWS actions in the cloud's log after a byte offset, such as `DescribeVpcs`."""
+        """The AWS calls in the cloud's log after a byte offset, such as `DescribeVpcs`."""
+        return [action.partition(":")[2] for action in self.actions_since(offset)]
+
+    def actions_since(self, offset: int) -> list[str]:
+        """The same as IAM names them, such as `ec2:DescribeVpcs`."""
         lines = self.log.read_bytes()[offset:].decode().splitlines()
         services = {"ec2", "route53", "iam", "ssm", "sts", "servicequotas"}
-        return [words[-2] for line in lines if len(words := line.split()) >= 3 and words[-3] in services]
+        return [f"{words[-3]}:{words[-2]}" for line in lines if len(words := line.split()) >= 3 and words[-3] in services]
 
     @property
     def log(self) -> Path:

@@ -81,6 +81,18 @@ def test_a_line_when_a_resource_is_done(op: str, word: str) -> None:
     assert line.endswith(" s")
 
 
+def test_an_opt_in_that_leaves_the_state_is_not_shown_as_deleted() -> None:
+    """AWS keeps it, and opts out through Support alone."""
+    group = ("us-west-2-opt-in-us-west-2-lax-1", "delete", "aws:ec2/availabilityZoneGroup:AvailabilityZoneGroup")
+    begun, done = step("resourcePreEvent", *group), step("resOutputsEvent", *group)
+    (planned,) = lines(begun, done, is_plan=True)
+    assert planned.split() == ["forget", group[0], "AvailabilityZoneGroup", "(the", "account", "stays", "opted", "in)"]
+    assert "forgotten (the account stays opted in)" in lines(begun, done)[0]
+    summary = {"maybeCorrupt": False, "durationSeconds": 1, "resourceChanges": {"delete": 3, "same": 1}, "policyPacks": {}}
+    watch = told(None, begun, done, EngineEvent.from_json({"sequence": 1, "timestamp": 1, "summaryEvent": summary}))
+    assert watch.counts == {"delete": 2, "forget": 1, "same": 1}
+
+
 @pytest.mark.parametrize("op", ["same", "refresh"])
 def test_no_line_for_what_does_not_change(op: str) -> None:
     assert lines(step("resourcePreEvent", op=op), step("resOutputsEvent", op=op)) == []

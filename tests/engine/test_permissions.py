@@ -1,0 +1,116 @@
+"""The whole life of prod under docs/operations/iam-policy.json: nothing in it is missing, nothing superfluous.
+
+The local cloud judges actions, not resources and conditions. The tests run in this order: each finds what the one before left.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from support import LOS_ANGELES, Deployment, World
+
+from automation.errors import DeploymentFailedError
+from automation.paths import PROJECT_ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.engine
+
+POLICY: dict[str, Any] = json.loads((PROJECT_ROOT / "docs" / "operations" / "iam-policy.json").read_text())
+ACTIONS = {action for statement in POLICY["Statement"] for action in statement["Action"]}
+
+
+class Governed(Deployment):
+    """Prod, rehearsed, whose every call is judged by the policy."""
+
+    def __init__(self, world: World, stack_files: Path) -> None:
+        super().__init__("prod", world, stack_files)
+        self._stack_file = stack_files / "Pulumi.prod.yaml"
+        self._stack_file.write_text((PROJECT_ROOT / "Pulumi.prod.yaml").read_text())
+        self.first_call = world.log.stat().st_size
+
+    def allow(self, *, without: str | None = None) -> None:
+        """From now on the policy is in force, or all of it but one action."""
+        assert without is None or without in ACTIONS
+        allowed = [{**each, "Action": [action for action in each["Action"] if action != without]} for each in POLICY["Statement"]]
+        self.world.status.request("PUT", "policy", {**POLICY, "Statement": allowed})
+
+    def change(self, **sections: object) -> None:
+        """Writes more into the stack file."""
+        described = yaml.safe_load(self._stack_file.read_text())
+        described["config"] |= {f"edge-inference:{key}": value for key, value in sections.items()}
+        self._stack_file.write_text(yaml.safe_dump(described))
+
+    def called(self) -> set[str]:
+        """Every action that was called so far."""
+        return {*self.world.actions_since(self.first_call)}
+
+
+@pytest.fixture(scope="module")
+def prod(world: World, stack_files: Path) -> Iterator[Governed]:
+    yield Governed(world, stack_files)
+    world.status.request("PUT", "policy", {})
+
+
+def _refusal(run: Callable[[], object]) -> str:
+    with pytest.raises(DeploymentFailedError) as caught:
+        run()
+    assert "Traceback" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("action", "words"),
+    [
+        ("ec2:DescribeAvailabilityZones", "which zones us-west-2 has is unknown"),
+        ("ssm:GetParameter", "the newest Deep Learning AMI of this Region is unknown"),
+    ],
+)
+def test_a_plan_that_may_not_ask_names_the_permission(prod: Governed, action: str, words: str) -> None:
+    prod.allow(without=action)
+    told = _refusal(prod.preview)
+    assert f"{words}, because the credentials lack the permission {action}" in told
+    assert "nothing was changed" in told
+    assert "no such" not in told
+
+
+@pytest.mark.parametrize("action", ["ec2:CreateVpc", "ec2:RunInstances"])
+def test_a_deployment_that_may_not_make_something_says_what(prod: Governed, action: str) -> None:
+    prod.allow(without=action)
+    assert f"is not authorized to perform: {action}" in _refusal(prod.up)
+
+
+def test_the_policy_is_enough_from_the_first_up_to_the_last_change(prod: Governed) -> None:
+    prod.allow()
+    prod.up()
+    environment = prod.environment
+    assert not environment.doctor().failed
+    assert all(site.serves for site in environment.status().sites)
+    assert environment.resolve("Honolulu").described()
+    assert environment.routes().described()
+    environment.drain(LOS_ANGELES)
+    environment.undrain(LOS_ANGELES)
+    assert not environment.drift()
+    environment.refresh()
+    prod.change(tags={"team": "edge"}, server={"maxInputTokens": 1000})
+    prod.up()
+
+
+def test_a_destroy_that_may_not_end_instances_says_so(prod: Governed) -> None:
+    prod.environment.unprotect()
+    prod.allow(without="ec2:TerminateInstances")
+    assert "is not authorized to perform: ec2:TerminateInstances" in _refusal(prod.destroy)
+
+
+def test_destroy_leaves_nothing_and_the_policy_holds_no_more_than_was_called(prod: Governed) -> None:
+    prod.allow()
+    prod.destroy()
+    assert prod.urns() == {}
+    listed = (PROJECT_ROOT / "tests" / "provider_actions.txt").read_text().splitlines()
+    official = {line for line in listed if not line.startswith("#")}
+    assert official | prod.called() == ACTIONS
