@@ -7,7 +7,7 @@ refused, and the other two are taken as if they always fit.
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, cast
 
 from moto.core.exceptions import ServiceException
 from moto.core.models import DEFAULT_ACCOUNT_ID
@@ -37,11 +37,16 @@ def set_policy(policy: dict[str, object]) -> None:
     if not policy:
         _allowed = None
         return
-    statements: Any = policy.get("Statement")
-    if not isinstance(statements, list) or any(each.get("Effect") != "Allow" or "Action" not in each for each in statements):
-        raise ValueError("a policy has a list of statements with Effect Allow and Action")
-    actions = [each["Action"] for each in statements]
-    _allowed = [name for each in actions for name in ([each] if isinstance(each, str) else each)]
+    statements: object = policy.get("Statement")
+    if not isinstance(statements, list):
+        raise ValueError("a policy has a list of statements")  # noqa: TRY004 - told as a bad request
+    allowed: list[str] = []
+    for statement in cast("list[dict[str, Any]]", statements):
+        actions: str | list[str] = statement["Action"]
+        if statement["Effect"] != "Allow":
+            raise ValueError("of statements the local cloud judges those with Effect Allow alone")
+        allowed += [actions] if isinstance(actions, str) else actions
+    _allowed = allowed
 
 
 def check(service: str, action: str, *, with_tags: bool) -> None:

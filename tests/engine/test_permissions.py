@@ -92,7 +92,7 @@ def test_the_policy_is_enough_from_the_first_up_to_the_last_change(prod: Governe
     assert not environment.doctor().failed
     assert all(site.serves for site in environment.status().sites)
     assert environment.resolve("Honolulu").described()
-    assert environment.routes().described()
+    assert environment.routes().records
     environment.drain(LOS_ANGELES)
     environment.undrain(LOS_ANGELES)
     assert not environment.drift()
