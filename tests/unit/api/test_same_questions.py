@@ -48,6 +48,8 @@ class Provider(mocks.Mocks):
 def plugin(api: ApiServer) -> Iterator[Driver]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{api.port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", api.keys.access_key_id)
+        patch.setenv("AWS_SECRET_ACCESS_KEY", api.keys.secret_access_key)
         driver = Driver(AwsPlugin("127.0.0.1:1"))
         driver.configure({"region": "us-west-2"})
         yield driver
