@@ -61,7 +61,7 @@ def routing(config: CheckedConfig, sites: dict[str, EdgeInferenceSite], tags: Ta
         return None
     args: ServiceRoutingArgs = {
         "domain": chosen.domain,
-        "sites": [{"zone": zone, "addresses": [*site.addresses]} for zone, site in sites.items()],
+        "sites": [{"zone": zone, "addresses": site.addresses} for zone, site in sites.items()],
         "policy": RoutingPolicy(chosen.policy),
         "bias": chosen.bias,
         "drained": list(settings.drained),

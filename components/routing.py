@@ -3,6 +3,7 @@
 Decides nothing: dns_plan.py plans the records, this component creates them in an order that AWS accepts both ways.
 """
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import NotRequired, TypedDict
 
@@ -56,7 +57,7 @@ class RoutedSiteArgs(TypedDict):
 
     zone: str
     """The site's zone: `us-west-2-lax-1a`."""
-    addresses: list[pulumi.Input[str]]
+    addresses: Sequence[pulumi.Input[str]]
     """`addresses` of the EdgeInferenceSite: its records and health checks come after the replicas serve."""
 
 

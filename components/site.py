@@ -97,6 +97,8 @@ class EdgeInferenceSite(pulumi.ComponentResource):
     replica an `aws.ec2` Eip, Instance and EipAssociation, and an InferenceServer.
     """
 
+    zone: str
+    """The site's zone."""
     addresses: list[pulumi.Output[str]]
     """Public address of each replica. Who uses one comes after the replica serves: a DNS record, a health check."""
     urls: list[pulumi.Output[str]]
@@ -108,7 +110,8 @@ class EdgeInferenceSite(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: EdgeInferenceSiteArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("edge-inference:index:EdgeInferenceSite", name, None, opts)
-        self._name, self._args, self._zone = name, args, parse_zone(args["zone"])
+        self.zone, self._zone = args["zone"], parse_zone(args["zone"])
+        self._name, self._args = name, args
         self._tags = Tags(pulumi.get_stack(), args.get("tags", {}))
         self._port = endpoint_port(args.get("endpoint", {}))
         subnet_id, made = self._subnet()
@@ -117,9 +120,8 @@ class EdgeInferenceSite(pulumi.ComponentResource):
         self.addresses, self.urls, self.instance_ids, self.served = [], [], [], []
         for number in range(1, args.get("replicas", 1) + 1):
             self._replica(Replica(self._zone, number), place)
-        self.register_outputs(
-            {"addresses": self.addresses, "urls": self.urls, "instance_ids": self.instance_ids, "served": self.served}
-        )
+        outputs = {"addresses": self.addresses, "urls": self.urls, "instance_ids": self.instance_ids, "served": self.served}
+        self.register_outputs({"zone": self.zone, **outputs})
 
     def _subnet(self) -> tuple[pulumi.Input[str], list[pulumi.Resource]]:
         """The id of the site's subnet, and what was made for it."""
