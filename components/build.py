@@ -123,7 +123,7 @@ def _site_args(
 
 
 def _opts_in(site: SiteSettings) -> bool:
-    return site.opt_in and site.parsed_zone.is_local
+    return bool(site.opt_in) and site.parsed_zone.is_local
 
 
 def server_args(server: ServerSettings, model: ModelFacts) -> ServerArgs:

@@ -1,6 +1,6 @@
 """How a configuration problem is described to the person who can mend it.
 
-Leaves out how problems are found: settings.py judges the config itself, preflight.py what AWS says about it.
+Leaves out how problems are found: settings/ judges the config itself, preflight.py what AWS says about it.
 """
 
 from collections.abc import Sequence

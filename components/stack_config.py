@@ -1,6 +1,6 @@
 """The way from the engine's config to a checked one: read, validate, ask Hub and AWS, and only then let resources be made.
 
-The only module that turns problems into the program's end. Leaves out judging: settings.py, models.py and preflight.py do.
+The only module that turns problems into the program's end. Leaves out judging: settings/, models.py and preflight.py do.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Writes what is documented from the pydantic models: JSON Schemas of stack config and ttft's summary, and README's table.
 
-Run it after a change to components/settings.py or ttft/summary.py; `--check` (CI) writes nothing and ends with 1 where something
+Run it after a change to components/settings/ or ttft/summary.py; `--check` (CI) writes nothing and ends with 1 where something
 is stale.
 """
 

@@ -1,0 +1,95 @@
+"""How this project words what is wrong with a config: pydantic's errors in its own terms, and the line to paste for each.
+
+Leaves out finding what is wrong: sections.py, rules.py and reading.py do.
+"""
+
+import difflib
+import json
+import re
+from typing import Any
+
+from pydantic.alias_generators import to_camel
+
+from components import PROJECT
+from components.problems import Problem
+from components.settings.sections import SECTIONS, GeolocationSettings, SiteSettings
+
+SECRET_FIXES = {
+    "sshPrivateKey": (
+        "ssh-keygen -t ed25519 -N '' -f deployer && pulumi config set --secret edge-inference:sshPrivateKey < deployer"
+    ),
+    "hostKeySecret": "openssl rand -hex 32 | pulumi config set --secret edge-inference:hostKeySecret",
+    "huggingFaceToken": "pulumi config set --secret edge-inference:huggingFaceToken   # paste the token, end with Ctrl-D",
+    "tlsCertificate": "pulumi config set --secret edge-inference:tlsCertificate < fullchain.pem",
+    "tlsPrivateKey": "pulumi config set --secret edge-inference:tlsPrivateKey < privkey.pem",
+    "apiKey": "openssl rand -hex 32 | pulumi config set --secret edge-inference:apiKey",
+}
+EXAMPLES = {
+    "access.clientCidrs": "pulumi config set --path 'edge-inference:access.clientCidrs[0]' A.B.C.D/32   # a caller's address",
+    "access.sshCidrs": "pulumi config set --path 'edge-inference:access.sshCidrs[0]' A.B.C.D/32   # this machine's address",
+    "routing.domain": "pulumi config set --path edge-inference:routing.domain llm.YOUR.DOMAIN",
+    "routing.hostedZone": "pulumi config set --path edge-inference:routing.hostedZone YOUR.DOMAIN",
+    "routing.geolocation.default": "pulumi config set --path edge-inference:routing.geolocation.default ZONE   # one of `sites`",
+    "sites": "pulumi config set --path 'edge-inference:sites[0].zone' us-west-2-lax-1a",
+    "protect": "pulumi config set edge-inference:protect true",
+}
+_SECTION_FIXES = {
+    "domain": EXAMPLES["routing.domain"],
+    "hostedZone": EXAMPLES["routing.hostedZone"],
+    "hostedZoneId": "pulumi config rm --path edge-inference:routing.hostedZoneId",
+    "maxTotalTokens": (
+        "pulumi config set --path edge-inference:server.maxInputTokens 3072 && "
+        "pulumi config set --path edge-inference:server.maxTotalTokens 4096"
+    ),
+}
+"""Lines to paste for rules over a whole section, by the field that the rule's text begins with."""
+NO_DEFAULT = "is missing: places without a zone of their own, and addresses that Route 53 cannot place, would get no answer"
+
+
+def problem_of(key: str, detail: dict[str, Any], raw: object) -> Problem:
+    """A pydantic error in the words of this project."""
+    is_key = bool(detail["loc"]) and detail["loc"][-1] == "[key]"
+    path = key + "".join(path_part(part) for part in (detail["loc"][:-1] if is_key else detail["loc"]))
+    where = f"{PROJECT}:{path}"
+    kind, value = detail["type"], detail["input"]
+    if kind == "extra_forbidden":
+        model = SiteSettings if key.startswith("sites") else SECTIONS[key]
+        if len(detail["loc"]) > 1:  # the only section within a section
+            model = GeolocationSettings
+        return unknown_key(where, str(detail["loc"][-1]), [to_camel(name) for name in model.model_fields])
+    if kind == "missing":
+        reason = NO_DEFAULT if path == "routing.geolocation.default" else "is missing"
+        return Problem(where, None, reason, _fix(path))
+    reason = str(detail["ctx"]["error"]) if kind == "value_error" else _lower_first(str(detail["msg"]))
+    if is_key:
+        return Problem(where, None, f"the key {reason}", f"pulumi config rm --path '{where}'")
+    if value is raw and isinstance(value, dict):  # a rule over the whole section
+        named = [name for name in _SECTION_FIXES if name in re.split(r"[\s:]+", reason.partition(": ")[0])]
+        return Problem(where, None, reason, "\n".join(_SECTION_FIXES[name] for name in named))
+    return Problem(where, json.dumps(value), reason, _fix(path))
+
+
+def path_part(part: int | str) -> str:
+    """One step of a key path as `pulumi config --path` reads it."""
+    if isinstance(part, int):
+        return f"[{part}]"
+    return f".{part}" if re.fullmatch(r"[\w-]+", part) else f'["{part}"]'
+
+
+def _fix(path: str) -> str:
+    """The line to paste for a key path."""
+    index = re.search(r"\[\d+\]$", path)
+    if index and (example := EXAMPLES.get(path[: index.start()])):
+        return example.replace("[0]", index[0])
+    return EXAMPLES.get(path, f"pulumi config set --path '{PROJECT}:{path}' VALUE")
+
+
+def unknown_key(where: str, name: str, known: list[str]) -> Problem:
+    """A key that is not known; the nearest known one is named."""
+    close = difflib.get_close_matches(name, known, n=1)
+    meant = f"; did you mean {close[0]}?" if close else f"; known are {', '.join(known)}"
+    return Problem(where, None, f"no such key{meant}", f"pulumi config rm --path '{where}'")
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]
