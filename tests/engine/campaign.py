@@ -24,7 +24,7 @@ import time
 from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -412,6 +412,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None, help="default: another one each time")
     parser.add_argument("--only", type=int, nargs="*", help="numbers of kills, to repeat them")
     parser.add_argument("--operation", choices=OPERATIONS, help="this operation alone")
+    parser.add_argument("--victim", choices=VICTIMS, help="always this one, where it runs")
     chosen = parser.parse_args()
     seed = chosen.seed if chosen.seed is not None else random.SystemRandom().randrange(10**6)
     print(f"seed {seed}", flush=True)  # noqa: T201
@@ -420,7 +421,8 @@ def main() -> int:
         for kill in drawn(seed, chosen.kills):
             if (chosen.only and kill.number not in chosen.only) or chosen.operation not in {None, kill.operation}:
                 continue
-            outcome = campaign.run(kill)
+            victims = kill.victims if chosen.victim is None else (chosen.victim, *kill.victims)
+            outcome = campaign.run(replace(kill, victims=victims))
             outcomes.append(outcome)
             print(outcome, flush=True)  # noqa: T201
             if outcome.problems:
