@@ -1,4 +1,4 @@
-"""Which process of a run was killed, by what the engine said before it ended, and the commands that go on from there.
+"""Which process of a run was killed, or which disk was full, by what the engine said, and the commands that go on from there.
 
 The engine never says so itself: it tells of broken connections. Leaves out who killed it; mostly the system, for want of memory.
 """
@@ -11,15 +11,23 @@ from automation.advice import Commands, recovery
 _PROGRAM = re.compile(r"Program exited with non-zero exit code: -\d+")
 _PLUGIN = re.compile(r"Detected that \S*/pulumi-resource-(\w+) exited prematurely")
 _BROKEN = re.compile(r"error reading from server: |connection error: desc = |rpc error: code = Unavailable")
+_FULL = re.compile(r"(/\S+): no space left on device")
 _DONE = "the steps at work were finished, no other was begun, the state is whole"
 _BY_WHOM = "by hand, or by the system for want of memory"
 
 
 def after_a_kill(commands: Commands, operation: str, engines_text: str, errors: Sequence[str]) -> list[str] | None:
-    """What is said after a run in which a process was killed that the engine had started; None where none was.
+    """What is said after a run in which a process was killed that the engine had started, or its disk was full; else None.
 
     `engines_text` is all that the engine printed, `errors` what its events told, with the name of the resource before each.
     """
+    if found := _FULL.search(engines_text):
+        others = [text for text in errors if not _FULL.search(text)]
+        what = f"the disk of {found[1]} is full: the state could not be written, and may be cut off"
+        return [
+            *others,
+            f"{what}\nAWS may have made what it does not know. Make room there, then:\n{recovery(commands, operation)}",
+        ]
     told = [text for text in errors if not _BROKEN.search(text) and not _PLUGIN.search(text) and not _PROGRAM.search(text)]
     if found := _PLUGIN.search(engines_text):
         cut_off = [text.partition(": ")[0] for text in errors if _BROKEN.search(text) and not _BROKEN.match(text)]

@@ -64,3 +64,13 @@ def test_a_refresh_is_not_run_twice() -> None:
         "edge refresh prod --local",
         "edge sweep prod --local",
     ]
+
+
+def test_a_full_disk_is_told_once_with_its_path() -> None:
+    path = "/state/.pulumi/stacks/edge-inference/prod.json.tmp1"
+    full = f"failed to save snapshot: blob (code=Unknown): write {path}: no space left on device"
+    told = after_a_kill(COMMANDS, "up", f"code: 255\n{full}", [f"a-vpc: {full}", f"a-host: {full}", "a-key: another"]) or []
+    assert told[0] == "a-key: another"
+    assert f"the disk of {path} is full" in told[1]
+    assert lines(told[1])[0] == "edge cancel prod --local"
+    assert len(told) == 2
