@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from automation.errors import EdgeError
 
 if TYPE_CHECKING:
+    from automation.engine.run_iterator import Run
     from automation.environment import Environment
-    from automation.runs import Run
 
 __all__ = ["EdgeError", "Environment", "Run"]
 
@@ -18,7 +18,7 @@ def __getattr__(name: str) -> object:
 
         return Environment
     if name == "Run":
-        from automation.runs import Run
+        from automation.engine.run_iterator import Run
 
         return Run
     raise AttributeError(name)

@@ -16,8 +16,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from automation.commands import bench, cloud, deployment, overview, routes, setup
+from automation.commands.terminal import say, short_path
 from automation.errors import EdgeError
-from automation.terminal import say, short_path
 
 
 def take_as_typed(parameters: Iterable[Any]) -> None:
@@ -119,8 +119,8 @@ def _words(error: OSError) -> str:
         return f"{error.filename}: {error.strerror}"
     if error.errno != errno.ENOSPC:
         return str(error)
+    from automation.engine.state_files import full_disks
     from automation.paths import LOCAL_DIRECTORY
-    from automation.state_files import full_disks
 
     folders = full_disks(LOCAL_DIRECTORY, Path.cwd(), Path(tempfile.gettempdir()), Path.home())
     return f"{error.strerror}: {folders[0] if folders else Path.cwd()}\n  -> make room there: df -h"

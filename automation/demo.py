@@ -10,11 +10,11 @@ from collections.abc import Iterator
 
 import requests
 
-from automation.bench import Clients, bench, bench_plan
+from automation.commands.progress import ProgressLines, step_lines
 from automation.environment import Environment
 from automation.errors import EdgeError
 from automation.paths import LOCAL_DIRECTORY
-from automation.progress import ProgressLines, step_lines
+from automation.sites.bench import Clients, bench, bench_plan
 from ttft import console
 from ttft.report import write_report
 from ttft.schedule import Plan

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
 
-from automation.keys import new_deployer_key, new_host_key_secret
+from automation.account.keys import new_deployer_key, new_host_key_secret
 from components.build import server_args
 from components.engines import Server
 from components.host_identity import deployer_public_key, derive_host_key, user_data

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from automation.keys import new_certificate
+from automation.account.keys import new_certificate
 from components.proxy import API_KEY_MARK, DIRECTORY, Proxy, caddy_config
 from localcloud.hosts.doorway import bound_socket
 from localcloud.model_server.simulation import Simulation, Timing

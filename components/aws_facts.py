@@ -1,8 +1,8 @@
 """What AWS is asked about a stack's config, and what it says: the one place for both.
 
 `gather` asks through Lookups: the program through the engine's provider (provider_lookups.py), `edge doctor` with boto3
-(automation/account.py). These only carry questions and answers; which are asked, and how they count, stands here. Nothing
-here judges: preflight.py does. What has no API at all is left out: EBS volume types by zone and the stock of GPUs.
+(automation/account/questions.py). These only carry questions and answers; which are asked, and how they count, stands here.
+Nothing here judges: preflight.py does. What has no API at all is left out: EBS volume types by zone and the stock of GPUs.
 """
 
 import re

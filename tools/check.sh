@@ -5,6 +5,7 @@ cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PATH"
 ruff format --check .
 ruff check .
+lint-imports --no-cache --no-logo
 pyright
 python tools/generate_docs.py --check
 mapfile -t scripts < <(git ls-files '*.sh' .ci/run)

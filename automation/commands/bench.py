@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from automation.commands.options import EnvironmentName, LocalFlag, open_environment
-from automation.terminal import say
+from automation.commands.terminal import say
 from ttft.cli import DeviceMs, HtmlPath, JsonPath, SloMs
 
 
@@ -31,9 +31,9 @@ def bench(  # noqa: PLR0913 - each is an option of the command
 
     Example: edge bench local --from Honolulu
     """
-    from automation.bench import Clients, bench_plan, vantage
-    from automation.bench import bench as measure
     from automation.paths import LOCAL_DIRECTORY
+    from automation.sites.bench import Clients, bench_plan, vantage
+    from automation.sites.bench import bench as measure
     from ttft.cli import check_writable, connections, finish, lengths
     from ttft.console import Progress
     from ttft.schedule import Plan

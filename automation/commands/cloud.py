@@ -7,9 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from automation.commands.options import JsonFlag, open_environment
+from automation.commands.terminal import say, show, show_json
 from automation.errors import CloudNotRunningError, UsageError
 from automation.paths import LOCAL_DIRECTORY
-from automation.terminal import say, show, show_json
 
 
 def variables(

@@ -21,15 +21,15 @@ from automation.commands.options import (
     ZoneName,
     open_environment,
 )
+from automation.commands.terminal import confirm, say, show, show_json, show_json_line
 from automation.errors import DRIFT_EXIT_CODE, DeploymentFailedError, EdgeError, OrphansError, UsageError
-from automation.terminal import confirm, say, show, show_json, show_json_line
 
 if TYPE_CHECKING:
+    from automation.account.orphans import Thing
+    from automation.account.prices import HourlyPrice
+    from automation.engine.events import OnEvent
+    from automation.engine.results import Changes, Plan, ResourceChange
     from automation.environment import Environment
-    from automation.events import OnEvent
-    from automation.orphans import Thing
-    from automation.prices import HourlyPrice
-    from automation.results import Changes, Plan, ResourceChange
 
 
 def plan(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = False) -> None:  # noqa: FBT002
@@ -84,7 +84,7 @@ def refresh(env: EnvironmentName, local: LocalFlag = False, as_json: EventsFlag 
     with told("Refreshing", environment, as_json=as_json) as on_event:
         changes = environment.refresh(on_event)
     if as_json:
-        from automation.orphans import described
+        from automation.account.orphans import described
 
         show_json_line({**_result("refresh", changes), "orphans": described(changes.orphans)})
         return
@@ -225,7 +225,7 @@ def told(
     title: str, environment: "Environment", *, as_json: bool = False, is_plan: bool = False, has_table: bool = False
 ) -> Generator["OnEvent"]:
     """How a run's events are told: as JSON lines, as a table on a terminal, else as plain lines."""
-    from automation.events import as_json as described
+    from automation.engine.events import as_json as described
 
     if as_json:
         try:
@@ -258,7 +258,7 @@ def _sweep_before(environment: "Environment", *, yes: bool) -> None:
 
 def _sweep(environment: "Environment", found: "Sequence[Thing]", tell: Callable[[str], None], *, ask: bool) -> None:
     """Lists what was found, asks, removes it."""
-    from automation.orphans import listed
+    from automation.account.orphans import listed
 
     count = "one object" if len(found) == 1 else f"{len(found)} objects"
     say(f"AWS has {count} of '{environment.name}' that its state does not know:")
@@ -288,19 +288,19 @@ def _planned(environment: "Environment") -> "Plan":
 def _table(environment: "Environment") -> Any:
     from rich.console import Console
 
-    from automation.live_table import LiveTable
+    from automation.commands.live_table import LiveTable
 
     return LiveTable(Console(stderr=True, highlight=False), environment.planned_replicas())
 
 
 def _lines(*, is_plan: bool) -> Any:
-    from automation.progress import ProgressLines
+    from automation.commands.progress import ProgressLines
 
     return ProgressLines(say, is_plan=is_plan)
 
 
 def _show_deployed(environment: "Environment", changes: "Changes") -> None:
-    from automation.progress import step_lines
+    from automation.commands.progress import step_lines
 
     for line in step_lines(changes.steps):
         say(line)
@@ -370,7 +370,7 @@ def _served(site: Mapping[str, Any]) -> bool:
 
 def _price_of(values: Mapping[str, Any]) -> "HourlyPrice":
     """What the instances of an environment's outputs cost."""
-    from automation.prices import hourly_price
+    from automation.account.prices import hourly_price
 
     sites: dict[str, dict[str, Any]] = values.get("sites", {})
     return hourly_price(
@@ -380,7 +380,7 @@ def _price_of(values: Mapping[str, Any]) -> "HourlyPrice":
 
 def say_price(title: str, environment: "Environment", price: "HourlyPrice") -> None:
     """What instances cost, and what that leaves out."""
-    from automation.prices import FOOTNOTE
+    from automation.account.prices import FOOTNOTE
 
     indent = " " * len(title)
     say(f"{title}{price}{', on AWS' if environment.on_local_cloud else ''}")
@@ -425,6 +425,6 @@ def _flag(local: bool) -> str:  # noqa: FBT001
 
 def _path(log: Any) -> str:
     """A path as short as it can be typed from here."""
-    from automation.terminal import short_path
+    from automation.commands.terminal import short_path
 
     return short_path(log)

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from automation.commands.terminal import say
 from automation.paths import PROJECT_ROOT, known_environments, stack_file
-from automation.terminal import say
 
 if TYPE_CHECKING:
     from automation.environment import Environment

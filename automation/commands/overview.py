@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from automation.commands.options import EnvironmentName, JsonFlag, LocalFlag, ZoneName, open_environment
+from automation.commands.terminal import show, show_json
 from automation.errors import EdgeError
-from automation.terminal import show, show_json
 
 if TYPE_CHECKING:
-    from automation.costs import Cost
-    from automation.status import ReplicaStatus, SiteStatus, Status
+    from automation.sites.costs import Cost
+    from automation.sites.status import ReplicaStatus, SiteStatus, Status
 
 _COLUMNS = 80
 _SSH_FAILED = 255
@@ -31,7 +31,7 @@ def status(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = F
 
     Example: edge status prod
     """
-    from automation.status import status as ask
+    from automation.sites.status import status as ask
 
     found = ask(open_environment(env, local=local))
     if as_json:
@@ -48,7 +48,7 @@ def cost(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = Fal
 
     Example: edge cost prod
     """
-    from automation.costs import cost as reckon
+    from automation.sites.costs import cost as reckon
 
     environment = open_environment(env, local=local)
     found = reckon(environment)
@@ -94,8 +94,8 @@ def ssh(
 
 def _over_ssh(env: str, zone: str, replica: int, command: str | None, *, local: bool) -> None:
     """Hands the terminal to `ssh`, and its exit status on."""
-    from automation.hosts import find_host
-    from automation.hosts import ssh as connected
+    from automation.sites.hosts import find_host
+    from automation.sites.hosts import ssh as connected
 
     environment = open_environment(env, local=local)
     host = find_host(environment, zone, replica)
@@ -146,7 +146,7 @@ def _replica_lines(site: "SiteStatus", replica: "ReplicaStatus") -> Iterator[str
 
 
 def _cost(found: "Cost", *, simulated: bool) -> Iterator[str]:
-    from automation.prices import AS_OF, HOURS_PER_MONTH, NOT_INCLUDED, SOURCE
+    from automation.account.prices import AS_OF, HOURS_PER_MONTH, NOT_INCLUDED, SOURCE
     from automation.tables import table
 
     what = f"What '{found.environment}' runs" if found.basis == "deployed" else f"What Pulumi.{found.environment}.yaml asks for"
@@ -169,7 +169,7 @@ def _cost(found: "Cost", *, simulated: bool) -> Iterator[str]:
 
 
 def _amounts(dollars: float) -> tuple[str, str]:
-    from automation.prices import HOURS_PER_MONTH
+    from automation.account.prices import HOURS_PER_MONTH
 
     return f"{dollars:.3f}", f"{dollars * HOURS_PER_MONTH:.2f}"
 

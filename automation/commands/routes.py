@@ -8,10 +8,10 @@ import typer
 
 from automation.commands.deployment import told
 from automation.commands.options import EnvironmentName, JsonFlag, LocalFlag, open_environment
-from automation.terminal import say, show, show_json
+from automation.commands.terminal import say, show, show_json
 
 if TYPE_CHECKING:
-    from automation.resolution import Client, Record, Replica, Resolution, Routes
+    from automation.sites.resolution import Client, Record, Replica, Resolution, Routes
 
 _WIDTH = 80
 _CITY_WIDTH = 16
@@ -67,7 +67,7 @@ def drain(
 
     Example: edge drain prod us-west-2-lax-1a
     """
-    from automation.drain import put_back, take_out, wait_until_unused
+    from automation.sites.drain import put_back, take_out, wait_until_unused
 
     environment = open_environment(env, local=local)
     if back:
@@ -164,7 +164,7 @@ def _tree(routes: "Routes") -> Iterator[str]:
 
 def _matrix(routes: "Routes", got: "Sequence[tuple[Client, str]]") -> Iterator[str]:
     """Cities by sites, in blocks of columns that fit on a terminal."""
-    from automation.resolution import estimates
+    from automation.sites.resolution import estimates
 
     yield "Estimated round trip in ms between city and site, by distance on a map, not"
     yield "measured. * marks the site that the city gets."
@@ -185,7 +185,7 @@ def _cell(milliseconds: float | None, *, is_got: bool) -> str:
 
 def _described(routes: "Routes", got: "Sequence[tuple[Client, str]]") -> dict[str, Any]:
     """As `edge routes --json` prints it."""
-    from automation.resolution import estimates
+    from automation.sites.resolution import estimates
 
     return {
         "domain": routes.domain,

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from automation.commands.options import EnvironmentName, JsonFlag, LocalFlag, open_environment
+from automation.commands.terminal import say, show, show_json
 from automation.errors import UsageError
 from automation.paths import PROJECT_ROOT
-from automation.terminal import say, show, show_json
 
 if TYPE_CHECKING:
-    from automation.candidates import Candidate
-    from automation.doctor import Examination
-    from automation.initial import Draft
+    from automation.account.candidates import Candidate
+    from automation.commands.initial import Draft
+    from automation.sites.doctor import Examination
 
 _SHOWN_CITIES = 2
 """As many columns as fit a terminal of 80; of more cities, the nearest is shown, and --json has all."""
@@ -33,7 +33,7 @@ def zones(
 
     Example: edge zones --near Honolulu --near "Los Angeles"
     """
-    from automation.candidates import SOURCES, candidates, cities
+    from automation.account.candidates import SOURCES, candidates, cities
 
     found = candidates(cities(near or []))
     if as_json:
@@ -62,7 +62,7 @@ def init(  # noqa: PLR0913, PLR0917 - an option for each question
 
     Example: edge init tokyo --near Tokyo
     """
-    from automation import initial
+    from automation.commands import initial
 
     initial.refuse_existing(env, PROJECT_ROOT)
     draft = initial.Draft(
@@ -97,7 +97,7 @@ def doctor(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = F
 
     Example: edge doctor prod
     """
-    from automation.doctor import examine
+    from automation.sites.doctor import examine
 
     environment = open_environment(env, local=local)
     found = examine(environment)
@@ -117,7 +117,7 @@ def keys(env: EnvironmentName) -> None:
 
     Example: edge keys prod
     """
-    from automation.keys import new_deployer_key, new_host_key_secret
+    from automation.account.keys import new_deployer_key, new_host_key_secret
 
     environment = open_environment(env, local=False)
     wanted: dict[str, Callable[[], str]] = {
@@ -137,7 +137,7 @@ def keys(env: EnvironmentName) -> None:
 
 def _asked(draft: "Draft", near: Sequence[str], *, is_model_given: bool) -> "Draft":
     """The draft with a person's answers to what it leaves open."""
-    from automation.initial import hosted_zone_of
+    from automation.commands.initial import hosted_zone_of
 
     ask = _ask
     if not draft.zones:
@@ -163,8 +163,8 @@ def _asked(draft: "Draft", near: Sequence[str], *, is_model_given: bool) -> "Dra
 
 
 def _asked_zones(near: Sequence[str]) -> tuple[str, ...]:
-    from automation.candidates import candidates, cities
-    from automation.initial import chosen_zones
+    from automation.account.candidates import candidates, cities
+    from automation.commands.initial import chosen_zones
 
     places = near or [name.strip() for name in _ask("Cities where users are, with commas (empty: all)", "").split(",")]
     found = candidates(cities([name for name in places if name]))[:15]
@@ -180,7 +180,7 @@ def _ask(question: str, default: str | None = None) -> str:
 
 
 def _own_cidr() -> str:
-    from automation.doctor import own_address
+    from automation.sites.doctor import own_address
 
     address = own_address()
     return f"{address}/32" if address else ""
@@ -188,7 +188,7 @@ def _own_cidr() -> str:
 
 def _completed(draft: "Draft") -> "Draft":
     """The draft with what follows from the rest; UsageError that names every option that is still missing."""
-    from automation.initial import hosted_zone_of
+    from automation.commands.initial import hosted_zone_of
 
     own = "" if draft.for_rehearsal or (draft.ssh_cidrs and draft.client_cidrs) else _own_cidr()
     default = (own,) if own else ()
@@ -212,7 +212,7 @@ def _completed(draft: "Draft") -> "Draft":
 
 
 def _ranking(found: "Sequence[Candidate]", *, numbered: bool = False) -> Iterator[str]:
-    from automation.candidates import DEFAULT_TYPE
+    from automation.account.candidates import DEFAULT_TYPE
     from automation.tables import table
 
     names = list(found[0].round_trips_ms) if found else []
@@ -241,8 +241,8 @@ def _families(types: list[str]) -> str:
 
 
 def _sources(more: int) -> Iterator[str]:
-    from automation.candidates import DEFAULT_TYPE
-    from automation.prices import AS_OF
+    from automation.account.candidates import DEFAULT_TYPE
+    from automation.account.prices import AS_OF
 
     if more > 0:
         yield f"{more} more: --top {more + 15}"

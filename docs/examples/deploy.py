@@ -7,7 +7,7 @@
 import sys
 
 from automation import EdgeError, Environment, Run
-from automation.events import LaunchWaits, SiteProgress
+from automation.engine.events import LaunchWaits, SiteProgress
 
 
 def deploy(environment: Environment) -> None:

@@ -57,10 +57,10 @@ _CALLERS_GO = {"engine", "edge", "aws plugin"}
 EDGE = """
 import sys
 from pathlib import Path
-from automation import drain
+from automation.sites import drain
 from automation.commands import options
 from automation.environment import Environment
-from automation.terminal import say
+from automation.commands.terminal import say
 directory, stack_files = Path(sys.argv.pop(1)), Path(sys.argv.pop(1))
 def opened(name, *, local):
     return Environment(name, on_local_cloud=local, directory=directory, stack_files=stack_files, say=say)

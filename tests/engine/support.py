@@ -25,16 +25,16 @@ import requests
 import yaml
 from requests.adapters import HTTPAdapter
 
+from automation.engine.events import Event, ResourceStarted, as_json
 from automation.environment import Environment
 from automation.errors import EdgeError
-from automation.events import Event, ResourceStarted, as_json
 from automation.paths import PROJECT_ROOT
 from localcloud import client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from automation.results import Changes
+    from automation.engine.results import Changes
 
 OREGON, LOS_ANGELES, HONOLULU = "us-west-2a", "us-west-2-lax-1a", "us-west-2-hnl-1a"
 ROOMY = {"quota_vcpus": 400, "quota_addresses": 60}

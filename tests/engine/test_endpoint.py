@@ -16,8 +16,8 @@ import pytest
 import requests
 from support import LOS_ANGELES, Deployment, Recording, World, process_files, tokens
 
+from automation.account.keys import new_certificate
 from automation.errors import DeploymentFailedError
-from automation.keys import new_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

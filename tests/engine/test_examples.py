@@ -9,7 +9,7 @@ import pytest
 from support import tokens
 from test_plugins import Program
 
-from automation.keys import new_deployer_key, new_host_key_secret
+from automation.account.keys import new_deployer_key, new_host_key_secret
 from automation.paths import PROJECT_ROOT
 
 if TYPE_CHECKING:

@@ -25,8 +25,8 @@ import requests
 from resolution_table import PROD, ZONES, cells
 from support import HONOLULU, LOS_ANGELES, OREGON, READY_SECONDS, Deployment, From, World, wait_for
 
-from automation.drain import take_out, wait_until_unused
 from automation.paths import PROJECT_ROOT
+from automation.sites.drain import take_out, wait_until_unused
 from geography.cities import CITIES, local_network
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ import pytest
 from support import OREGON, READY_SECONDS, Deployment, World, instances
 from terminals import COLOURS, CTRL_C, in_a_terminal
 
+from automation.engine.results import inventory_of
 from automation.errors import ProtectedError
 from automation.paths import PROJECT_ROOT
-from automation.results import inventory_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +35,7 @@ from pathlib import Path
 from automation import cli
 from automation.commands import deployment
 from automation.environment import Environment
-from automation.terminal import say
+from automation.commands.terminal import say
 directory, stack_files = Path(sys.argv.pop(1)), Path(sys.argv.pop(1))
 def opened(name, *, local):
     return Environment(name, on_local_cloud=local, directory=directory, stack_files=stack_files, say=say)

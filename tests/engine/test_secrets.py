@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Self
 import pytest
 from support import OREGON, Deployment, Recording, World, process_files, tokens
 
+from automation.account.keys import new_deployer_key, new_host_key_secret
 from automation.errors import DeploymentFailedError
-from automation.keys import new_deployer_key, new_host_key_secret
 from components.host_identity import derive_host_key
 
 if TYPE_CHECKING:

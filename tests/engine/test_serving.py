@@ -16,10 +16,10 @@ from huggingface_hub import InferenceClient
 from openai import OpenAI
 from support import HONOLULU, LOS_ANGELES, OREGON, Deployment, World, assert_contract, tokens
 
-from automation.bench import Clients
 from automation.errors import NothingDeployedError
-from automation.hosts import find_host, run, ssh
 from automation.paths import PROJECT_ROOT
+from automation.sites.bench import Clients
+from automation.sites.hosts import find_host, run, ssh
 from ttft.schedule import Plan
 from ttft.summary import summarize
 

@@ -14,9 +14,9 @@ import pytest
 import requests
 from support import HONOLULU, LOS_ANGELES, OREGON, Deployment, World, assert_contract, tokens
 
-from automation.bench import Clients
 from automation.errors import DeploymentFailedError, EdgeError
-from automation.hosts import find_host, run, ssh
+from automation.sites.bench import Clients
+from automation.sites.hosts import find_host, run, ssh
 from ttft.schedule import Plan
 
 if TYPE_CHECKING:

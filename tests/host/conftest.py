@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from automation.keys import new_deployer_key, new_host_key_secret
+from automation.account.keys import new_deployer_key, new_host_key_secret
 from components.host_identity import deployer_public_key, derive_host_key, user_data
 from tests.host import stand_in
 from tests.host.deployer import Deployer

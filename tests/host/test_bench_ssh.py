@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from automation.vantage import measure_from
+from automation.sites.vantage import measure_from
 from ttft.samples import Target
 from ttft.schedule import Plan
 from ttft.selftest_server import Timing, selftest_server

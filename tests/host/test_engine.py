@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from automation.keys import new_host_key_secret
+from automation.account.keys import new_host_key_secret
 from automation.paths import LOCAL_DIRECTORY, PROJECT_ROOT
 from components.host_identity import derive_host_key
 from components.host_steps import dial_attempts

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from automation.keys import new_certificate
+from automation.account.keys import new_certificate
 from components.host_steps import ServingSpec, install_scripts, serving_steps
 from components.proxy import Proxy
 from tests.engine.support import process_files

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from automation.keys import new_certificate
+from automation.account.keys import new_certificate
 from tests.host.canary import watched
 from tests.host.delayed_path import delayed_path
 from ttft.samples import Connection, Run, Sample, Target

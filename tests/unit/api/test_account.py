@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from automation.account import ask_account, caller, image, newest_of_kind
+from automation.account.questions import ask_account, caller, image, newest_of_kind
 from automation.errors import EdgeError
 from components.aws_facts import InstanceTypeFacts, RegionFacts, ZoneFacts
 from components.models import ModelFacts

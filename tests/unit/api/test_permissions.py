@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from automation.account import ask_account
+from automation.account.questions import ask_account
 from automation.paths import PROJECT_ROOT
 from components.settings import PROJECT, StackConfig, validate
 

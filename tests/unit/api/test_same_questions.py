@@ -14,7 +14,7 @@ import pulumi
 import pytest
 from pulumi.runtime import mocks
 
-from automation.account import ask_account
+from automation.account.questions import ask_account
 from components.aws_facts import AwsFacts
 from components.provider_lookups import ask_aws
 from components.settings import PROJECT, StackConfig, Validated, validate

@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import pytest
 
-from automation.bench import Clients, Vantage, bench_plan, vantage
 from automation.environment import Environment
 from automation.errors import NothingDeployedError, UsageError
-from automation.serving import Answer
+from automation.sites.bench import Clients, Vantage, bench_plan, vantage
+from automation.sites.serving import Answer
 from ttft.schedule import Plan
 
 ZONES = {"us-west-2-lax-1a": "us-west-2-lax-1", "us-west-2-hnl-1a": "us-west-2-hnl-1", "us-west-2a": "us-west-2"}

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from automation import vantage
-from automation.bench import Clients, Vantage, bench
 from automation.errors import EdgeError
+from automation.sites import vantage
+from automation.sites.bench import Clients, Vantage, bench
 from ttft.samples import Target
 from ttft.schedule import Plan
 from ttft.selftest_server import SelftestServer, Timing, selftest_server

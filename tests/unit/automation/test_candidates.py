@@ -5,10 +5,10 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from automation.candidates import candidates, cities
+from automation.account.candidates import candidates, cities
+from automation.account.prices import AS_OF
 from automation.cli import app
 from automation.errors import UsageError
-from automation.prices import AS_OF
 
 
 def test_the_zone_in_the_users_own_city_comes_first() -> None:

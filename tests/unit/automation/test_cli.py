@@ -15,8 +15,14 @@ import pytest
 import typer.main
 
 from automation import cli
-from automation.advice import Commands
+from automation.account.orphans import Thing
+from automation.account.prices import price_change
+from automation.account.sweep import Swept
 from automation.commands import cloud
+from automation.commands.terminal import say
+from automation.engine.advice import Commands
+from automation.engine.events import Diagnostic, OnEvent
+from automation.engine.results import Changes, DeployedSite, Drift, Inventory, Plan, ResourceChange
 from automation.errors import (
     DeploymentFailedError,
     EdgeError,
@@ -27,14 +33,8 @@ from automation.errors import (
     ProtectedError,
     SiteFailure,
 )
-from automation.events import Diagnostic, OnEvent
-from automation.orphans import Thing
 from automation.paths import LOCAL_DIRECTORY
-from automation.prices import price_change
-from automation.results import Changes, DeployedSite, Drift, Inventory, Plan, ResourceChange
-from automation.serving import Answer
-from automation.sweep import Swept
-from automation.terminal import say
+from automation.sites.serving import Answer
 from localcloud import client, keys
 from localcloud.client import CloudError
 from ttft.errors import TtftError

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from automation import closing, names
-from automation.closing import require_serving
+from automation.engine.results import ResourceChange
 from automation.errors import DeploymentFailedError
-from automation.names import NameAnswer
-from automation.results import ResourceChange
-from automation.serving import Answer
+from automation.sites import closing, names
+from automation.sites.closing import require_serving
+from automation.sites.names import NameAnswer
+from automation.sites.serving import Answer
 from components.settings import StackConfig
 
 OREGON, LAX = "us-west-2a", "us-west-2-lax-1a"

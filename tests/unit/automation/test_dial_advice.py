@@ -2,7 +2,7 @@
 
 import pytest
 
-from automation.advice import Commands, after_failure
+from automation.engine.advice import Commands, after_failure
 
 ON_AWS, REHEARSAL = Commands("prod", is_rehearsal=False), Commands("prod", is_rehearsal=True)
 HANDSHAKE = "after 129 failed attempts: ssh: handshake failed: "

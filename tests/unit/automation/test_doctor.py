@@ -11,9 +11,9 @@ from typing import Any, cast
 
 import pytest
 
-from automation.account import Image, image, newest_of_kind
-from automation.doctor import Check, _Doctor, _plugins
+from automation.account.questions import Image, image, newest_of_kind
 from automation.environment import Environment
+from automation.sites.doctor import Check, _Doctor, _plugins
 from components.aws_facts import RegionFacts
 from localcloud.plugins.install import install
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from automation import drain
+from automation.account.keys import new_certificate
 from automation.environment import Changes, Environment
 from automation.errors import DeploymentFailedError, EdgeError, UsageError
-from automation.keys import new_certificate
-from automation.resolution import Health, Record, Replica, Site
+from automation.sites import drain
+from automation.sites.resolution import Health, Record, Replica, Site
 
 OREGON, LOS_ANGELES = "us-west-2a", "us-west-2-lax-1a"
 IDLE = "tgi_queue_size 0\ntgi_batch_current_size 0\n"

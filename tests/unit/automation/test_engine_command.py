@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from pulumi.automation import errors as engine_errors
 
-from automation import engine as engine_module
-from automation import processes
-from automation.engine import EngineCommand, EngineKilledError
+from automation.engine import command as engine_module
+from automation.engine import processes
+from automation.engine.command import EngineCommand, EngineKilledError
+from automation.engine.locks import only_run
 from automation.errors import EnvironmentBusyError, InterruptedRunError
-from automation.locks import only_run
 from automation.paths import PROJECT_ROOT
 
 
@@ -112,9 +112,9 @@ def test_a_terminals_ctrl_c_reaches_the_engine_once_and_through_us(tmp_path: Pat
     engine(tmp_path, STEPS.replace("NEEDED", "1"))
     program = f"""
 from pathlib import Path
-from automation import engine as engine_module
-from automation import processes
-from automation.engine import EngineCommand, EngineKilledError
+from automation.engine import command as engine_module
+from automation.engine import processes
+from automation.engine.command import EngineCommand, EngineKilledError
 from automation.errors import InterruptedRunError
 def show(line): print(line, flush=True)
 try:

@@ -18,8 +18,14 @@ from pulumi.automation import errors as engine_errors
 from pulumi.automation.events import EngineEvent
 
 from automation import EdgeError, Environment
-from automation.costs import _planned
-from automation.engine import EngineCommand, EngineKilledError
+from automation.account.orphans import Thing
+from automation.engine.command import EngineCommand, EngineKilledError
+from automation.engine.events import Diagnostic, Event
+from automation.engine.leftovers import Leftovers
+from automation.engine.processes import MARK
+from automation.engine.redaction import Redactor
+from automation.engine.results import Changes
+from automation.engine.state_files import StateFile
 from automation.errors import (
     CloudNotRunningError,
     DeploymentFailedError,
@@ -31,13 +37,7 @@ from automation.errors import (
     ProtectedError,
     UsageError,
 )
-from automation.events import Diagnostic, Event
-from automation.leftovers import Leftovers
-from automation.orphans import Thing
-from automation.processes import MARK
-from automation.redaction import Redactor
-from automation.results import Changes
-from automation.state_files import StateFile
+from automation.sites.costs import _planned
 
 SECRET = "a-secret-of-the-config"  # noqa: S105
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
@@ -194,9 +194,9 @@ def opened(environment: Environment, monkeypatch: pytest.MonkeyPatch, stack: Fak
         assert given is stack
         return Redactor([SECRET])
 
-    monkeypatch.setattr(environment, "_open", open_stack)
-    monkeypatch.setattr(environment, "_command", command)
-    monkeypatch.setattr(environment, "_redactor", redactor)
+    monkeypatch.setattr(environment, "open", open_stack)
+    monkeypatch.setattr(environment, "command", command)
+    monkeypatch.setattr(environment._runs, "_redactor", redactor)
     return environment
 
 
@@ -404,7 +404,7 @@ def test_a_sweep_takes_only_what_was_shown_and_still_is_no_states(
     def keep(found: Sequence[Thing], *_: object) -> None:
         swept.extend(found)
 
-    monkeypatch.setattr("automation.sweep.sweep", keep)
+    monkeypatch.setattr("automation.account.sweep.sweep", keep)
     finished, begun = replace(HOST, id="i-0finished"), replace(HOST, id="i-0begun")
     left.append(begun)
     stack = FakeStack()
@@ -627,7 +627,7 @@ def headless(environment: Environment, folder: Path, name: str) -> "subprocess.P
     program = folder / name
     program.write_text("import signal; signal.signal(2, signal.SIG_DFL); print('runs', flush=True); signal.pause()")
     command = ["bash", "-c", f"exec -a {name} {sys.executable} {program}"]
-    process = subprocess.Popen(command, env={**os.environ, MARK: f"{environment._mark}1"}, stdout=subprocess.PIPE)
+    process = subprocess.Popen(command, env={**os.environ, MARK: f"{environment.mark}1"}, stdout=subprocess.PIPE)
     assert process.stdout
     process.stdout.readline()
     return process
@@ -666,7 +666,7 @@ def test_a_state_that_was_brought_back_is_held_against_aws_before_anything_is_ma
     state.path.write_text("{}")
     state.keep()
     state.path.write_text("{")
-    monkeypatch.setattr(environment, "_state_file", lambda: state)
+    monkeypatch.setattr(environment, "state_file", lambda: state)
     environment.up()
     assert "cut off" in said[0]
     assert stack.done == ["refresh", "up"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from automation.foreign import find_foreign
+from automation.sites.foreign import find_foreign
 
 REGION = "us-west-2"
 

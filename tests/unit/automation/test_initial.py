@@ -10,12 +10,11 @@ import yaml
 from terminals import COLOURS, CTRL_C, in_a_terminal
 from typer.testing import CliRunner, Result
 
-from automation import initial
 from automation.cli import app, main
-from automation.commands import setup
+from automation.commands import initial, setup
+from automation.commands.initial import Draft, create
+from automation.engine.local import prepare_stack
 from automation.errors import EdgeError, UsageError
-from automation.initial import Draft, create
-from automation.local import prepare_stack
 from localcloud import keys
 from localcloud.client import CloudStatus
 

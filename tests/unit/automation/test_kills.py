@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from automation.advice import Commands, after_interruption, recovery
-from automation.kills import after_a_kill, after_the_engines_kill
+from automation.engine.advice import Commands, after_interruption, recovery
+from automation.engine.kills import after_a_kill, after_the_engines_kill
 
 COMMANDS = Commands("prod", is_rehearsal=True)
 PROGRAM = "Program exited with non-zero exit code: -9"

@@ -5,9 +5,9 @@ import io
 import pytest
 from rich.console import Console
 
-from automation import live_table
-from automation.events import Diagnostic, Interrupted, LaunchWaits, SiteProgress
-from automation.live_table import LiveTable, clock
+from automation.commands import live_table
+from automation.commands.live_table import LiveTable, clock
+from automation.engine.events import Diagnostic, Interrupted, LaunchWaits, SiteProgress
 
 ZONES = {"us-west-2a": 1, "us-west-2-lax-1a": 1, "us-west-2-hnl-1a": 2}
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from automation import local
+from automation.account.keys import new_deployer_key, new_host_key_secret
+from automation.engine import local
 from automation.errors import CloudNotRunningError, UsageError
-from automation.keys import new_deployer_key, new_host_key_secret
 from automation.paths import PROJECT_ROOT, known_environments, stack_file
 from components.host_identity import deployer_public_key, derive_host_key
 from components.settings import StackConfig, validate

@@ -8,7 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from automation.orphans import Facts, Known, Record, Scope, Thing, deployment_id, known_to, listed, orphans, scope_of
+from automation.account.orphans import (
+    Facts,
+    Known,
+    Record,
+    Scope,
+    Thing,
+    deployment_id,
+    known_to,
+    listed,
+    orphans,
+    scope_of,
+)
 from components.dns_plan import Policy, Replica, RoutingChoices, plan_dns, possible_names
 from components.zones import parse_zone
 

@@ -12,14 +12,14 @@ from typing import Any, cast
 
 import pytest
 
-from automation import doctor, hosts, status
-from automation.costs import cost
+from automation.account.keys import new_deployer_key, new_host_key_secret
+from automation.account.prices import HOURS_PER_MONTH
+from automation.engine.results import DeployedSite, Inventory
 from automation.environment import Environment
 from automation.errors import EdgeError, NothingDeployedError, UsageError
-from automation.hosts import Host
-from automation.keys import new_deployer_key, new_host_key_secret
-from automation.prices import HOURS_PER_MONTH
-from automation.results import DeployedSite, Inventory
+from automation.sites import doctor, hosts, status
+from automation.sites.costs import cost
+from automation.sites.hosts import Host
 from components.settings import StackConfig
 
 OREGON, HONOLULU = "us-west-2a", "us-west-2-hnl-1a"

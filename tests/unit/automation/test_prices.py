@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from automation.prices import AS_OF, FOOTNOTE, SOURCE, Instances, hourly_price, instance_price, price_change
+from automation.account.prices import AS_OF, FOOTNOTE, SOURCE, Instances, hourly_price, instance_price, price_change
 
 OREGON, HONOLULU, UNKNOWN = (
     ("us-west-2a", "g4dn.2xlarge"),

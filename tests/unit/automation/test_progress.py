@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from pulumi.automation.events import EngineEvent
 
-from automation import progress, watching
-from automation.events import Diagnostic, Event, Interrupted, LaunchWaits, ResourceStarted, SiteProgress, as_json
-from automation.progress import ProgressLines, notice, step_lines
-from automation.redaction import Redactor
-from automation.watching import LAUNCH_PATIENCE_SECONDS, LAUNCH_REMINDER_SECONDS, RunWatch, StepTimes
+from automation.commands import progress
+from automation.commands.progress import ProgressLines, notice, step_lines
+from automation.engine import watching
+from automation.engine.events import Diagnostic, Event, Interrupted, LaunchWaits, ResourceStarted, SiteProgress, as_json
+from automation.engine.redaction import Redactor
+from automation.engine.watching import LAUNCH_PATIENCE_SECONDS, LAUNCH_REMINDER_SECONDS, RunWatch, StepTimes
 
 STACK = "urn:pulumi:local::edge-inference::pulumi:pulumi:Stack::edge-inference-local"
 SITE = "urn:pulumi:local::edge-inference::edge-inference:index:EdgeInferenceSite$"

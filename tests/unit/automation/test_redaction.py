@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from automation.keys import new_deployer_key
-from automation.redaction import REDACTED, Redactor, config_secrets, environment_secrets
-from automation.run_log import RunLog
+from automation.account.keys import new_deployer_key
+from automation.engine.redaction import REDACTED, Redactor, config_secrets, environment_secrets
+from automation.engine.run_log import RunLog
 
 TOKEN = "hf_" + "q7" * 12
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from automation.repairs import DeployedReplica, Look, deployed_replicas, judge
-from automation.serving import Answer
+from automation.sites.repairs import DeployedReplica, Look, deployed_replicas, judge
+from automation.sites.serving import Answer
 
 OREGON, LAX = "us-west-2a", "us-west-2-lax-1a"
 SERVES, DEAD, SLOW = Answer("serves", "healthy"), Answer("dead", "nothing answers", reached=False), Answer("slow", "busy")

@@ -13,7 +13,7 @@ from resolution_table import ZONES
 from automation import cli
 from automation.environment import Environment
 from automation.errors import EdgeError, UsageError
-from automation.resolution import Client, Routes, locate
+from automation.sites.resolution import Client, Routes, locate
 from components.dns_plan import Policy
 from components.zones import parse_zone
 from geography.cities import CITIES, find_city

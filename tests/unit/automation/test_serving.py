@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from automation import serving
-from automation.serving import Asker, Replica, replicas
+from automation.sites import serving
+from automation.sites.serving import Asker, Replica, replicas
 from components.settings import StackConfig
 
 KEY = "a-key-of-the-endpoint"

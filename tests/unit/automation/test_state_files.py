@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from automation import state_files
+from automation.engine import state_files
+from automation.engine.run_log import RunLog
+from automation.engine.state_files import StateFile, chosen_backend, full_disks, require_room, state_file
 from automation.errors import EdgeError
-from automation.run_log import RunLog
-from automation.state_files import StateFile, chosen_backend, full_disks, require_room, state_file
 
 
 def state(tmp_path: Path, *, resources: int = 3) -> StateFile:

@@ -6,8 +6,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs]
 
-from automation.orphans import Thing
-from automation.sweep import Swept, sweep
+from automation.account.orphans import Thing
+from automation.account.sweep import Swept, sweep
 
 REGION = "us-west-2"
 HOST = Thing("instance", "i-1", REGION)

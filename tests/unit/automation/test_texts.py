@@ -12,11 +12,11 @@ import pytest
 from terminals import COLOURS, CTRL_C, in_a_terminal
 
 from automation import cli
+from automation.account.keys import new_deployer_key, new_host_key_secret
+from automation.engine.results import DeployedSite, Inventory
 from automation.errors import NothingDeployedError
-from automation.hosts import Host
-from automation.keys import new_deployer_key, new_host_key_secret
-from automation.results import DeployedSite, Inventory
-from automation.status import ReplicaStatus, SiteStatus, Status
+from automation.sites.hosts import Host
+from automation.sites.status import ReplicaStatus, SiteStatus, Status
 from components.settings import StackConfig
 
 OREGON, HONOLULU = "us-west-2a", "us-west-2-hnl-1a"
@@ -55,7 +55,7 @@ class Edge:
         def asked(_: object) -> Status:
             return found
 
-        self._set("automation.status.status", asked)
+        self._set("automation.sites.status.status", asked)
 
     def piped(self, *words: str) -> tuple[int, str, str]:
         """Exit code, standard output, standard error."""
@@ -232,7 +232,7 @@ def host(edge: Edge, tmp_path: Path) -> Path:
     def hosts(*_: Any) -> list[Host]:
         return found
 
-    edge.monkeypatch.setattr("automation.hosts.hosts", hosts)
+    edge.monkeypatch.setattr("automation.sites.hosts.hosts", hosts)
     program = tmp_path / "ssh"
     program.write_text(f'#!/bin/sh\nfor last; do :; done\necho "asked: $last"\n. {tmp_path}/does\n')
     program.chmod(0o755)

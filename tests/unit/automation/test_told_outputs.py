@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from automation.outputs import told_outputs
+from automation.engine.outputs import told_outputs
 
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 LAX = "us-west-2-lax-1a"

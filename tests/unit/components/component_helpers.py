@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from automation.keys import new_deployer_key
+from automation.account.keys import new_deployer_key
 from components.aws_facts import AwsFacts, HostedZoneFacts, InstanceTypeFacts, RegionFacts, ZoneFacts
 from components.build import endpoint_args, host_args, server_args
 from components.engines import Server

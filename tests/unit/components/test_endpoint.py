@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from recorded_program import address_of, deploy
 
-from automation.keys import new_certificate
+from automation.account.keys import new_certificate
 from components.certificates import covers
 from components.host_steps import ServingSpec, serving_steps
 from components.preflight import warnings

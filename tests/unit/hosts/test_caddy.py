@@ -26,7 +26,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from automation.keys import new_certificate
+from automation.account.keys import new_certificate
 from components.proxy import API_KEY_MARK, DIRECTORY, Proxy, caddy_config
 from localcloud.hosts.caddy import Caddy
 from localcloud.hosts.doorway import bound_socket

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from host_rig import Instance, Rig, rig
 
-from automation.keys import new_certificate
+from automation.account.keys import new_certificate
 from components.engines import Server, server_process
 from components.host_steps import ServingSpec, install_scripts, serving_steps
 from components.proxy import Proxy

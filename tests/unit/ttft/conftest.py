@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from automation.keys import new_certificate
+from automation.account.keys import new_certificate
 from ttft.selftest_server import SelftestServer, Timing, selftest_server
 
 QUICK = Timing(first_token_ms=5.0, token_ms=1.0)

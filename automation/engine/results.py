@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from automation.prices import HourlyPrice, Instances, PriceChange, hourly_price
+from automation.account.prices import HourlyPrice, Instances, PriceChange, hourly_price
 
 if TYPE_CHECKING:
-    from automation.orphans import Thing
+    from automation.account.orphans import Thing
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class ResourceChange:
     kind: str
     """Such as `Instance`."""
     operation: str
-    """The engine's word: create, update, delete, replace, ...; or forget (automation/events.py)."""
+    """The engine's word: create, update, delete, replace, ...; or forget (automation/engine/events.py)."""
     differs: tuple[str, ...] = ()
     """Names of the properties that differ, where the resource was there before."""
     urn: str = ""

@@ -14,8 +14,8 @@ from typing import Any, cast
 
 import yaml
 
+from automation.account.keys import new_certificate, new_deployer_key, new_host_key_secret
 from automation.errors import CloudNotRunningError, UsageError
-from automation.keys import new_certificate, new_deployer_key, new_host_key_secret
 from automation.paths import PROJECT_ROOT
 from geography.cities import CLIENT_NETWORK
 from localcloud import client

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
-from automation.prices import instance_price
+from automation.account.prices import instance_price
 from automation.tables import table
 from components.dns_plan import possible_names
 from components.zones import Zone, parse_zone

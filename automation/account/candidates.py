@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from automation.account.prices import AS_OF, SOURCE, priced_types
 from automation.errors import UsageError
-from automation.prices import AS_OF, SOURCE, priced_types
 from geography.cities import CITIES, City, find_city
 from geography.latency import round_trip_ms
 from geography.places import REGION_NAMES, REGIONS, ZONE_GROUPS, Place, distance_km

@@ -8,8 +8,8 @@ from typing import Any, cast
 
 from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs]
 
+from automation.engine.results import Foreign
 from automation.errors import EdgeError
-from automation.results import Foreign
 
 _GROUP, _TABLE, _ROUTE = "aws:ec2/securityGroup:SecurityGroup", "aws:ec2/routeTable:RouteTable", "aws:ec2/route:Route"
 _RULES = {"aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule", "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule"}

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from automation.events import STAGES, Stage, StageState
+from automation.engine.events import STAGES, Stage, StageState
 
 _ZONE = r"[a-z]{2}(?:-[a-z]+)+-\d(?:-[a-z]{3}-\d)?[a-z]"
 _OF_REPLICA = re.compile(rf"(?P<zone>{_ZONE})-(?P<number>\d+)-(?P<part>[a-z]+)")

@@ -6,7 +6,7 @@ The engine never says so itself: it tells of broken connections. Leaves out who 
 import re
 from collections.abc import Sequence
 
-from automation.advice import Commands, recovery
+from automation.engine.advice import Commands, recovery
 
 _PROGRAM = re.compile(r"Program exited with non-zero exit code: -\d+")
 _PLUGIN = re.compile(r"Detected that \S*/pulumi-resource-(\w+) exited prematurely")

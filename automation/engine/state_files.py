@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from automation.engine.plugins import official_home
 from automation.errors import EdgeError
-from automation.plugins import official_home
 
 _ROOM_BYTES = 32 * 2**20
 """For logs, locks and what the engine writes beside the state."""

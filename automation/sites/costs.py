@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 from pydantic import ValidationError
 
+from automation.account.prices import TABLE, HourlyPrice, hourly_price, instance_price
+from automation.engine.results import DeployedSite
 from automation.errors import EdgeError, UsageError
-from automation.prices import TABLE, HourlyPrice, hourly_price, instance_price
-from automation.results import DeployedSite
 from components.settings import PROJECT, SiteSettings
 
 if TYPE_CHECKING:
-    from automation.environment import Environment
+    from automation.engine.deployed import Deployed
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Cost:
         return {"environment": self.environment, "basis": self.basis, "sites": sites, **self.total.described(), **TABLE}
 
 
-def cost(environment: "Environment") -> Cost:
+def cost(environment: "Deployed") -> Cost:
     """What is deployed costs; where nobody can tell, what the stack file asks for: UsageError where that is malformed."""
     try:
         deployed = environment.inventory().sites
@@ -67,7 +67,7 @@ def _site(zone: str, instance_type: str, instances: int) -> SiteCost:
     return SiteCost(zone, instance_type, instances, instance_price(zone, instance_type))
 
 
-def _planned(environment: "Environment") -> Sequence[SiteSettings]:
+def _planned(environment: "Deployed") -> Sequence[SiteSettings]:
     try:
         content: Any = yaml.safe_load(environment.stack_file.read_text(encoding="utf-8"))
         return [SiteSettings.model_validate(site) for site in content["config"][f"{PROJECT}:sites"]]

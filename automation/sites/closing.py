@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
-from automation.endpoints import Ports
+from automation.engine.results import ResourceChange
 from automation.errors import DeploymentFailedError, SiteFailure
-from automation.results import ResourceChange
-from automation.serving import Answer, Asker, Replica, replicas
+from automation.sites.endpoints import Ports
+from automation.sites.serving import Answer, Asker, Replica, replicas
 from components.settings import StackConfig, validate
 
 _PATIENCE_SECONDS = 10.0
@@ -77,7 +77,7 @@ def _remedy(environment: Deployed, replica: Replica, answer: Answer) -> str:
 
 def _names(environment: Deployed, outputs: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """What names lead elsewhere, and what could not be made sure of."""
-    from automation.names import ask_names, delegation, name_servers
+    from automation.sites.names import ask_names, delegation, name_servers
 
     routing: Mapping[str, Any] = outputs.get("routing") or {}
     zone_id: str | None = routing.get("hosted_zone_id")

@@ -19,9 +19,9 @@ from pulumi import automation
 from pulumi.automation import errors as engine_errors
 from semver import VersionInfo
 
-from automation import processes
+from automation.engine import processes
+from automation.engine.events import CUT_OFF_SECONDS
 from automation.errors import InterruptedRunError
-from automation.events import CUT_OFF_SECONDS
 
 _EXCLUDE = "PULUMI_OPTION_EXCLUDE"
 OnLine = Callable[[str], Any]

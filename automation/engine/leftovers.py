@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from automation.advice import Commands
+from automation.engine.advice import Commands
 from automation.errors import EdgeError, OrphansError
 
 if TYPE_CHECKING:
-    from automation.orphans import Thing
+    from automation.account.orphans import Thing
     from components.settings import StackConfig
 
 _ONLY_AN_ORPHAN = re.compile(
@@ -39,7 +39,7 @@ class Leftovers:
         EdgeError where AWS does not say, or where the state has no id, so that nobody can tell what is its own.
         """
         # Imported late: few commands look.
-        from automation.orphan_search import deployment_scope, find_orphans
+        from automation.account.orphan_search import deployment_scope, find_orphans
         from components.settings import validate
 
         validated = validate(config)
@@ -53,7 +53,7 @@ class Leftovers:
 
     def words(self, found: "Sequence[Thing]") -> list[str]:
         """What is told of what was found, with the command that removes it; nothing where nothing was."""
-        from automation.orphans import listed
+        from automation.account.orphans import listed
 
         if not found:
             return []

@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from automation.account.keys import new_deployer_key, new_host_key_secret
 from automation.environment import Environment, Say
 from automation.errors import UsageError
-from automation.keys import new_deployer_key, new_host_key_secret
 from automation.paths import stack_file
 from components.problems import ConfigurationError, Problem
 from components.settings import PROJECT, ServerSettings, StackConfig, validate

@@ -6,14 +6,14 @@ Left out: changes of the config, and hosts that are stopped or gone; `edge up` m
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from automation.engine.locks import only_run
 from automation.errors import DeploymentFailedError, SiteFailure
-from automation.hosts import find_host, run, ssh
-from automation.locks import only_run
-from automation.serving import Asker, Replica, replicas
+from automation.sites.hosts import find_host, run, ssh
+from automation.sites.serving import Asker, Replica, replicas
 from components.settings import StackConfig, validate
 
 if TYPE_CHECKING:
-    from automation.environment import Environment, Say
+    from automation.engine.deployed import Deployed, Say
 
 _RESTART_SECONDS = 120.0
 _RESTART = (
@@ -24,7 +24,7 @@ _RESTART = (
 _READY_SECONDS = 1800.0
 
 
-def restart(environment: "Environment", zone: str, number: int | None, say: "Say") -> None:
+def restart(environment: "Deployed", zone: str, number: int | None, say: "Say") -> None:
     """Returns when each of them has generated a token. UsageError for a zone or replica that is not there, DeploymentFailedError
     (exit code 6) for one that cannot be restarted, or does not serve afterwards; those after it are left as they are.
     """
@@ -40,13 +40,13 @@ def restart(environment: "Environment", zone: str, number: int | None, say: "Say
             say(f"{replica.key}: {answer.finding}")
 
 
-def _chosen(environment: "Environment", zone: str, number: int | None) -> Iterator[Replica]:
+def _chosen(environment: "Deployed", zone: str, number: int | None) -> Iterator[Replica]:
     """The replicas of a zone, or the one; UsageError where there is none."""
     find_host(environment, zone, number or 1)
     return (each for each in replicas(environment.outputs()) if each.zone == zone and number in {None, each.number})
 
 
-def _restart(environment: "Environment", replica: Replica, config: StackConfig) -> None:
+def _restart(environment: "Deployed", replica: Replica, config: StackConfig) -> None:
     host = find_host(environment, replica.zone, replica.number)
     with ssh(environment, host, config) as command:
         done = run(command, _RESTART, seconds=_RESTART_SECONDS)
@@ -59,7 +59,7 @@ def _budget_seconds(config: StackConfig) -> float:
     return float(host.ready_budget_seconds) if host else _READY_SECONDS
 
 
-def _failure(environment: "Environment", replica: Replica, reason: str, verb: str) -> DeploymentFailedError:
+def _failure(environment: "Deployed", replica: Replica, reason: str, verb: str) -> DeploymentFailedError:
     where = f"{environment.arguments} {replica.zone}" if verb == "edge logs" else environment.arguments
     text = f"{replica.key} {reason}\n  -> {verb} {where}"
     return DeploymentFailedError("restart", [text], {replica.zone: SiteFailure("healthy", (reason,))})

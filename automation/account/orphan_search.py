@@ -6,8 +6,8 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs]
 
+from automation.account.orphans import Facts, Kind, Known, Record, Scope, Thing, known_to, orphans, route_id, scope_of
 from automation.errors import EdgeError
-from automation.orphans import Facts, Kind, Known, Record, Scope, Thing, known_to, orphans, route_id, scope_of
 from components.settings import Validated
 from components.tags import DEPLOYMENT_TAG
 

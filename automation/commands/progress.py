@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Self
 
-from automation.events import (
+from automation.engine.events import (
     CUT_OFF_SECONDS,
     Diagnostic,
     Event,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from automation.dial_advice import after_dials
+from automation.engine.dial_advice import after_dials
 
 
 @dataclass(frozen=True)

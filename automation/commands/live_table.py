@@ -14,8 +14,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from automation.events import STAGES, Diagnostic, Event, Interrupted, LaunchWaits, SiteProgress, Stage, StageState
-from automation.progress import is_shown, notice
+from automation.commands.progress import is_shown, notice
+from automation.engine.events import STAGES, Diagnostic, Event, Interrupted, LaunchWaits, SiteProgress, Stage, StageState
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

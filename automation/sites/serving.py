@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 
 import urllib3
 
-from automation.endpoints import Ports, connections
 from automation.errors import EdgeError
-from automation.hosts import Host, run, ssh
+from automation.sites.endpoints import Ports, connections
+from automation.sites.hosts import Host, run, ssh
 from components.engines import Engine, Server, server_process
 from components.settings import PROJECT, StackConfig, validate
 
@@ -163,7 +163,7 @@ class Asker:
 
     def _judge_admission(self) -> bool | None:
         """Whether this machine may call the endpoints, by `access.clientCidrs`; None where its own address is unknown."""
-        from automation.doctor import own_address
+        from automation.sites.doctor import own_address
 
         access = validate(self._config).access
         address = IPv4Address("127.0.0.1") if self._ports.on_local_cloud else own_address()

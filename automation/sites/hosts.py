@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs]
 
-from automation.account import instances
-from automation.endpoints import Ports
+from automation.account.questions import instances
 from automation.errors import EdgeError, NothingDeployedError, UsageError
+from automation.sites.endpoints import Ports
 from components.host_identity import derive_host_key
 from components.settings import PROJECT, StackConfig
 from components.tags import REPLICA_TAG, STACK_TAG
 
 if TYPE_CHECKING:
-    from automation.environment import Environment
+    from automation.engine.deployed import Deployed
 
 _SSH_PORT = 22
 _CONNECT_SECONDS = 10
@@ -49,7 +49,7 @@ class Host:
         return f"{self.zone}-{self.number}"
 
 
-def hosts(environment: "Environment", outputs: Mapping[str, Any]) -> list[Host]:
+def hosts(environment: "Deployed", outputs: Mapping[str, Any]) -> list[Host]:
     """The hosts that the outputs tell of, and what EC2 says of each; those of a failed site too."""
     sites: Mapping[str, Any] = outputs["sites"]
     known = {region: _in_region(environment, region) for region in {site["region"] for site in sites.values()}}
@@ -63,7 +63,7 @@ def hosts(environment: "Environment", outputs: Mapping[str, Any]) -> list[Host]:
     return found
 
 
-def _in_region(environment: "Environment", region: str) -> dict[str, Host] | None:
+def _in_region(environment: "Deployed", region: str) -> dict[str, Host] | None:
     """By replica, the instances that carry the environment's tag; None where AWS does not answer."""
     own = [{"Name": f"tag:{STACK_TAG}", "Values": [environment.name]}]
     try:
@@ -87,7 +87,7 @@ def _tag(described: Mapping[str, Any], key: str) -> str:
     return next((str(tag["Value"]) for tag in described.get("Tags", []) if tag["Key"] == key), "")
 
 
-def find_host(environment: "Environment", zone: str, number: int = 1) -> Host:
+def find_host(environment: "Deployed", zone: str, number: int = 1) -> Host:
     """A replica's host, with an address; UsageError for a zone that has none, NothingDeployedError where it cannot be reached."""
     outputs = environment.outputs()
     zones = ", ".join(outputs["sites"])

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs]
 
-from automation.account import Client, instances
-from automation.endpoints import Ports
+from automation.account.questions import Client, instances
 from automation.errors import EdgeError
-from automation.hosts import Host, run, ssh
-from automation.serving import Answer, Asker, Replica, replicas
+from automation.sites.endpoints import Ports
+from automation.sites.hosts import Host, run, ssh
+from automation.sites.serving import Answer, Asker, Replica, replicas
 from components.settings import StackConfig
 from components.zones import parse_zone
 
 if TYPE_CHECKING:
-    from automation.engine import Stack
+    from automation.engine.command import Stack
 
 _INSTANCE, _ASSOCIATION = "aws:ec2/instance:Instance", "aws:ec2/eipAssociation:EipAssociation"
 _COMMAND = "command:remote:Command"

@@ -8,15 +8,15 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from automation.candidates import cities
-from automation.endpoints import port_of
+from automation.account.candidates import cities
 from automation.errors import NothingDeployedError, UsageError
-from automation.vantage import measure_from
+from automation.sites.endpoints import port_of
+from automation.sites.vantage import measure_from
 from geography.cities import CITIES, City, local_network
 from geography.places import REGION_NAMES, REGIONS, ZONE_GROUPS, Place, distance_km
 
 if TYPE_CHECKING:
-    from automation.environment import Environment
+    from automation.sites.deployed_sites import DeployedSites
     from ttft.samples import Failure, Run, Sample, Target
     from ttft.schedule import Plan
 
@@ -51,7 +51,7 @@ class Clients:
     """On AWS: hosts to measure from, one after another."""
 
 
-def bench_plan(environment: "Environment", plan: "Plan", clients: Clients) -> "Plan":
+def bench_plan(environment: "DeployedSites", plan: "Plan", clients: Clients) -> "Plan":
     """The plan with what is known of a deployment: its serving sites for every city, its API key, what is simulated.
 
     Raises NothingDeployedError where no site serves, UsageError where clients cannot stand where they are wanted.
@@ -140,7 +140,7 @@ def target(site: Site) -> "Target":
     return Target(name=site.zone, url=site.url, site=site.name)
 
 
-def _local_target(environment: "Environment", site: Site, city: City) -> "Target":
+def _local_target(environment: "DeployedSites", site: Site, city: City) -> "Target":
     """A site as the clients of a city see it on the local cloud, which no resolver of this machine knows."""
     return replace(
         target(site),

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from automation.events import (
+from automation.engine.events import (
     Diagnostic,
     Event,
     Interrupted,
@@ -24,9 +24,9 @@ from automation.events import (
     Stage,
     StageState,
 )
-from automation.results import ResourceChange
-from automation.site_progress import SiteStages, zone_of
-from automation.tracebacks import InterruptTracebacks
+from automation.engine.results import ResourceChange
+from automation.engine.site_progress import SiteStages, zone_of
+from automation.engine.tracebacks import InterruptTracebacks
 
 if TYPE_CHECKING:
     from pulumi.automation.events import DiagnosticEvent, EngineEvent, StepEventMetadata

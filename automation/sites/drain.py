@@ -6,17 +6,19 @@ still run. Left out: closing connections. A client that holds one open is served
 
 import re
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import urllib3
 
-from automation.endpoints import connections
 from automation.errors import DeploymentFailedError, EdgeError, UsageError
+from automation.sites.endpoints import Ports, connections
 
 if TYPE_CHECKING:
-    from automation.environment import Changes, Environment, OnEvent, Say
-    from automation.resolution import Routes
+    from automation.engine.deployed import Say
+    from automation.engine.events import OnEvent
+    from automation.engine.results import Changes
+    from automation.sites.resolution import Routes
 
 _POLL_SECONDS = 2.0
 _QUIET_POLLS = 3
@@ -28,7 +30,32 @@ _BUSY = re.compile(
 """The gauges of requests that wait or run: TGI's, and vLLM's."""
 
 
-def take_out(environment: "Environment", zone: str, on_event: "OnEvent | None" = None) -> "Changes":
+class Drainable(Ports, Protocol):
+    """What is asked of an Environment."""
+
+    @property
+    def arguments(self) -> str:
+        """How `edge` is told of it."""
+        ...
+
+    def config_value(self, key: str) -> str | None:
+        """A config value, decrypted."""
+        ...
+
+    def routes(self) -> "Routes":
+        """The records as they are."""
+        ...
+
+    def store_drained(self, zones: Sequence[str]) -> None:
+        """Stores which sites are drained."""
+        ...
+
+    def reroute(self, drained: Sequence[str], on_event: "OnEvent | None" = None) -> "Changes":
+        """Stores them, and brings the records up to it."""
+        ...
+
+
+def take_out(environment: Drainable, zone: str, on_event: "OnEvent | None" = None) -> "Changes":
     """Takes a zone's site out of the records. UsageError for a zone without a site, EdgeError where nobody can take its users."""
     routes = environment.routes()
     _judge(routes, zone, environment.arguments)
@@ -36,7 +63,7 @@ def take_out(environment: "Environment", zone: str, on_event: "OnEvent | None" =
     return _reroute(environment, drained, [*(each for each in drained if each != zone), zone], on_event)
 
 
-def wait_until_unused(environment: "Environment", zone: str, say: "Say", sleep: Callable[[float], None] = time.sleep) -> None:
+def wait_until_unused(environment: Drainable, zone: str, say: "Say", sleep: Callable[[float], None] = time.sleep) -> None:
     """Returns when no resolver has the address of a site that was taken out, and no request waits or runs there."""
     routes = environment.routes()
     ttl_seconds = max(record.ttl_seconds or 0 for record in routes.records)
@@ -49,7 +76,7 @@ def wait_until_unused(environment: "Environment", zone: str, say: "Say", sleep: 
                 _wait_until_idle(pool, key, replica.address, say, sleep)
 
 
-def put_back(environment: "Environment", zone: str, on_event: "OnEvent | None" = None) -> "Changes":
+def put_back(environment: Drainable, zone: str, on_event: "OnEvent | None" = None) -> "Changes":
     """Sends users to a drained site again: each comes back within the records' TTL. UsageError where it is not drained."""
     drained = [site.zone for site in environment.routes().sites if site.drained]
     if zone not in drained:
@@ -71,7 +98,7 @@ def _judge(routes: "Routes", zone: str, environment: str) -> None:
         )
 
 
-def _reroute(environment: "Environment", before: list[str], after: list[str], on_event: "OnEvent | None") -> "Changes":
+def _reroute(environment: Drainable, before: list[str], after: list[str], on_event: "OnEvent | None") -> "Changes":
     """Brings the records, and nothing else, to the drained zones of `after`."""
     try:
         return environment.reroute(after, on_event)

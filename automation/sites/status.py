@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import urllib3
 
-from automation.endpoints import connections
+from automation.account.prices import instance_price
 from automation.errors import EdgeError
-from automation.hosts import Host, hosts, run, ssh
-from automation.prices import instance_price
-from automation.serving import Asker, Replica
+from automation.sites.endpoints import connections
+from automation.sites.hosts import Host, hosts, run, ssh
+from automation.sites.serving import Asker, Replica
 from components.settings import PROJECT, StackConfig
 
 if TYPE_CHECKING:
-    from automation.environment import Environment
-    from automation.resolution import Client, Routes
+    from automation.engine.deployed import Deployed
+    from automation.sites.resolution import Client, Routes
 
 Health = Literal["healthy", "unhealthy", "unreachable"]
 
@@ -76,7 +76,7 @@ class SiteStatus:
     model: str
     """As it was deployed."""
     dns_share: float | None
-    """Of the map's cities, how many Route 53 sends here (automation/resolution.py): a share of places, not of users."""
+    """Of the map's cities, how many Route 53 sends here (automation/sites/resolution.py): a share of places, not of users."""
     drained: bool
     replicas: tuple[ReplicaStatus, ...]
 
@@ -111,7 +111,7 @@ class Status:
         return {"environment": self.environment, "simulated": self.simulated, "sites": sites}
 
 
-def status(environment: "Environment") -> Status:
+def status(environment: "Deployed") -> Status:
     """Asks all sites at once. NothingDeployedError where there are none; a dead site is part of the answer, never an error."""
     outputs = environment.outputs()
     config = environment.stack_config()
@@ -140,7 +140,7 @@ def status(environment: "Environment") -> Status:
     )  # fmt: skip
 
 
-def _replica(environment: "Environment", config: StackConfig, asker: Asker, host: Host, url: str | None) -> ReplicaStatus:
+def _replica(environment: "Deployed", config: StackConfig, asker: Asker, host: Host, url: str | None) -> ReplicaStatus:
     now = datetime.now(UTC)
     is_up = host.address is not None and host.state in {"running", None}
     served = _record(environment, config, host) if is_up else {}
@@ -163,7 +163,7 @@ def _replica(environment: "Environment", config: StackConfig, asker: Asker, host
     )
 
 
-def _record(environment: "Environment", config: StackConfig, host: Host) -> dict[str, Any]:
+def _record(environment: "Deployed", config: StackConfig, host: Host) -> dict[str, Any]:
     """What the host says that it serves; empty where it cannot be asked, or has not served yet."""
     try:
         with ssh(environment, host, config) as command:
@@ -173,7 +173,7 @@ def _record(environment: "Environment", config: StackConfig, host: Host) -> dict
         return {}
 
 
-def _load(environment: "Environment", config: StackConfig, address: str, url: str) -> dict[str, float]:
+def _load(environment: "Deployed", config: StackConfig, address: str, url: str) -> dict[str, float]:
     """A server's load, where it tells and this machine may ask."""
     key = config.values.get(f"{PROJECT}:apiKey")
     headers = {"Authorization": f"Bearer {key.strip()}"} if key else {}
@@ -209,9 +209,9 @@ def _whole(value: float | None) -> int | None:
     return None if value is None else round(value)
 
 
-def _shares(environment: "Environment", outputs: Mapping[str, Any]) -> dict[str, float] | None:
+def _shares(environment: "Deployed", outputs: Mapping[str, Any]) -> dict[str, float] | None:
     """Of the map's cities, the share that each zone gets; None where users are not routed, or Route 53 does not answer."""
-    from automation.resolution import Routes
+    from automation.sites.resolution import Routes
 
     try:
         region = next(iter(outputs["sites"].values()))["region"]

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from botocore.exceptions import BotoCoreError, ClientError, WaiterError  # pyright: ignore[reportMissingTypeStubs]
 
-from automation.orphans import Kind, Thing
+from automation.account.orphans import Kind, Thing
 
 Client = Callable[[str, str], Any]
 """Makes a boto3 client of a service in a Region."""

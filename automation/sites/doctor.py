@@ -19,12 +19,12 @@ import dns.resolver
 import requests
 from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs]
 
-from automation.account import Image, ask_account, caller, image, instances, newest_of_kind
+from automation.account.questions import Image, ask_account, caller, image, instances, newest_of_kind
+from automation.engine.locks import is_held
+from automation.engine.plugins import Plugin, needed_plugins
 from automation.errors import CloudNotRunningError, EdgeError, NothingDeployedError
-from automation.locks import is_held
-from automation.names import delegation, expected_answers
 from automation.paths import PROJECT_ROOT
-from automation.plugins import Plugin, needed_plugins
+from automation.sites.names import delegation, expected_answers
 from components.aws_facts import AwsFacts, RegionFacts, ZoneFacts, checkers_list
 from components.models import HubAnswer, ModelFacts, ask_hub, known_facts, model_problems, token_problem
 from components.preflight import judge
@@ -33,7 +33,7 @@ from components.settings import PROJECT, SiteSettings, validate
 from components.tags import STACK_TAG
 
 if TYPE_CHECKING:
-    from automation.environment import Environment
+    from automation.sites.deployed_sites import DeployedSites
 
 State = Literal["ok", "warning", "failed", "unknown"]
 
@@ -73,7 +73,7 @@ class Examination:
         return {"environment": self.environment, "ok": not self.failed, "checks": [asdict(check) for check in self.checks]}
 
 
-def examine(environment: "Environment") -> Examination:
+def examine(environment: "DeployedSites") -> Examination:
     """Looks at everything that can be looked at; what cannot is unknown, never an error. CloudNotRunningError where the local
     cloud is needed and does not run.
     """
@@ -92,7 +92,7 @@ def own_address() -> IPv4Address | None:
 class _Doctor:
     """One examination."""
 
-    def __init__(self, environment: "Environment") -> None:
+    def __init__(self, environment: "DeployedSites") -> None:
         self._environment, self._client = environment, environment.aws_client
         self._outputs: Mapping[str, Any] = {}
         self._deployed_in: str | None = None
@@ -378,7 +378,7 @@ class _Doctor:
             return None
 
 
-def _tools(environment: "Environment") -> Iterator[Check]:
+def _tools(environment: "DeployedSites") -> Iterator[Check]:
     set_up = "tools/setup.sh requirements-edge.txt"
     version = ".".join(map(str, sys.version_info[:3]))
     state: State = "ok" if sys.version_info >= _OLDEST_PYTHON else "failed"
@@ -394,7 +394,7 @@ def _tools(environment: "Environment") -> Iterator[Check]:
         yield Check("ssh", "warning", "there is none: edge logs and edge ssh need it", "sudo apt-get install openssh-client")
 
 
-def _plugins(environment: "Environment") -> Iterator[Check]:
+def _plugins(environment: "DeployedSites") -> Iterator[Check]:
     """The engine's plugins: the official ones for AWS, the local cloud's own for itself, and never one for the other."""
     judge_plugin = _local_plugin if environment.on_local_cloud else _official_plugin
     return (judge_plugin(plugin, environment.plugin_home) for plugin in needed_plugins(environment.plugin_home))

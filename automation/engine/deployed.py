@@ -1,0 +1,319 @@
+"""Deployed: what is known of an environment without a run: its place, engine, stack, config, outputs, and clients of its account.
+
+Reads only; local stacks are prepared on the way. Leaves out runs (automation/runs.py) and the front (automation/environment.py).
+"""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import yaml
+from pulumi import automation
+from pulumi.automation import errors as engine_errors
+
+from automation.engine import local
+from automation.engine.advice import Commands, last_words
+from automation.engine.command import EngineCommand, Stack
+from automation.engine.leftovers import Leftovers
+from automation.engine.outputs import told_outputs
+from automation.engine.plugins import official_home
+from automation.engine.processes import environment_mark
+from automation.engine.results import Inventory, inventory_of
+from automation.engine.state_files import StateFile, chosen_backend, state_file
+from automation.errors import (
+    EdgeError,
+    ForeignAccountError,
+    NothingDeployedError,
+    UsageError,
+)
+from automation.paths import LOCAL_DIRECTORY, PROJECT_ROOT, known_environments, stack_file
+from tools.provide_engine import EngineError, provide
+
+if TYPE_CHECKING:
+    from automation.account.orphans import Thing
+    from components.settings import StackConfig
+
+Say = Callable[[str], None]
+
+
+class Deployed:
+    """An environment's place, on AWS or on the local cloud; what all rooms of automation need of it.
+
+    `name`, `directory`, `stack_files`, `logs` and `say` are as Environment takes them.
+    """
+
+    def __init__(  # noqa: PLR0913 - each has its default
+        self,
+        name: str,
+        *,
+        on_local_cloud: bool = False,
+        directory: Path = LOCAL_DIRECTORY,
+        stack_files: Path = PROJECT_ROOT,
+        logs: Path | None = None,
+        say: Say = lambda _: None,
+    ) -> None:
+        self.stack_file = stack_file(name, stack_files)
+        """Its Pulumi.NAME.yaml."""
+        if not self.stack_file.is_file():
+            raise UsageError(
+                f"there is no environment '{name}': Pulumi.{name}.yaml does not exist\n"
+                f"  -> known are {', '.join(known_environments(stack_files))}"
+            )
+        self.name = name
+        self.on_local_cloud = on_local_cloud or name == "local"
+        self.stand_ins: tuple[str, ...] = ()
+        """What stands in for the owner's own values, once a stack was opened on the local cloud."""
+        self.logs = logs or (directory / "logs" if self.on_local_cloud else stack_files / ".edge" / "logs")
+        self.commands = Commands(name, is_rehearsal=self.on_local_cloud and name != "local")
+        self.leftovers = Leftovers(self.commands, self.aws_client)
+        self.directory, self.say = directory, say
+
+    @property
+    def arguments(self) -> str:
+        """How `edge` is told of it: `prod`, or `prod --local`."""
+        return self.commands.arguments
+
+    def outputs(self) -> dict[str, Any]:
+        """The outputs of what is deployed, as docs/outputs.schema.json has them; NothingDeployedError where nothing is."""
+        stack = self.open(may_start=False)
+        with self.engine_trouble("reading the outputs"):
+            values = told_outputs(stack.read_outputs(), stack.deployment, self.endpoint_url)
+        if not values:
+            raise self.nothing_deployed()
+        return values
+
+    def inventory(self) -> Inventory:
+        """What the state holds, without asking AWS; NothingDeployedError where there is no stack."""
+        return inventory_of(self.open(may_start=False).deployment)
+
+    def orphans(self) -> "tuple[Thing, ...]":
+        """What AWS has of the environment and its state does not; changes nothing. While a run is at work, also what it makes."""
+        stack = self.open(may_start=False)
+        self.refuse_foreign_account(stack)
+        return self.find_orphans(stack)
+
+    def config_value(self, key: str) -> str | None:
+        """A config value, decrypted; None where it is not set."""
+        stack = self.open(may_start=False)
+        with self.engine_trouble("reading the config"):
+            return stack.config().get(key, {}).get("value")
+
+    def has_config(self, key: str) -> bool:
+        """Whether a config value is set in the stack."""
+        stack = self.open(may_start=True)
+        with self.engine_trouble("reading the config"):
+            return key in stack.config()
+
+    def stack_config(self) -> "StackConfig":
+        """The config as the program is handed it, with secrets in clear: for memory only, and not in texts. Where there is no
+        stack yet, what the stack file says, of whose secrets nothing is known.
+        """
+        try:
+            stack = self.open(may_start=False, may_create=self.on_local_cloud)
+        except NothingDeployedError:
+            return self.file_config()
+        with self.engine_trouble("reading the config"):
+            return config_of(stack)
+
+    def file_config(self) -> "StackConfig":
+        """What the stack file says; of its secrets the names alone. UsageError where it is no stack file."""
+        return self.config_in(self.stack_file)
+
+    def config_in(self, stack_file: Path) -> "StackConfig":
+        """What a stack file says, the tracked one or a local run's own copy."""
+        from components.settings import StackConfig
+
+        config = local.tracked_config(stack_file)
+        secret = frozenset(key for key, value in config.items() if isinstance(value, dict) and "secure" in value)
+        plain = {key: value for key, value in config.items() if key not in secret}
+        texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in plain.items()}
+        return StackConfig(self.name, texts, secret)
+
+    def planned_replicas(self) -> dict[str, int]:
+        """How many instances each zone is to have, by the stack file; what is malformed there, the program judges."""
+        try:
+            content: Any = yaml.safe_load(self.stack_file.read_text(encoding="utf-8"))
+            return {str(site["zone"]): int(site.get("replicas", 1)) for site in content["config"]["edge-inference:sites"]}
+        except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError):
+            return {}
+
+    @property
+    def plugin_home(self) -> Path:
+        """The PULUMI_HOME below which the engine looks for its provider plugins."""
+        return self.directory / "pulumi" if self.on_local_cloud else official_home()
+
+    def hub_endpoint(self) -> str | None:
+        """The Hugging Face Hub that the program asks; None: the usual one."""
+        if not self.on_local_cloud:
+            return None
+        cloud = local.require_cloud(self.directory, self.commands.edge("up"))
+        return cloud.variables["HF_ENDPOINT"]
+
+    def port_of(self, address: str, port: int) -> int:
+        """The port by which a host's port is reached: its own, but on the local cloud, which binds none below 1024."""
+        if not self.on_local_cloud:
+            return port
+        cloud = local.require_cloud(self.directory, self.commands.edge("up"))
+        return int(cloud.request("GET", f"ports/{address}/{port}")["port"])
+
+    def dns_port(self) -> int | None:
+        """The port of the local cloud's DNS server on loopback; None on AWS."""
+        if not self.on_local_cloud:
+            return None
+        return int(local.require_cloud(self.directory, self.commands.edge("up")).request("GET", "dns")["port"])
+
+    def aws_client(self, service: str, region: str) -> Any:
+        """A boto3 client of the account that the environment lives in: AWS by the usual credentials, or the local cloud."""
+        import boto3  # pyright: ignore[reportMissingTypeStubs]
+
+        if not self.on_local_cloud:
+            return cast("Any", boto3).client(service, region_name=region)
+        cloud = local.require_cloud(self.directory, self.commands.edge("up"))
+        return cast("Any", boto3).client(service, region_name=region, **cloud.boto3_options)
+
+    def shell_variables(self) -> dict[str, str]:
+        """What a shell needs so that plain `pulumi` acts on this environment on the local cloud."""
+        cloud = local.require_cloud(self.directory, self.commands.edge("up"))
+        stack = self.open(may_start=False, may_create=True)
+        path = f"{Path(self.engine[0]).parent}:{PROJECT_ROOT / '.venv' / 'bin'}:$PATH"
+        return {
+            **local.local_environment(self.directory, cloud),
+            "AWS_DEFAULT_REGION": stack.get_config("aws:region").value,
+            "PULUMI_OPTION_CWD": stack.workspace.work_dir,
+            "PATH": path,
+        }
+
+    def find_orphans(self, stack: Stack) -> "tuple[Thing, ...]":
+        """What AWS has and the state does not. EdgeError where AWS does not say, or the state has no id."""
+        config = self.config_in(Path(stack.workspace.work_dir) / f"Pulumi.{self.name}.yaml")
+        return self.leftovers.find(stack.exported, config, stack.deployment)
+
+    def refuse_foreign_account(self, stack: Stack) -> None:
+        """An environment in another account looks deleted to these credentials, and would be made once more, or forgotten.
+
+        The local cloud has one account.
+        """
+        account = None if self.on_local_cloud else inventory_of(stack.deployment).account
+        if account and (found := self._caller()) != account:
+            raise ForeignAccountError(
+                f"'{self.name}' is deployed in the AWS account {account}, and these credentials are of {found}; "
+                "nothing was changed\n  -> aws sts get-caller-identity   # choose the right profile: export AWS_PROFILE=..."
+            )
+
+    def _caller(self) -> str:
+        """The account of the credentials at hand."""
+        from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs]
+
+        try:
+            return str(self.aws_client("sts", "us-east-1").get_caller_identity()["Account"])
+        except (BotoCoreError, ClientError) as error:
+            raise EdgeError(f"AWS does not say whose credentials these are: {error}\n  -> aws sts get-caller-identity") from error
+
+    def state_file(self) -> StateFile | None:
+        """Where the state is, if in a file of this machine, and its copy."""
+        if self.on_local_cloud:
+            world = self.directory / "world"
+            return state_file(local.backend(self.directory), local.PROJECT, self.name, world / "copies")
+        return state_file(chosen_backend(), local.PROJECT, self.name, self.stack_file.parent / ".edge" / "state")
+
+    def open(self, *, may_start: bool, may_create: bool | None = None, command: EngineCommand | None = None) -> Stack:
+        """The stack; created where `may_create` (default: `may_start`), otherwise NothingDeployedError where there is none."""
+        may_create = may_start if may_create is None else may_create
+        engine = command or self.command()
+        if (state := self.state_file()) and state.is_cut_off:
+            raise EdgeError(f"the state was cut off: {state.path}\n  -> {self.commands.edge('cancel')}   # restores its copy")
+        if not self.on_local_cloud:
+            return self._select(PROJECT_ROOT, engine, {"PULUMI_SKIP_UPDATE_CHECK": "true"}, may_create=may_create)
+        cloud = (
+            local.start_cloud(self.directory, self.say)
+            if may_start
+            else local.require_cloud(self.directory, self.commands.edge("up"))
+        )
+        local.install_plugins(self.directory)
+        prepared = local.prepare_stack(self.stack_file, self.directory, cloud)
+        self.stand_ins = prepared.stand_ins
+        variables = local.local_environment(self.directory, cloud)
+        stack = self._select(prepared.folder, engine, variables, may_create=may_create)
+        if prepared.secrets:
+            set_secrets(stack, prepared.secrets)
+        return stack
+
+    def _select(self, folder: Path, engine: EngineCommand, variables: dict[str, str], *, may_create: bool) -> Stack:
+        options = automation.LocalWorkspaceOptions(work_dir=str(folder), pulumi_command=engine, env_vars=variables)
+        try:
+            with self.engine_trouble("opening the stack"):
+                return Stack.open(self.name, automation.LocalWorkspace(**vars(options)), may_create=may_create)
+        except engine_errors.StackNotFoundError as error:
+            raise self.nothing_deployed() from error
+
+    def endpoint_url(self, address: str) -> str:
+        """The endpoint's URL at an address, by the stack file."""
+        from components.settings import EndpointSettings, validate
+
+        return (validate(self.file_config()).endpoint or EndpointSettings()).url(address)
+
+    def nothing_deployed(self) -> NothingDeployedError:
+        """The error of who asks for what is not deployed."""
+        where = "on the local cloud" if self.on_local_cloud else "on AWS"
+        return NothingDeployedError(f"'{self.name}' is not deployed {where}\n  -> {self.commands.edge('up')}")
+
+    def command(self, mark: str = "") -> EngineCommand:
+        """A command line of the engine; `mark` is put in the environment of all that it starts."""
+        return EngineCommand(*self.engine, mark=mark)
+
+    @property
+    def mark(self) -> str:
+        """What the marks of this environment's runs begin with; commands that only read have none of it."""
+        return environment_mark(self.logs, self.name)
+
+    @cached_property
+    def engine(self) -> tuple[Path, str]:
+        """The engine's executable, `.../bin/pulumi`, and its version."""
+        try:
+            engine = provide(self.directory / "engine", self.say)
+        except EngineError as error:
+            raise EdgeError(str(error)) from error
+        return engine.path, engine.version
+
+    @contextmanager
+    def engine_trouble(self, doing: str) -> Generator[None]:
+        """Turns what the engine's command line complains of into one text; a stack that is not there stays what it is."""
+        try:
+            yield
+        except engine_errors.StackNotFoundError:
+            raise
+        except engine_errors.CommandError as error:
+            words = "\n".join(line.removeprefix("error: ") for line in last_words(str(error)))
+            login = "\n  -> pulumi login   # or: pulumi login s3://..., pulumi login file://..." if "login" in words else ""
+            raise EdgeError(f"{doing} failed: {words}{login}") from error
+
+
+def config_of(stack: Stack) -> "StackConfig":
+    """A stack's config with secrets in clear."""
+    from components.settings import StackConfig
+
+    config = stack.config()
+    secret = frozenset(key for key, entry in config.items() if entry.get("secret"))
+    return StackConfig(stack.name, {key: str(entry.get("value") or "") for key, entry in config.items()}, secret)
+
+
+def set_secrets(stack: Stack, values: Mapping[str, str]) -> None:
+    """Stores secrets through the engine's standard input: the SDK's own call would show them on a command line."""
+    workspace = stack.workspace
+    for key, value in values.items():
+        stored = subprocess.run(  # noqa: S603
+            [workspace.pulumi_command.command, "config", "set", key, "--secret", "--stack", stack.name, "--non-interactive"],
+            cwd=workspace.work_dir,
+            env={**os.environ, **workspace.env_vars},
+            input=value,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if stored.returncode:
+            raise EdgeError(f"storing {key} failed: {stored.stderr.strip()}")
