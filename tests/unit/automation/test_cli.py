@@ -538,8 +538,8 @@ def test_failures_are_one_text_and_an_exit_code(shell: Shell, environment: FakeE
     ended, out, err = shell.edge("up local --json")
     assert ended == code
     assert json.loads(out.splitlines()[-1])["event"] == ("failed" if isinstance(error, EdgeError) else "diagnostic")
-    expected = {PermissionError: "/logs/prod.lock: Permission denied", OSError: f"No space left on device: {Path.cwd()}"}
-    assert expected.get(type(error), str(error)) in err
+    expected = {"PermissionError": "/logs/prod.lock: Permission denied", "OSError": f"No space left on device: {Path.cwd()}"}
+    assert expected.get(type(error).__name__, str(error)) in err
 
 
 @pytest.mark.parametrize("line", ["up", "upp local", "up local --jsn", "cloud start --port x"])
