@@ -208,7 +208,7 @@ def routing_choices(args: ServiceRoutingArgs) -> RoutingChoices:
     """What the DNS plan is made from."""
     mapped = args.get("geolocation")
     return RoutingChoices(
-        args.get("policy", RoutingPolicy.LATENCY).value,
+        RoutingPolicy(args.get("policy", RoutingPolicy.LATENCY)).value,
         args["domain"],
         args.get("bias", {}),
         places(mapped["default"], mapped.get("continents", {}), mapped.get("countries", {}), mapped.get("us_states", {}))
