@@ -114,7 +114,7 @@ def test_each_site_that_fails_is_told_with_step_and_cause_and_the_other_serves(l
     assert "this host serves nothing now\n  -> sudo docker logs --tail 200 edge-inference-server-failed" in no_memory
     assert "failed attempts" in _error_of(failure, f"{LOS_ANGELES}-1-scripts")
     assert "InsufficientInstanceCapacity" in _error_of(failure, f"{HONOLULU}-1-host")
-    assert "pulumi refresh" in failure.errors[-2]
+    assert "edge refresh living --local" in failure.errors[-2]
     outputs = living.environment.outputs()
     assert tokens(outputs["endpoint_urls"][OREGON_C])
     assert_contract(outputs)
