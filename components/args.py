@@ -72,16 +72,32 @@ class TlsArgs(TypedDict):
 
 
 class EndpointArgs(TypedDict):
-    """How a site is called. With `tls` or `api_key`, a reverse proxy stands before the server."""
+    """How a site is called. With `tls` or `api_keys`, a reverse proxy stands before the server."""
 
     port: NotRequired[int]
     """TCP port. Default: 443 with `tls`, else 8080."""
     tls: NotRequired[TlsArgs]
     """HTTPS. Default: plain HTTP."""
-    api_key: NotRequired[pulumi.Input[str]]
-    """What callers send as `Authorization: Bearer KEY`. A secret; the component seals it. Default: nobody is asked."""
+    api_keys: NotRequired[list[pulumi.Input[str]]]
+    """What callers send as `Authorization: Bearer KEY`, each as good as any. A secret; the component seals it. Default: nobody is
+    asked."""
     proxy_image: NotRequired[str]
     """Docker image of the reverse proxy, Caddy 2.6 or newer. Default: `caddy:2.10.2-alpine`."""
+
+
+class RolloutArgs(TypedDict):
+    """How a host that serves changes its server."""
+
+    drain_seconds: NotRequired[int]
+    """How long it waits for what it is at, once users are led elsewhere; a stream that outlasts it is cut. Default: 300."""
+    notice_seconds: NotRequired[int]
+    """After so long Route 53's health checkers have noticed that it is away, or back. Default: 100."""
+    is_alone: NotRequired[bool]
+    """Whether no other replica could take its users, so that it is changed at once. Default: False."""
+    max_ttft_ms: NotRequired[float]
+    """Longest median time to first token, in ms over loopback, with which a changed server may serve. Default: any."""
+    max_slowdown: NotRequired[float]
+    """How many times as long as the server before a changed one may take to its first token. Default: any."""
 
 
 def endpoint_port(endpoint: EndpointArgs) -> int:

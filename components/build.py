@@ -7,8 +7,9 @@ from ipaddress import IPv4Network
 
 import pulumi
 
-from components.args import EndpointArgs, HostArgs, ServerArgs, VolumeType
+from components.args import EndpointArgs, HostArgs, RolloutArgs, ServerArgs, VolumeType
 from components.dns_plan import site_name
+from components.door import notice_seconds
 from components.engines import Engine, Server, server_process
 from components.models import ModelFacts
 from components.network import RegionNetwork
@@ -110,6 +111,7 @@ def _site_args(
         "server": server_args(settings.server, config.model),
         "host": host_args(settings.host),
         "endpoint": endpoint_args(settings, zone),
+        "rollout": rollout_args(settings),
         "protects_hosts": settings.protect,
         "tags": tags,
     }
@@ -165,8 +167,23 @@ def endpoint_args(settings: Settings, zone: Zone) -> EndpointArgs:
             "certificate": secrets.tls_certificate.get_secret_value(),
             "private_key": secrets.tls_private_key.get_secret_value(),
         }
-    if secrets.api_key:
-        args["api_key"] = secrets.api_key.get_secret_value()
+    if secrets.all_api_keys:
+        args["api_keys"] = list(secrets.all_api_keys.values())
+    return args
+
+
+def rollout_args(settings: Settings) -> RolloutArgs:
+    """How a host changes its server."""
+    rollout, routing = settings.rollout, settings.routing
+    args: RolloutArgs = {
+        "drain_seconds": rollout.drain_seconds,
+        "notice_seconds": notice_seconds(routing.health_interval_seconds, routing.health_failure_threshold),
+        "is_alone": sum(site.replicas for site in settings.sites) == 1,
+    }
+    if rollout.max_ttft_ms is not None:
+        args["max_ttft_ms"] = rollout.max_ttft_ms
+    if rollout.max_slowdown is not None:
+        args["max_slowdown"] = rollout.max_slowdown
     return args
 
 

@@ -50,9 +50,13 @@ class ServerProcess:
     log_facts: Mapping[str, str]
     """What only the log states, by name: a pattern (Python's, case ignored) with one group."""
     trouble: str = ""
-    """A pattern (extended regular expression) of log lines after which the server is started once more, with `fallback`."""
+    """A pattern (Python's) of log lines after which the server is started once more, with `fallback`."""
     fallback: Mapping[str, str] = field(default_factory=dict[str, str])
     """Further environment of that second start."""
+
+
+BUSY_METRICS = ("tgi_queue_size", "tgi_batch_current_size", "vllm:num_requests_waiting", "vllm:num_requests_running")
+"""Gauges of /metrics that say how many requests wait and run, of any engine: a change may be one of engines."""
 
 
 def server_process(server: Server) -> ServerProcess:

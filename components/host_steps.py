@@ -11,12 +11,14 @@ import shlex
 import tarfile
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
-from components.engines import Server, ServerProcess, server_process
-from components.proxy import Proxy, caddy_config
+from components.dns_plan import RECORD_TTL_SECONDS
+from components.door import door_port, longest_prefill_seconds
+from components.engines import BUSY_METRICS, SERVED_MODEL_NAME, Server, ServerProcess, server_process
+from components.proxy import SECRETS_MARK, Proxy, caddy_config
 
 _REMOTE_SCRIPTS = Path(__file__).parent / "remote"
 _HOME = '"${EDGE_HOST_ROOT:-}/opt/edge-inference"'
@@ -40,6 +42,17 @@ class Host:
 
 
 @dataclass(frozen=True)
+class Rollout:
+    """How a host that serves changes its server; args.py describes each field, the defaults are here."""
+
+    drain_seconds: int = 300
+    notice_seconds: int = 100
+    is_alone: bool = False
+    max_ttft_ms: float | None = None
+    max_slowdown: float | None = None
+
+
+@dataclass(frozen=True)
 class ServingSpec:
     """What a host is to serve, and how long each step may take."""
 
@@ -49,6 +62,7 @@ class ServingSpec:
     """The TCP port that clients connect to."""
     proxy: Proxy | None = None
     """The reverse proxy at that port; None: the server itself is there."""
+    rollout: Rollout = Rollout()
 
     @property
     def process(self) -> ServerProcess:
@@ -64,9 +78,9 @@ class Step:
     text: str
     """The command, without the instance's id: `on_instance` adds it."""
 
-    def on_instance(self, instance_id: str) -> str:
-        """The whole command text for an instance."""
-        return f"# on {instance_id}\n{self.text}"
+    def on_instance(self, instance_id: str, secrets_digest: str = "") -> str:
+        """The whole command text for an instance, whose proxy's secrets have this digest."""
+        return f"# on {instance_id}\n{self.text}".replace(SECRETS_MARK, secrets_digest)
 
 
 @cache
@@ -85,12 +99,15 @@ def scripts_archive() -> bytes:
 
 
 def install_scripts() -> tuple[Step, str]:
-    """The step that brings the scripts to the host, and its standard input: the archive in base64."""
+    """The step that brings the scripts to the host, and its standard input: the archive in base64.
+
+    Each release has a folder of its own: a change that still runs there goes on with the scripts that it began with.
+    """
     digest = hashlib.sha256(scripts_archive()).hexdigest()[:16]
     text = (
         f"# scripts {digest}\n"
-        f'set -e; home={_HOME}; sudo mkdir -p "$home/remote"\n'
-        'base64 --decode | sudo tar --extract --no-same-owner --directory "$home/remote"'
+        f'set -e; folder={_HOME}/releases/{digest}; sudo mkdir -p "$folder"\n'
+        'base64 --decode | sudo tar --extract --no-same-owner --directory "$folder"; sudo touch "$folder"'
     )
     return Step("scripts", text), b64encode(scripts_archive()).decode()
 
@@ -98,30 +115,57 @@ def install_scripts() -> tuple[Step, str]:
 def serving_steps(spec: ServingSpec) -> list[Step]:
     """The steps after the scripts are there, in order; `weights` and `proxy` read secrets from standard input.
 
-    A proxy starts when the server behind it serves. Where none is wanted any more it goes before the server takes over its
-    port; so this step is always there, and Pulumi's state knows what it last did.
+    Only the last one touches what serves: all before it lay things ready beside it.
     """
     process, host = spec.process, spec.host
     model = [spec.server.model, spec.server.revision]
-    proxy = _proxy_step(spec)
     return [
         _step("prepare", "prepare-host", [host.boot_budget_seconds, process.minimum_driver]),
         _step("image", "pull-image", [process.image, _IMAGE_MIB, host.image_budget_seconds]),
         _step("weights", "fetch-weights", [process.image, *model, host.weights_budget_seconds]),
-        *([] if spec.proxy else [proxy]),
-        _step("server", "start-server", [_spec_digest(spec), *model, len(_run_options(spec)), *_run_arguments(spec)]),
-        _step("ready", "wait-ready", [_spec_digest(spec), *_readiness(spec)]),
-        *([proxy] if spec.proxy else []),
+        _proxy_step(spec),
+        _step("ready", "serve", [json.dumps(transaction(spec), separators=(",", ":"))]),
     ]
+
+
+def transaction(spec: ServingSpec) -> dict[str, object]:
+    """What remote/serve.py is told; its fields are read there by these names."""
+    process, proxy = spec.process, spec.proxy
+    return {
+        "digest": _spec_digest(spec),
+        "weights": f"{spec.server.model}@{spec.server.revision}".replace("/", "--"),
+        "options": _run_options(spec),
+        "image": process.image,
+        "arguments": list(process.arguments),
+        "ready_seconds": spec.host.ready_budget_seconds,
+        "facts": dict(process.log_facts),
+        "trouble": process.trouble,
+        "fallback": _environment(process.fallback),
+        "busy_metrics": BUSY_METRICS,
+        "proxy": proxy and {
+            "image": proxy.image,
+            "url": proxy.url,
+            "tls": proxy.tls,
+            "asks_for_key": proxy.asks_for_key,
+            "secrets": SECRETS_MARK,
+        },
+        "door": {
+            "port": door_port(spec.port),
+            "health_path": process.health_path,
+            "model": SERVED_MODEL_NAME,
+            "grace_seconds": longest_prefill_seconds(spec.server.max_input_tokens),
+            "proxy": proxy and {"port": proxy.port, "tls": proxy.tls, "name": proxy.name},
+        },
+        "rollout": {**asdict(spec.rollout), "ttl_seconds": RECORD_TTL_SECONDS},
+    }  # fmt: skip
 
 
 def _proxy_step(spec: ServingSpec) -> Step:
     proxy = spec.proxy
     if proxy is None:
-        return _step("proxy", "start-proxy", [])
+        return _step("proxy", "stage-proxy", [])
     config = json.dumps(caddy_config(proxy), separators=(",", ":"))
-    arguments = [proxy.image, spec.host.image_budget_seconds, proxy.port, proxy.url, proxy.health_path, config]
-    return _step("proxy", "start-proxy", arguments)
+    return _step("proxy", "stage-proxy", [proxy.image, spec.host.image_budget_seconds, config])
 
 
 def dial_attempts(budget_seconds: int) -> int:
@@ -140,7 +184,7 @@ def dial_attempts(budget_seconds: int) -> int:
 def _step(name: str, script: str, arguments: Sequence[object]) -> Step:
     words = " ".join(shlex.quote(str(argument)) for argument in arguments)
     digest = hashlib.sha256(scripts_archive()).hexdigest()[:16]
-    return Step(name, f"# scripts {digest}\nsudo {_HOME}/remote/{script}.sh {words}")
+    return Step(name, f"sudo {_HOME}/releases/{digest}/{script}.sh {words}".rstrip())
 
 
 def _run_arguments(spec: ServingSpec) -> list[str]:
@@ -158,13 +202,6 @@ def _run_options(spec: ServingSpec) -> list[str]:
         f"edge-inference.engine={spec.server.engine}",
         *_environment(process.environment),
     ]
-
-
-def _readiness(spec: ServingSpec) -> list[object]:
-    """The arguments of wait-ready.sh after the digest."""
-    process = spec.process
-    asked = [process.container_port, process.health_path, spec.host.ready_budget_seconds]
-    return [*asked, json.dumps(process.log_facts), process.trouble, *_environment(process.fallback)]
 
 
 def _environment(variables: Mapping[str, str]) -> list[str]:

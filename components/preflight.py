@@ -75,7 +75,7 @@ def warnings(settings: Settings, facts: AwsFacts) -> Iterator[str]:
     if "0.0.0.0/0" in settings.access.client_cidrs:
         yield f"{PROJECT}:access.clientCidrs holds 0.0.0.0/0: everyone on the internet may use the GPUs"
     secrets = settings.secrets
-    if secrets.api_key and not settings.endpoint.tls:
+    if secrets.all_api_keys and not settings.endpoint.tls:
         yield f"{PROJECT}:apiKey travels in clear with every request, since {PROJECT}:endpoint.tls is false"
     if settings.endpoint.tls and secrets.tls_certificate:
         end = expires_soon(secrets.tls_certificate.get_secret_value(), datetime.now(UTC))

@@ -4,6 +4,7 @@ It ends TLS and asks for the API key, so that neither depends on the engine. Lea
 leads to several hosts, and none of them could answer a CA's challenge for it alone.
 """
 
+import hmac
 from base64 import b64encode
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,11 @@ from typing import Any
 DIRECTORY = "/etc/edge-inference"
 """Where the container finds its config and secrets, mounted read-only."""
 API_KEY_MARK = "@API_KEY@"
-"""Stands for the key in the rendered config; start-proxy.sh puts the key in its place, on the host."""
+"""Stands for the keys in the rendered config; stage-proxy.sh puts them in its place, on the host."""
+SECRETS_MARK = "@SECRETS@"
+"""Stands for `secrets_digest` in the last step's text: a reload waits for its turn, as any change of what serves does."""
+ADMIN_SOCKET = "/run/edge-inference/admin.sock"
+"""Inside the container, where root alone gets to; remote/containers.py asks there for a reload."""
 _SERVER_PORTS = (8080, 8081)
 
 
@@ -27,7 +32,7 @@ class Proxy:
     tls: bool
     asks_for_key: bool
     health_path: str
-    """Answered without a key: Route 53's checkers have none."""
+    """Answered without a key: the door has none."""
 
     @property
     def server_port(self) -> int:
@@ -40,13 +45,18 @@ class Proxy:
         return f"{'https' if self.tls else 'http'}://{self.name}:{self.port}"
 
 
-def secret_lines(certificate: str, private_key: str, api_key: str) -> str:
-    """Standard input of start-proxy.sh: certificate chain, its key (both in base64) and API key, a line each. A secret.
+def secret_lines(certificate: str, private_key: str, *api_keys: str) -> str:
+    """Standard input of stage-proxy.sh: certificate chain, its key (both in base64) and API keys, a line each. A secret.
 
     What is empty is not wanted, and has an empty line.
     """
     pair = [b64encode(each.encode()).decode() for each in (certificate, private_key)]
-    return "".join(f"{line}\n" for line in (*pair, api_key.strip()))
+    return "".join(f"{line}\n" for line in (*pair, " ".join(key.strip() for key in api_keys)))
+
+
+def secrets_digest(key: str, lines: str) -> str:
+    """Changes with `secret_lines`, and tells nothing of them to who has not the key, which must be long and random."""
+    return hmac.new(key.encode(), lines.encode(), "sha256").hexdigest()[:16]
 
 
 def caddy_config(proxy: Proxy) -> dict[str, Any]:
@@ -78,8 +88,8 @@ def caddy_config(proxy: Proxy) -> dict[str, Any]:
         server["tls_connection_policies"] = [{}]
         pair = {"certificate": f"{DIRECTORY}/certificate.pem", "key": f"{DIRECTORY}/private-key.pem"}
         apps["tls"] = {"certificates": {"load_files": [pair]}}
-    # Caddy would otherwise offer its config, key included, on a port and save a copy of it.
-    return {"admin": {"disabled": True, "config": {"persist": False}}, "apps": apps}
+    # Caddy would otherwise offer its config, keys included, on a port and save a copy of it.
+    return {"admin": {"listen": f"unix/{ADMIN_SOCKET}", "config": {"persist": False}}, "apps": apps}
 
 
 def _guarded(forward: dict[str, Any], health_path: str) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ from components.dns_plan import (
     places,
     plan_dns,
 )
+from components.door import door_port
 from components.order import after
 from components.tags import Tags
 from components.zones import parse_zone
@@ -162,12 +163,10 @@ class ServiceRouting(pulumi.ComponentResource):
         # A new check counts as healthy until there is data, so it starts when the replica serves: the address sees to that.
         return aws.route53.HealthCheck(
             f"{self._name}-health-{replica.key}",
-            type="HTTPS" if self._tls else "HTTP",
+            # The door answers without TLS and asks the listener itself, certificate and all.
+            type="HTTP",
             ip_address=self._addresses[replica],
-            # With TLS the checker must ask for a name (SNI) that the certificate is for. It does not judge the certificate.
-            fqdn=self.site_names[replica.zone.name] if self._tls else None,
-            enable_sni=True if self._tls else None,
-            port=self._port,
+            port=door_port(self._port),
             resource_path=self._args.get("health_path", HEALTH_PATH),
             request_interval=self._args.get("health_interval_seconds", HEALTH_INTERVAL_SECONDS),
             failure_threshold=self._args.get("health_failure_threshold", HEALTH_FAILURE_THRESHOLD),

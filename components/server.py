@@ -10,12 +10,12 @@ from typing import NotRequired, TypedDict
 import pulumi
 from pulumi_command import remote
 
-from components.args import EndpointArgs, HostArgs, ServerArgs, endpoint_port
+from components.args import EndpointArgs, HostArgs, RolloutArgs, ServerArgs, endpoint_port
 from components.defaults import PROXY_IMAGE
 from components.engines import Server, server_process
-from components.host_steps import Host, ServingSpec, Step, dial_attempts, install_scripts, serving_steps
+from components.host_steps import Host, Rollout, ServingSpec, Step, dial_attempts, install_scripts, serving_steps
 from components.order import after
-from components.proxy import Proxy, secret_lines
+from components.proxy import Proxy, secret_lines, secrets_digest
 
 _PER_DIAL_SECONDS = 5
 _GIVEN_SECRETS = {"weights", "proxy"}
@@ -39,6 +39,8 @@ class InferenceServerArgs(TypedDict):
     """How the host is reached, and how long each step may take. Default: see HostArgs."""
     endpoint: NotRequired[EndpointArgs]
     """How the host is called. Default: plain HTTP on port 8080, without a key."""
+    rollout: NotRequired[RolloutArgs]
+    """How the host changes its server. Default: see RolloutArgs."""
     hugging_face_token: NotRequired[pulumi.Input[str]]
     """Read token for a gated model. A secret; the component seals it, and it reaches the host on standard input of the step that
     fetches the weights. Default: none."""
@@ -47,7 +49,7 @@ class InferenceServerArgs(TypedDict):
 class InferenceServer(pulumi.ComponentResource):
     """One host that serves the model.
 
-    Token `edge-inference:index:InferenceServer`. Children: seven `command.remote.Command`, one after the other. They go with the
+    Token `edge-inference:index:InferenceServer`. Children: six `command.remote.Command`, one after the other. They go with the
     resource that the component's own option `deleted_with` names: the instance.
     """
 
@@ -74,8 +76,11 @@ class InferenceServer(pulumi.ComponentResource):
         )
         # The token's line is there also without a token: the script reads one.
         secrets = {"weights": pulumi.Output.secret(pulumi.Output.concat(args.get("hugging_face_token", ""), "\n"))}
+        self._secrets_digest = pulumi.Output.from_input("")
         if spec.proxy:
-            secrets["proxy"] = _proxy_secrets(endpoint)
+            lines = secrets["proxy"] = _proxy_secrets(endpoint)
+            known = pulumi.Output.all(args["private_key"], lines)
+            self._secrets_digest = pulumi.Output.unsecret(known.apply(lambda known: secrets_digest(*known)))
         step, archive = install_scripts()
         command = self._command(name, step, None, archive)
         for step in serving_steps(spec):
@@ -88,7 +93,7 @@ class InferenceServer(pulumi.ComponentResource):
         return remote.Command(
             f"{name}-{step.name}",
             connection=self._connection,
-            create=self._instance_id.apply(step.on_instance),
+            create=pulumi.Output.all(self._instance_id, self._secrets_digest).apply(lambda known: step.on_instance(*known)),
             stdin=stdin,
             add_previous_output_in_env=False,
             opts=pulumi.ResourceOptions(
@@ -109,19 +114,20 @@ def serving_spec(args: InferenceServerArgs) -> ServingSpec:
         Host(**args.get("host", {})),
         endpoint_port(endpoint),
         _proxy(endpoint, server_process(server).health_path),
+        Rollout(**args.get("rollout", {})),
     )
 
 
 def _proxy(endpoint: EndpointArgs, health_path: str) -> Proxy | None:
     tls = endpoint.get("tls")
-    if tls is None and "api_key" not in endpoint:
+    if tls is None and not endpoint.get("api_keys"):
         return None
     return Proxy(
         image=endpoint.get("proxy_image", PROXY_IMAGE),
         name=tls["name"] if tls else "localhost",
         port=endpoint_port(endpoint),
         tls=tls is not None,
-        asks_for_key="api_key" in endpoint,
+        asks_for_key=bool(endpoint.get("api_keys")),
         health_path=health_path,
     )
 
@@ -129,5 +135,5 @@ def _proxy(endpoint: EndpointArgs, health_path: str) -> Proxy | None:
 def _proxy_secrets(endpoint: EndpointArgs) -> pulumi.Output[str]:
     tls = endpoint.get("tls")
     pair = (tls["certificate"], tls["private_key"]) if tls else ("", "")
-    given = pulumi.Output.all(*pair, endpoint.get("api_key", ""))
+    given = pulumi.Output.all(*pair, *endpoint.get("api_keys", []))
     return pulumi.Output.secret(given.apply(lambda known: secret_lines(*known)))

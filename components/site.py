@@ -9,9 +9,10 @@ from typing import NotRequired, TypedDict
 import pulumi
 import pulumi_aws as aws
 
-from components.args import EndpointArgs, HostArgs, ServerArgs, VolumeType, endpoint_port
+from components.args import EndpointArgs, HostArgs, RolloutArgs, ServerArgs, VolumeType, endpoint_port
 from components.defaults import AMI_PARAMETER, INSTANCE_TYPE, VOLUME_GIB, endpoint_url
 from components.dns_plan import Replica
+from components.door import door_port
 from components.host_identity import HostKey, deployer_public_key, derive_host_key, user_data
 from components.order import after
 from components.server import InferenceServer, InferenceServerArgs
@@ -71,6 +72,8 @@ class EdgeInferenceSiteArgs(TypedDict):
     """How the hosts are reached, and how long each step may take. Default: see HostArgs."""
     endpoint: NotRequired[EndpointArgs]
     """How the hosts are called. Default: plain HTTP on port 8080, without a key."""
+    rollout: NotRequired[RolloutArgs]
+    """How a host changes its server. Default: see RolloutArgs."""
     protects_hosts: NotRequired[bool]
     """Whether addresses and instances are protected against deletion. Default: False."""
     tags: NotRequired[dict[str, pulumi.Input[str]]]
@@ -161,12 +164,18 @@ class EdgeInferenceSite(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
         rules: list[pulumi.Resource] = [
-            self._ingress(group, f"ssh-{cidr}", _SSH_PORT, "the deployer", cidr=cidr) for cidr in args["ssh_cidrs"]
+            self._ingress(group, f"ssh-{cidr}", _SSH_PORT, _SSH_PORT, description="the deployer", cidr=cidr)
+            for cidr in args["ssh_cidrs"]
         ]
-        rules += [self._ingress(group, f"client-{cidr}", port, "a client", cidr=cidr) for cidr in args["client_cidrs"]]
+        rules += [
+            self._ingress(group, f"client-{cidr}", port, port, description="a client", cidr=cidr) for cidr in args["client_cidrs"]
+        ]
         if "health_checkers" in args:
             checkers = args["health_checkers"]
-            rules.append(self._ingress(group, "health-checkers", port, "Route 53 health checkers", prefix_list=checkers))
+            # A prefix list weighs as much as all its entries, once a rule: one range for the listener and the door beside it.
+            ports = sorted((port, door_port(port)))
+            rule = self._ingress(group, "health-checkers", *ports, description="Route 53 health checkers", prefix_list=checkers)
+            rules.append(rule)
         rules.append(
             aws.vpc.SecurityGroupEgressRule(
                 f"{self._name}-egress",
@@ -185,9 +194,10 @@ class EdgeInferenceSite(pulumi.ComponentResource):
         self,
         group: aws.ec2.SecurityGroup,
         key: str,
-        port: int,
-        description: str,
+        from_port: int,
+        to_port: int,
         *,
+        description: str,
         cidr: str | None = None,
         prefix_list: pulumi.Input[str] | None = None,
     ) -> aws.vpc.SecurityGroupIngressRule:
@@ -196,8 +206,8 @@ class EdgeInferenceSite(pulumi.ComponentResource):
             security_group_id=group.id,
             description=description,
             ip_protocol="tcp",
-            from_port=port,
-            to_port=port,
+            from_port=from_port,
+            to_port=to_port,
             cidr_ipv4=cidr,
             prefix_list_id=prefix_list,
             region=self._zone.region,
@@ -248,6 +258,7 @@ class EdgeInferenceSite(pulumi.ComponentResource):
             "server": args.get("server", {}),
             "host": args.get("host", {}),
             "endpoint": args.get("endpoint", {}),
+            "rollout": args.get("rollout", {}),
         }
         if "hugging_face_token" in args:
             serving["hugging_face_token"] = args["hugging_face_token"]

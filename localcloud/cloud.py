@@ -87,6 +87,7 @@ class Cloud:
             self.directory / "world",
             world,
             has_fault=lambda fault, zone: zone in getattr(faults.current, f"{fault}_zones"),
+            clock=lambda: self.health_checkers.speed,
         )
         self.dns = DnsServer(route53_state.hosted_zones, route53_state.is_healthy)
         self.health_checkers = HealthCheckers(route53_state, unprivileged)

@@ -9,9 +9,10 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from pydantic.json_schema import models_json_schema
 
 from components.settings import DRAINED, PROJECT, SECTIONS, Secrets, SiteSettings
@@ -49,7 +50,7 @@ def schema_text() -> str:
     definitions = _definitions()
     section = {f"{PROJECT}:{key}": {"$ref": f"#/$defs/{model.__name__}"} for key, model in SECTIONS.items()}
     secrets = {
-        f"{PROJECT}:{field.alias}": {"$ref": "#/$defs/Secret", "description": field.description}
+        f"{PROJECT}:{field.alias}": {**_secret_schema(field), "description": field.description}
         for field in Secrets.model_fields.values()
     }
     schema: JsonObject = {
@@ -120,7 +121,17 @@ def _rows() -> Iterator[tuple[str, str, str]]:
     yield "protect", "true or false, `false`", _PROTECT_MEANING
     for field in Secrets.model_fields.values():
         need = "required" if field.is_required() else "unset"
-        yield str(field.alias), f"secret, {need}", _in_table(str(field.description))
+        kind = "map of secrets" if _is_map(field) else "secret"
+        yield str(field.alias), f"{kind}, {need}", _in_table(str(field.description))
+
+
+def _secret_schema(field: FieldInfo) -> JsonObject:
+    one = {"$ref": "#/$defs/Secret"}
+    return {"type": "object", "additionalProperties": one} if _is_map(field) else one
+
+
+def _is_map(field: FieldInfo) -> bool:
+    return get_origin(field.annotation) is dict
 
 
 def _section_rows(key: str, section: Mapping[str, Any], definitions: Mapping[str, JsonObject]) -> Iterator[tuple[str, str, str]]:
@@ -161,7 +172,7 @@ def _kind(described: Mapping[str, Any]) -> str:
         return f"list of {_kind(described['items'])}s"
     if kind == "integer" and "minimum" in described and "maximum" in described:
         return f"{described['minimum']} to {described['maximum']}"
-    return {"string": "text", "boolean": "true or false", "integer": "number"}[kind]
+    return {"string": "text", "boolean": "true or false", "integer": "number", "number": "number"}[kind]
 
 
 def _default(described: Mapping[str, Any], *, is_required: bool) -> str:

@@ -4,6 +4,7 @@ Nothing tracked is modified: the stack's config is written to a folder below `.l
 that both live and die with the cloud's world.
 """
 
+import json
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -125,10 +126,13 @@ _SECRETS: dict[str, Callable[[], str]] = {
 
 
 def _endpoint_secrets(tracked: dict[str, Any], routing: dict[str, Any]) -> dict[str, Callable[[], str]]:
-    """An API key where the environment has one; a certificate where its endpoint has TLS."""
+    """API keys where the environment has some; a certificate where its endpoint has TLS."""
     makers: dict[str, Callable[[], str]] = {}
     if _is_secret(tracked.get(f"{PROJECT}:apiKey")):
         makers[f"{PROJECT}:apiKey"] = lambda: secrets.token_hex(16)
+    if _is_secret(named := tracked.get(f"{PROJECT}:apiKeys")):
+        names = [name for name in _map(named) or {} if name != "secure"] or ["local"]
+        makers[f"{PROJECT}:apiKeys"] = lambda: json.dumps({name: secrets.token_hex(16) for name in names})
     endpoint, domain = _map(tracked.get(f"{PROJECT}:endpoint")) or {}, routing.get("domain")
     if endpoint.get("tls") is True and isinstance(domain, str):
         pair = cache(lambda: new_certificate([domain, f"*.sites.{domain}"]))
@@ -195,7 +199,9 @@ def _map(value: object) -> dict[str, Any] | None:
 
 
 def _is_secret(value: object) -> bool:
-    return isinstance(value, dict) and "secure" in value
+    """A secret, or a map of them by name, as `apiKeys` is."""
+    found = _map(value) or {}
+    return "secure" in found or (bool(found) and all(map(_is_secret, found.values())))
 
 
 def _write_project(folder: Path) -> None:

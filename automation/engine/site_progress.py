@@ -18,7 +18,7 @@ _STAGE_OF_PART: dict[str, Stage] = {
     "image": "image",
     "weights": "model",
     "proxy": "healthy",
-    "server": "healthy",
+    "server": "healthy",  # of earlier releases: it goes at an upgrade
     "ready": "healthy",
 }
 """Of a replica's parts; the others are the host's."""

@@ -322,7 +322,7 @@ class StepTimes:
     """Measures how long each host took from its launch to its first token, step by step."""
 
     _STEPS = {"scripts": "boot", "prepare": "docker", "image": "image", "weights": "model", "ready": "ready"}  # noqa: RUF012
-    """What the steps of a host are called in a summary, in order; `server` is part of `ready`."""
+    """What the steps of a host are called in a summary, in order."""
     _LAST = "ready"
 
     def __init__(self) -> None:
@@ -357,9 +357,7 @@ class StepTimes:
             ended = self._ended.get((replica, what))
             if ended is None:
                 continue
-            # The server is started and then waited for: two steps, one to a person.
-            first = "server" if what == self._LAST and (replica, "server") in self._begun else what
-            began = before if before is not None else self._begun.get((replica, first), ended)
+            began = before if before is not None else self._begun.get((replica, what), ended)
             yield shown, round(ended - began, 1)
             before = ended
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from automation.account.candidates import cities
 from automation.errors import NothingDeployedError, UsageError
-from automation.sites.endpoints import port_of
+from automation.sites.endpoints import api_key, port_of
 from automation.sites.vantage import measure_from
 from geography.cities import CITIES, City, local_network
 from geography.places import REGION_NAMES, REGIONS, ZONE_GROUPS, Place, distance_km
@@ -66,7 +66,7 @@ def bench_plan(environment: "DeployedSites", plan: "Plan", clients: Clients) -> 
         raise NothingDeployedError(
             f"no site of '{environment.name}' serves, so there is nothing to measure\n  -> edge doctor {environment.arguments}"
         )
-    plan = replace(plan, api_key=environment.config_value("edge-inference:apiKey"))
+    plan = replace(plan, api_key=api_key(environment.config_value))
     if not environment.on_local_cloud:
         return replace(plan, targets=tuple(map(target, sites)))
     cities = client_cities(clients.cities, sites)

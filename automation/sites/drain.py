@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import urllib3
 
 from automation.errors import DeploymentFailedError, EdgeError, UsageError
-from automation.sites.endpoints import Ports, connections
+from automation.sites.endpoints import Ports, api_key, connections
 
 if TYPE_CHECKING:
     from automation.engine.deployed import Say
@@ -69,7 +69,7 @@ def wait_until_unused(environment: Drainable, zone: str, say: "Say", sleep: Call
     ttl_seconds = max(record.ttl_seconds or 0 for record in routes.records)
     say(f"Out of the records. Waiting {ttl_seconds} s, their TTL, until no resolver has the address, then for the last requests.")
     sleep(ttl_seconds)
-    key, certificate = (environment.config_value(f"edge-inference:{name}") for name in ("apiKey", "tlsCertificate"))
+    key, certificate = api_key(environment.config_value), environment.config_value("edge-inference:tlsCertificate")
     for replica in next(site for site in routes.sites if site.zone == zone).replicas:
         if replica.url and replica.address:  # None where its last deployment failed
             with connections(environment, replica.address, replica.url, certificate) as pool:

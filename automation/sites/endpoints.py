@@ -3,7 +3,9 @@
 Leaves out what is asked there.
 """
 
+import json
 import ssl
+from collections.abc import Callable
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -20,6 +22,14 @@ class Ports(Protocol):
     def port_of(self, address: str, port: int) -> int:
         """The port that stands for a host's, at its address."""
         ...
+
+
+def api_key(config_value: "Callable[[str], str | None]") -> str | None:
+    """One of the keys that an environment's endpoint takes, by its config; None where it asks for none."""
+    if key := config_value("edge-inference:apiKey"):
+        return key.strip()
+    named: dict[str, str] = json.loads(config_value("edge-inference:apiKeys") or "{}")
+    return next((key.strip() for key in named.values()), None)
 
 
 def port_of(environment: Ports, address: str, url: str) -> int:

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import urllib3
 
 from automation.errors import EdgeError
-from automation.sites.endpoints import Ports, connections
+from automation.sites.endpoints import Ports, api_key, connections
 from automation.sites.hosts import Host, run, ssh
 from components.engines import Engine, Server, server_process
 from components.settings import PROJECT, StackConfig, validate
@@ -90,7 +90,7 @@ class Asker:
 
     def __init__(self, ports: Ports, config: StackConfig) -> None:
         self._ports, self._config = ports, config
-        self._key = (config.values.get(f"{PROJECT}:apiKey") or "").strip()
+        self._key = api_key(config.values.get) or ""
         self._certificate = config.values.get(f"{PROJECT}:tlsCertificate")
         self._is_admitted = cache(self._judge_admission)
 

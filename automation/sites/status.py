@@ -18,7 +18,7 @@ import urllib3
 
 from automation.account.prices import instance_price
 from automation.errors import EdgeError
-from automation.sites.endpoints import connections
+from automation.sites.endpoints import api_key, connections
 from automation.sites.hosts import Host, hosts, run, ssh
 from automation.sites.serving import Asker, Replica
 from components.settings import PROJECT, StackConfig
@@ -34,7 +34,7 @@ _SSH_SECONDS = 15.0
 _WINDOW_SECONDS = 1.0
 """The shortest time over which tokens are counted."""
 _RECORD = 'sudo cat "${EDGE_HOST_ROOT:-}/opt/edge-inference/serving.json"'
-"""What the host wrote down when its server had generated a token (components/remote/record_serving.py)."""
+"""What the host wrote down when its server had generated a token (components/remote/serving_record.py)."""
 _METRIC = re.compile(r"^(?P<name>[\w:]+)(?:\{[^}]*\})? (?P<value>\S+)$", re.MULTILINE)
 _QUEUE = ("tgi_queue_size", "vllm:num_requests_waiting")
 _RUNNING = ("tgi_batch_current_size", "vllm:num_requests_running")
@@ -175,8 +175,8 @@ def _record(environment: "Deployed", config: StackConfig, host: Host) -> dict[st
 
 def _load(environment: "Deployed", config: StackConfig, address: str, url: str) -> dict[str, float]:
     """A server's load, where it tells and this machine may ask."""
-    key = config.values.get(f"{PROJECT}:apiKey")
-    headers = {"Authorization": f"Bearer {key.strip()}"} if key else {}
+    key = api_key(config.values.get)
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
         with connections(environment, address, url, config.values.get(f"{PROJECT}:tlsCertificate")) as pool:
             before, began = _metrics(pool, headers), time.monotonic()

@@ -18,6 +18,8 @@ clean_up() {
 }
 trap clean_up EXIT
 clean_up
+# A change that still runs frees the disk when it ends: not of these.
+basename "$directory" >"$EDGE_HOME/models.wanted"
 
 if [ -e "$directory/.complete" ]; then
   say "$model at $revision is here already"
@@ -31,7 +33,7 @@ unset token
 
 started=$SECONDS status=0
 within "$budget" "fetching $model" docker run --rm --init --name edge-inference-weights \
-  -v "$directory:/model" -v "$EDGE_HOME/remote/fetch_weights.py:/fetch_weights.py:ro" \
+  -v "$directory:/model" -v "$(realpath "$(dirname "$0")")/fetch_weights.py:/fetch_weights.py:ro" \
   -v "$token_file:/run/secrets/hugging-face-token:ro" -e HF_TOKEN_PATH=/run/secrets/hugging-face-token \
   --entrypoint python3 "$image" /fetch_weights.py "$model" "$revision" /model || status=$?
 if [ "$status" -ne 0 ]; then

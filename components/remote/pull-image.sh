@@ -4,6 +4,8 @@
 . "$(dirname "$0")/common.sh"
 image=$1 needed=$2 budget=$3
 
+# A change that still runs frees the disk when it ends: not of this one.
+echo "$image" >"$EDGE_HOME/image.wanted"
 if docker image inspect "$image" >/dev/null 2>&1; then
   say "$image is here already"
   exit 0

@@ -7,6 +7,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Annotated, Any, TypeVar, cast
 
@@ -29,7 +30,7 @@ from components.settings.sections import (
     SiteSettings,
 )
 from components.settings.stack import Settings, StackConfig, Validated
-from components.settings.values import EachOnce, TagKey, ZoneName
+from components.settings.values import EachOnce, KeyName, TagKey, ZoneName
 from components.settings.wording import EXAMPLES, SECRET_FIXES, problem_of, unknown_key
 
 _Value = TypeVar("_Value")
@@ -39,6 +40,7 @@ _SHORTEST_API_KEY = 16
 _REQUIRED_SECRETS = frozenset({"sshPrivateKey", "hostKeySecret"})
 _DRAINED = TypeAdapter(Annotated[list[ZoneName], EachOnce])
 _PROTECT = TypeAdapter(bool)
+_NAMED_KEYS = TypeAdapter(dict[KeyName, str])
 _TAGS = TypeAdapter(dict[TagKey, str])
 
 
@@ -148,12 +150,31 @@ class _Reader:
                 given[key] = value
             elif key in _REQUIRED_SECRETS:
                 self._add(key, None, "is missing", f"{fix}   # or: edge keys {self._config.stack}")
-        self._judge_key(given)
+        named = self._named_keys(given.pop("apiKeys", "{}"))
+        self._judge_secrets(given)
+        self._judge_api_keys(given, named)
         if not given.keys() >= _REQUIRED_SECRETS:
             return None
-        return Secrets.model_validate(given)
+        return Secrets.model_validate({**given, "apiKeys": named})
 
-    def _judge_key(self, given: Mapping[str, str]) -> None:
+    def _named_keys(self, text: str) -> dict[str, str]:
+        """`apiKeys` by name."""
+        with suppress(ValueError, RecursionError):
+            return _NAMED_KEYS.validate_python(json.loads(text), strict=True)
+        self._add("apiKeys", None, "is no map of keys by their names (letters, digits, - and _)", SECRET_FIXES["apiKeys"])
+        return {}
+
+    def _judge_api_keys(self, given: Mapping[str, str], named: Mapping[str, str]) -> None:
+        keys = {"apiKey": given["apiKey"]} if "apiKey" in given else {}
+        for path, text in (keys | {f"apiKeys.{name}": key for name, key in named.items()}).items():
+            key = text.removesuffix("\n")
+            if len(key) >= _SHORTEST_API_KEY and _API_KEY.fullmatch(key):
+                continue
+            reason = f"is no key of at least {_SHORTEST_API_KEY} letters, digits and . _ ~ + / - (RFC 6750), without blanks"
+            section, _, name = path.partition(".")
+            self._add(path, None, reason, SECRET_FIXES[section].replace("NAME", name))
+
+    def _judge_secrets(self, given: Mapping[str, str]) -> None:
         if "sshPrivateKey" in given:
             try:
                 deployer_public_key(given["sshPrivateKey"])
@@ -168,10 +189,6 @@ class _Reader:
                 f"is no token: its character {foreign.start() + 1} is {found}, and tokens are letters, digits and signs of ASCII"
             )
             self._add("huggingFaceToken", None, reason, SECRET_FIXES["huggingFaceToken"])
-        api_key = given.get("apiKey", "").removesuffix("\n")
-        if api_key and not (len(api_key) >= _SHORTEST_API_KEY and _API_KEY.fullmatch(api_key)):
-            reason = f"is no key of at least {_SHORTEST_API_KEY} letters, digits and . _ ~ + / - (RFC 6750), without blanks"
-            self._add("apiKey", None, reason, SECRET_FIXES["apiKey"])
 
     def is_wrong(self, key: str) -> bool:
         """Whether something under a key has a problem."""

@@ -21,7 +21,7 @@ from components.defaults import (
 )
 from components.dns_plan import LARGEST_BIAS
 from components.engines import Server
-from components.host_steps import Host
+from components.host_steps import Host, Rollout
 from components.settings.values import (
     ClientNetwork,
     Continent,
@@ -32,6 +32,7 @@ from components.settings.values import (
     EngineArgument,
     GroupName,
     Image,
+    Share,
     SshNetwork,
     SubnetNetwork,
     UsState,
@@ -229,6 +230,26 @@ class HostSettings(Section):
     """How long the server may take to load the model and generate its first token."""
 
 
+class RolloutSettings(Section):
+    """How a change reaches the replicas that serve."""
+
+    max_away: Share | None = None
+    """How many replicas may be away at once, or which percentage of them (10%, rounded down); unset: the larger of 1 and 10%."""
+    drain_seconds: int = Field(default=Rollout.drain_seconds, ge=0, le=3600)
+    """How long a replica that users are led away from waits for what it is at; a stream that outlasts it is cut."""
+    max_ttft_ms: float | None = Field(default=None, gt=0)
+    """Longest median time to first token, in ms over loopback, with which a changed server may serve; unset: any."""
+    max_slowdown: float | None = Field(default=None, ge=1)
+    """How many times as long as the server before a changed one may take to its first token (1.5); unset: any."""
+
+    def away(self, replicas: int) -> int:
+        """How many of so many replicas may be away at once."""
+        share = self.max_away or "10%"
+        if isinstance(share, int):
+            return share
+        return max(1, replicas * int(share.removesuffix("%")) // 100)
+
+
 class Secrets(Section):
     """What only the owner knows."""
 
@@ -244,6 +265,14 @@ class Secrets(Section):
     """Private key (PEM, without a passphrase) of the certificate."""
     api_key: SecretStr | None = None
     """What callers send as `Authorization: Bearer KEY` on every path but /health; unset: nobody is asked."""
+    api_keys: dict[str, SecretStr] = {}
+    """Further such keys by name, all valid at once: a key is changed by adding the new one, and later removing the old one."""
+
+    @property
+    def all_api_keys(self) -> dict[str, str]:
+        """Every valid key by its name, `apiKey` for the one without."""
+        named = {"apiKey": self.api_key} if self.api_key else {}
+        return {name: key.get_secret_value().strip() for name, key in {**named, **self.api_keys}.items()}
 
 
 DRAINED = (
@@ -257,5 +286,6 @@ SECTIONS: Mapping[str, type[Section]] = {
     "routing": RoutingSettings,
     "network": NetworkSettings,
     "host": HostSettings,
+    "rollout": RolloutSettings,
 }
 """The object-valued keys but `sites`, `drained` and `tags`; `protect` is the only plain one."""

@@ -11,6 +11,7 @@ from components.settings.sections import (
     EndpointSettings,
     HostSettings,
     NetworkSettings,
+    RolloutSettings,
     RoutingSettings,
     Secrets,
     ServerSettings,
@@ -30,6 +31,7 @@ class Settings:
     routing: RoutingSettings
     network: NetworkSettings
     host: HostSettings
+    rollout: RolloutSettings
     drained: tuple[str, ...]
     """Zones of `sites` that get no users by the service's name."""
     tags: Mapping[str, str]

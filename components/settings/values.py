@@ -123,6 +123,12 @@ def _engine_argument(value: str) -> str:
     return value
 
 
+def _share(value: int | str) -> int | str:
+    if isinstance(value, str) and not re.fullmatch(r"[1-9]\d?%|100%", value):
+        raise ValueError("is neither a number of replicas nor a percentage: write it like 2 or 10%")
+    return value
+
+
 def _tag_key(value: str) -> str:
     if value.lower().startswith("aws:"):
         raise ValueError("begins with aws:, which AWS keeps for itself")
@@ -143,5 +149,8 @@ Domain = Annotated[str, AfterValidator(_domain)]
 EndpointPort = Annotated[int, AfterValidator(_endpoint_port)]
 EngineArgument = Annotated[str, Field(pattern=r"^[\w@%+=:,./-]+$"), AfterValidator(_engine_argument)]
 Image = Annotated[str, Field(pattern=r"^[a-z0-9][a-zA-Z0-9._/:@-]*$")]
+Share = Annotated[Annotated[int, Field(ge=1)] | str, AfterValidator(_share)]
+"""A number of replicas, or a percentage of them."""
+KeyName = Annotated[str, Field(pattern=r"^[\w-]{1,64}$")]
 TagKey = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_tag_key)]
 EachOnce = AfterValidator(_without_repeats)

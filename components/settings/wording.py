@@ -23,6 +23,7 @@ SECRET_FIXES = {
     "tlsCertificate": "pulumi config set --secret edge-inference:tlsCertificate < fullchain.pem",
     "tlsPrivateKey": "pulumi config set --secret edge-inference:tlsPrivateKey < privkey.pem",
     "apiKey": "openssl rand -hex 32 | pulumi config set --secret edge-inference:apiKey",
+    "apiKeys": "openssl rand -hex 32 | pulumi config set --secret --path edge-inference:apiKeys.NAME",
 }
 EXAMPLES = {
     "access.clientCidrs": "pulumi config set --path 'edge-inference:access.clientCidrs[0]' A.B.C.D/32   # a caller's address",

@@ -143,8 +143,13 @@ class _NoAdmin(_Part):
     config: _NoCopy
 
 
+class _Admin(_Part):
+    listen: Annotated[str, Field(pattern=r"^unix//")]
+    config: _NoCopy
+
+
 class _Config(_Part):
-    admin: _NoAdmin
+    admin: _NoAdmin | _Admin
     apps: _Apps
 
 
@@ -164,17 +169,41 @@ class Caddy:
                 self._outside, self._upstream = outside, upstream
             case _:
                 raise StartError(1, f"Error: the local cloud knows `caddy run --config FILE` only, not {arguments}")
+        self._context: ssl.SSLContext | None = None
+        self._config = self._read(path)
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self._server.listen[0].removeprefix(":"))
+
+    @property
+    def _server(self) -> _HttpServer:
+        (server,) = self._config.apps.http.servers.values()
+        return server
+
+    def reload(self, arguments: list[str]) -> None:
+        """`caddy reload --force --config FILE --address unix/SOCKET`; no connection is cut. StartError where it is refused."""
+        match arguments:
+            case ["caddy", "reload", "--force", "--config", path, "--address", socket] if socket == getattr(
+                self._config.admin, "listen", None
+            ):
+                fresh = self._read(path)
+            case _:
+                raise StartError(1, f"Error: sending configuration to instance: no admin endpoint as {arguments} wants it")
+        if self._context:
+            self._load_certificate(self._context, fresh.apps.tls)
+        self._config = fresh
+
+    def _read(self, path: str) -> _Config:
         try:
-            config = TypeAdapter(_Config).validate_python(json.loads(self._file(path).read_text()))
+            return TypeAdapter(_Config).validate_python(json.loads(self._file(path).read_text()))
         except ValidationError as error:
             # The places alone: the values may be secrets.
             places = ", ".join(".".join(map(str, each["loc"])) for each in error.errors())
             raise StartError(1, f"Error: loading initial config: the local cloud's Caddy does not know: {places}") from error
         except (OSError, ValueError) as error:
             raise StartError(1, f"Error: reading config from file: {path}: {type(error).__name__}") from error
-        (self._server,) = config.apps.http.servers.values()
-        self._tls = config.apps.tls
-        self.port = int(self._server.listen[0].removeprefix(":"))
 
     def _file(self, path: str) -> Path:
         found = self._outside(path)
@@ -193,15 +222,21 @@ class Caddy:
         await response(scope, receive, send)
 
     def _tls_context(self) -> ssl.SSLContext | None:
-        if self._server.tls_connection_policies is None or self._tls is None:
+        if self._server.tls_connection_policies is None or self._config.apps.tls is None:
             return None
-        (pair,) = self._tls.certificates.load_files
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._load_certificate(self._context, self._config.apps.tls)
+        return self._context
+
+    def _load_certificate(self, context: ssl.SSLContext, tls: _Tls | None) -> None:
+        """For connections from now on."""
+        if tls is None:
+            raise StartError(1, "Error: the local cloud's Caddy keeps TLS when it reloads")
+        (pair,) = tls.certificates.load_files
         try:
             context.load_cert_chain(self._file(pair.certificate), self._file(pair.key))
         except (OSError, ssl.SSLError) as error:
             raise StartError(1, "Error: loading certificates: tls: failed to find or match certificate and key") from error
-        return context
 
     async def _answer(self, request: Request) -> Response:
         for route in self._server.routes:

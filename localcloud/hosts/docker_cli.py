@@ -18,6 +18,7 @@ from localcloud.hosts import docker_engine, registry
 from localcloud.hosts.docker_engine import Container, DockerEngine, DockerError
 from localcloud.hosts.go_template import TemplateError, render
 from localcloud.hosts.session import ExitError, Session
+from localcloud.model_server.launcher import StartError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +34,7 @@ def _names(text: str) -> frozenset[str]:
 
 _RUN_VALUES = _names(
     "name gpus shm-size restart publish volume env env-file label entrypoint log-opt log-driver network "
-    "pull user workdir hostname memory cpus ulimit stop-timeout mount cap-add cap-drop"
+    "pull user workdir hostname memory cpus ulimit stop-timeout mount cap-add cap-drop tmpfs"
 )
 _RUN_SWITCHES = _names("detach rm interactive tty init read-only quiet")
 _SHORT = {
@@ -353,6 +354,12 @@ class DockerCli:
         container = self.engine.find(rest[0])
         if not container.running:
             raise DockerError(f"container {container.id} is not running")
+        if container.caddy and rest[1] == "caddy":
+            try:
+                container.caddy.reload(rest[1:])
+            except StartError as error:
+                raise ExitError(error.status, str(error)) from error
+            return 0
         return await self._on_this_machine(session, container.spec, rest[1:])
 
     # docker run

@@ -104,6 +104,8 @@ class Container:
         """The process on this machine of a one-shot command, as its caller names it."""
         self.kill: Callable[[], None] = lambda: None
         """Has its caller kill it."""
+        self.caddy: Caddy | None = None
+        """Where it runs Caddy."""
         self.stopped_by_user = False
         self.listeners: dict[int, socket.socket] = {}
         self.listening: set[int] = set()
@@ -371,7 +373,7 @@ class DockerEngine:
             found = container.spec.outside(path)
             return self.root.__class__(found) if found else None
 
-        proxy = Caddy(container.spec.arguments, outside, self._published_inside)
+        proxy = container.caddy = Caddy(container.spec.arguments, outside, self._published_inside)
         async with proxy.running(container.listener(proxy.port).dup()):
             container.listening.add(proxy.port)
             self._changed(container)

@@ -9,7 +9,10 @@ import asyncio
 import logging
 import os
 import shutil
+import signal
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import asyncssh
@@ -19,10 +22,10 @@ from localcloud.hosts.docker_cli import DockerCli
 from localcloud.hosts.docker_engine import DockerEngine
 from localcloud.hosts.session import ExitError, Session
 from localcloud.hosts.ssh import USER, SshHost
+from localcloud.hosts.units import Units
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from localcloud.model_server.simulation import Timing
 
@@ -88,6 +91,8 @@ class Surroundings:
     hub_endpoint: str
     on_change: Callable[[], None]
     has_fault: Callable[[str, str], bool]
+    clock: Callable[[], float]
+    """How much faster Route 53's clock goes than this machine's."""
 
 
 class Host:
@@ -105,6 +110,7 @@ class Host:
         self.docker = DockerEngine(root, surroundings.timing, settings.load_seconds, surroundings.on_change, self.has_fault)
         self.docker_cli = DockerCli(self.docker, surroundings.hub_endpoint, settings.pull_seconds)
         self.docker_enabled = False  # as on the source's AMI
+        self.units = Units(root, self.environment, surroundings.on_change)
         self.ssh_port: int | None = None
         self._ssh: SshHost | None = None
         self._host_key: asyncssh.SSHKey | None = None
@@ -128,9 +134,19 @@ class Host:
         if self._ssh:
             await self._ssh.close()
             self._ssh = None
+        await self.units.halt()
+        self._end_processes()
         await self.docker.stop()
         self.cloud_init_done.clear()
         shutil.rmtree(self.root / "run", ignore_errors=True)
+
+    def _end_processes(self) -> None:
+        """End what commands have left running, detached from their connections."""
+        mark = f"EDGE_HOST_ROOT={self.root}\0".encode()
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if mark in (process / "environ").read_bytes():
+                    os.kill(int(process.name), signal.SIGKILL)
 
     def remove(self) -> None:
         """Delete the host's files."""
@@ -149,6 +165,7 @@ class Host:
         self.ssh_port = await self._ssh.open()
         if self.docker_enabled:
             self.docker.start()
+        self.units.boot()
         self.state = "running"
         log.info("%s in %s has booted", self.instance_id, self.view.zone)
         self.surroundings.on_change()
@@ -194,13 +211,14 @@ class Host:
             "EDGE_HOST_ROOT": str(self.root),
             "EDGE_HOST_ID": self.instance_id,
             "EDGE_HOST_CONTROL": str(surroundings.control),
+            "EDGE_HOST_CLOCK": str(surroundings.clock()),
         }
 
     def listening(self) -> dict[int, int]:
         """Port on the host's public addresses -> port on 127.0.0.1 of what listens there."""
         if self.state != "running" or self.ssh_port is None:
             return {}
-        ports = {22: self.ssh_port}
+        ports = {22: self.ssh_port, **self.units.listening()}
         for container in self.docker.containers.values():
             for address, port, inside in container.published():
                 service = container.inside_port(inside)
@@ -209,12 +227,15 @@ class Host:
         return ports
 
     async def systemctl(self, session: Session) -> int:
-        """`systemctl VERB [docker]`."""
+        """`systemctl VERB [UNIT...]`: docker's, or those that scripts have written."""
         words = [word for word in session.arguments[1:] if not word.startswith("-")]
         flags = [word for word in session.arguments[1:] if word.startswith("-")]
         verb, units = (words or [""])[0], [word.removesuffix(".service") for word in words[1:]]
         if verb in {"daemon-reload", "reset-failed"}:
             return 0
+        if units and "docker" not in units:
+            names = [unit if "." in unit else f"{unit}.service" for unit in words[1:]]
+            return await self.units.systemctl(session, verb, names, now="--now" in flags)
         unknown = [unit for unit in units if unit != "docker"]
         if verb in {"is-active", "is-enabled"}:
             active = self.docker.running if verb == "is-active" else self.docker_enabled

@@ -54,12 +54,15 @@ class Hosts:
         *,
         settings: Settings | None = None,
         has_fault: Callable[[str, str], bool] = lambda _fault, _zone: False,
+        clock: Callable[[], float] = lambda: 1.0,
     ) -> None:
         self.directory = directory
         self.world = world
         self.settings = settings or Settings()
         self.has_fault = has_fault
         """Whether a fault (`never_boot`, `full_disk`, ...) is switched on in a zone."""
+        self.clock = clock
+        """How much faster health checkers and resolvers live than this machine's clock."""
         self.timing = Timing()
         self.hosts: dict[str, Host] = {}
         self.doorways: dict[tuple[str, int], Doorway] = {}
@@ -79,7 +82,14 @@ class Hosts:
         control = self.directory / "control"
         await self._commands.open(control)
         self._surroundings = Surroundings(
-            self.settings, self.timing, self.directory / "bin", control, hub_endpoint, self.reconcile, self.has_fault
+            self.settings,
+            self.timing,
+            self.directory / "bin",
+            control,
+            hub_endpoint,
+            self.reconcile,
+            self.has_fault,
+            self.clock,
         )
         self._reconciling = asyncio.ensure_future(self._follow())
         self.reconcile()

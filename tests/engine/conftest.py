@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 import pytest
-from support import ROOMY, World
+from support import CLOCK, ROOMY, World
 
 from automation.paths import LOCAL_DIRECTORY
 from localcloud import client
@@ -64,6 +64,7 @@ def world(make_world: Callable[[], World]) -> World:
     world = make_world()
     client.start(world.directory, port=0)
     world.set_faults(**ROOMY)
+    world.status.request("PUT", "health-checkers", {"speed": CLOCK})
     return world
 
 

@@ -40,6 +40,8 @@ OREGON, LOS_ANGELES, HONOLULU = "us-west-2a", "us-west-2-lax-1a", "us-west-2-hnl
 ROOMY = {"quota_vcpus": 400, "quota_addresses": 60}
 """Quotas under which all deployments of the tests fit into the one account."""
 REGIONS = ("us-west-2", "us-east-1")
+CLOCK = 20.0
+"""How much faster than AWS's the clock of health checkers and resolvers goes, and of hosts that wait for them."""
 READY_SECONDS = 180.0
 """How long a test waits for what must come; nothing is asserted about how fast it does."""
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-from support import LOS_ANGELES, Deployment, Recording, World, process_files, tokens
+from support import LOS_ANGELES, Deployment, Recording, World, process_files, tokens, wait_for
 
 from automation.account.keys import new_certificate
 from automation.errors import DeploymentFailedError
@@ -29,7 +29,7 @@ DOMAIN = "llm.acme.dev"
 NAME = f"{LOS_ANGELES}.sites.{DOMAIN}"
 ROUTING = {"domain": DOMAIN, "hostedZone": "acme.dev"}
 PROXY, SERVER = "edge-inference-proxy", "edge-inference-server"
-PROXY_COMMAND = f"Command {LOS_ANGELES}-1-proxy"
+CHANGED_PROXY = {f"Command {LOS_ANGELES}-1-{step}": {"update"} for step in ("proxy", "ready")}
 
 
 class Guarded(Deployment):
@@ -111,30 +111,41 @@ def test_the_server_itself_is_not_to_be_reached(guarded: Guarded) -> None:
         tokens(f"http://{guarded.address}:8080")
 
 
-def test_the_health_check_asks_by_name(guarded: Guarded) -> None:
+def test_the_health_check_asks_the_door(guarded: Guarded) -> None:
+    """Without TLS: the door itself asks the proxy, certificate and all."""
     checks = guarded.world.aws("route53").list_health_checks()["HealthChecks"]
     (config,) = (check["HealthCheckConfig"] for check in checks if check["HealthCheckConfig"]["IPAddress"] == guarded.address)
-    assert (config["Type"], config["Port"], config["FullyQualifiedDomainName"]) == ("HTTPS", 443, NAME)
-    assert config["EnableSNI"] is True
+    assert (config["Type"], config["Port"]) == ("HTTP", 442)
+    wait_for("a checker's success", lambda: guarded.environment.status().sites[0].replicas[0].health == "healthy")
 
 
 def test_nothing_changed_touches_nothing(guarded: Guarded) -> None:
     assert guarded.deploy().touched == {}
 
 
-def test_another_key_restarts_the_proxy_alone(guarded: Guarded) -> None:
+def test_another_key_and_certificate_reload_the_proxy_and_cut_no_stream(guarded: Guarded) -> None:
+    body = {"inputs": "What is the edge?", "parameters": {"max_new_tokens": 200}}
+    streams = [guarded.ask("/generate_stream", guarded.key, body)]
     old, guarded.key = guarded.key, secrets.token_hex(20)
     guarded.store()
-    assert guarded.deploy().touched == {PROXY_COMMAND: {"update"}}
+    assert guarded.deploy().touched == CHANGED_PROXY
     assert guarded.ask("/info", old).status == 401
     assert guarded.ask("/info", guarded.key).status == 200
-
-
-def test_a_new_certificate_is_shown(guarded: Guarded) -> None:
+    streams.append(guarded.ask("/generate_stream", guarded.key, body))
     guarded.certificate, guarded.private_key = new_certificate([DOMAIN, f"*.sites.{DOMAIN}"])
     guarded.store()
-    assert guarded.deploy().touched == {PROXY_COMMAND: {"update"}}
+    assert guarded.deploy().touched == CHANGED_PROXY
     assert guarded.ask("/health").status == 200
+    assert [stream.read().count(b"data:") for stream in streams] == [200, 200]
+
+
+def test_a_key_is_changed_by_way_of_two_that_are_valid(guarded: Guarded) -> None:
+    new = secrets.token_hex(20)
+    guarded.pulumi("config", "set", "--secret", "--path", "edge-inference:apiKeys.next", new, "--cwd", str(guarded.project))
+    guarded.deploy()
+    for key in (guarded.key, new):
+        assert guarded.ask("/info", key).status == 200
+    guarded.pulumi("config", "rm", "edge-inference:apiKeys", "--cwd", str(guarded.project))
 
 
 def test_a_proxy_that_does_not_start_is_told_without_its_secrets(guarded: Guarded) -> None:
@@ -142,7 +153,7 @@ def test_a_proxy_that_does_not_start_is_told_without_its_secrets(guarded: Guarde
     with pytest.raises(DeploymentFailedError) as raised:
         guarded.up()
     guarded.told += str(raised.value)
-    assert "start-proxy failed: acme/caddy:1 was not pulled" in str(raised.value)
+    assert "stage-proxy failed: acme/caddy:1 was not pulled" in str(raised.value)
     assert guarded.ask("/info", guarded.key).status == 200, "the old one goes on"
     guarded.configure([LOS_ANGELES], endpoint={"tls": True}, routing=ROUTING)
     guarded.deploy()

@@ -23,7 +23,7 @@ import dns.query
 import pytest
 import requests
 from resolution_table import PROD, ZONES, cells
-from support import HONOLULU, LOS_ANGELES, OREGON, READY_SECONDS, Deployment, From, World, wait_for
+from support import CLOCK, HONOLULU, LOS_ANGELES, OREGON, READY_SECONDS, Deployment, From, World, wait_for
 
 from automation.paths import PROJECT_ROOT
 from automation.sites.drain import take_out, wait_until_unused
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.engine
 
 DOMAIN = "failover.edge.internal"
-SPEED = 20.0
+SPEED = CLOCK
 INTERVAL_SECONDS, THRESHOLD, TTL_SECONDS = 10, 3, 60
 NOTICED_SECONDS = INTERVAL_SECONDS * (THRESHOLD + 1) / SPEED
 """By then the slowest checker has failed often enough: its first try may begin an interval after the death."""
@@ -108,9 +108,7 @@ class Failover(Deployment):
 @pytest.fixture(scope="module")
 def failover(world: World, stack_files: Path) -> Iterator[Failover]:
     deployed = Failover(world, stack_files)
-    world.status.request("PUT", "health-checkers", {"speed": SPEED})
     yield deployed
-    world.status.request("PUT", "health-checkers", {"speed": 1.0})
     deployed.destroy()
 
 

@@ -110,7 +110,7 @@ def test_each_site_that_fails_is_told_with_step_and_cause_and_the_other_serves(l
     assert "pull-image failed: no space left: the image needs at least" in _error_of(failure, f"{OREGON}-1-image")
     no_memory = _error_of(failure, f"{OREGON_B}-1-ready")
     assert "torch.OutOfMemoryError: CUDA out of memory" in no_memory
-    assert "wait-ready failed: the server's container" in no_memory
+    assert "serve failed: the server's container" in no_memory
     assert "this host serves nothing now\n  -> sudo docker logs --tail 200 edge-inference-server-failed" in no_memory
     assert "failed attempts" in _error_of(failure, f"{LOS_ANGELES}-1-scripts")
     assert "InsufficientInstanceCapacity" in _error_of(failure, f"{HONOLULU}-1-host")
@@ -141,7 +141,7 @@ def test_a_change_that_the_gpu_has_no_memory_for_leaves_the_server_before(living
     _configure(living, OREGON, OREGON_C, maxInputTokens=1000)
     # Honolulu and the others go; a failing site does not keep them.
     failure = _failure(living.up)
-    assert "the server before it is started again" in _error_of(failure, f"{OREGON}-1-ready")
+    assert "the server before it serves again" in _error_of(failure, f"{OREGON}-1-ready")
     assert _record(living, OREGON)["flags"][5] == "3072"
     assert _record(living, OREGON_C)["flags"][5] == "1000"
     living.world.set_faults(**NO_FAULTS)

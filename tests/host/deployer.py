@@ -28,7 +28,7 @@ COMMAND = "command:remote:Command"
 CONTAINER = "edge-inference-server"
 PORT = 8080
 REVISION = "0123456789abcdef0123456789abcdef01234567"
-STEPS = ("scripts", "prepare", "image", "weights", "server", "ready")
+STEPS = ("scripts", "prepare", "image", "weights", "proxy", "ready")
 BUDGETS = ("boot_budget_seconds", "image_budget_seconds", "weights_budget_seconds", "ready_budget_seconds")
 
 

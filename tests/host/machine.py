@@ -32,7 +32,7 @@ _STATE = Path("etc/edge-machine")
 _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 """Nothing of the test run's own environment gets to the machine."""
 _CLONE_NEWNET = 0x40000000
-_BOOT_SECONDS = 60.0
+_BOOT_SECONDS = 300.0
 LOGIN = "ec2-user"
 NEEDED = ("cloud-init", "dockerd", "ip", "nsenter", "sshd", "sudo", "unshare", "curl")
 

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.host
 
 MODEL = "gated/model"
 SPEC_AND_STATE = '{{index .Config.Labels "edge-inference.spec"}} {{.State.Status}}'
-SERVE = ("weights", "server", "ready")
+SERVE = ("weights", "ready")
 STATUS = "{{.State.Status}}"
 WEIGHTS = "edge-inference-weights"
 
@@ -52,7 +52,7 @@ def serving(prepared: Deployer, spec: ServingSpec) -> Deployer:
     digest, _, state = prepared.machine.console(f"docker inspect --format '{SPEC_AND_STATE}' {CONTAINER}", check=False).partition(
         " "
     )
-    if state != "running\n" or f"start-server.sh {digest} " not in serving_steps(spec)[3].text:
+    if state != "running\n" or f'"digest":"{digest}"' not in serving_steps(spec)[-1].text:
         prepared.converge(spec, steps=SERVE)
     return prepared
 
@@ -78,10 +78,10 @@ def test_a_bare_host_serves(deployer: Deployer, spec: ServingSpec, machine: Host
     ]
     assert outputs["image"].startswith(f"pull-image: pulled {spec.process.image} in ")
     assert outputs["weights"].splitlines()[-1].startswith(f"fetch-weights: fetched {MODEL} at {REVISION} in ")
-    assert (outputs["server"], outputs["ready"].splitlines()[-1]) == (
-        f"start-server: started {MODEL} at {REVISION}",
-        "wait-ready: healthy, first token generated",
-    )
+    *told, last = outputs["ready"].splitlines()
+    assert told[0] == f"serve: started {MODEL} at {REVISION}"
+    assert told[-1] == "serve: healthy, first token generated"
+    assert json.loads(last)["changed"] is True
     assert '"token"' in deployer.generate()
     assert containers(machine) == [CONTAINER]
 
@@ -92,7 +92,7 @@ def test_again_restarts_nothing(serving: Deployer, spec: ServingSpec) -> None:
     assert serving.run == before
     assert outputs["image"] == f"pull-image: {spec.process.image} is here already"
     assert outputs["weights"] == f"fetch-weights: {MODEL} at {REVISION} is here already"
-    assert outputs["server"] == "start-server: already running as wanted"
+    assert json.loads(outputs["ready"].splitlines()[-1])["changed"] is False
 
 
 def test_a_changed_flag_restarts_and_nothing_is_fetched_again(serving: Deployer, registry: Registry) -> None:
@@ -106,7 +106,7 @@ def test_a_changed_flag_restarts_and_nothing_is_fetched_again(serving: Deployer,
 def test_an_image_pinned_by_digest_is_pulled_and_served(serving: Deployer, registry: Registry) -> None:
     pinned = serving_spec(registry.image_by_digest, MODEL)
     outputs = serving.converge(pinned, steps=("image", *SERVE))
-    assert outputs["ready"].endswith("first token generated")
+    assert "first token generated" in outputs["ready"]
     assert serving.inspect("{{.Config.Image}}") == registry.image_by_digest
     assert serving.step(pinned, "image") == f"pull-image: {registry.image_by_digest} is here already"
 
@@ -216,7 +216,7 @@ def test_a_server_that_dies_at_once(prepared: Deployer, registry: Registry) -> N
     for _ in range(2):
         said = failure(prepared, dying, *SERVE)
         assert "torch.OutOfMemoryError: CUDA out of memory." in said
-        assert "wait-ready failed: the server's container" in said
+        assert "serve failed: the server's container" in said
         assert "above are the last lines of the server's log; " in said
         assert "-> sudo docker logs --tail 200 edge-inference-server" in said
 
@@ -224,21 +224,22 @@ def test_a_server_that_dies_at_once(prepared: Deployer, registry: Registry) -> N
 def test_a_server_that_never_gets_healthy(prepared: Deployer, registry: Registry) -> None:
     said = failure(prepared, serving_spec(registry.image, "acme/never-healthy", budget_seconds=2), *SERVE)
     assert "using attention" in said.lower()
-    assert "wait-ready failed: not healthy within 2 s; above are the last lines" in said
+    assert "serve failed: not healthy within 2 s; above are the last lines" in said
 
 
 def test_a_server_that_generates_nothing(prepared: Deployer, registry: Registry) -> None:
     said = failure(prepared, serving_spec(registry.image, "acme/no-token"), *SERVE)
-    assert "wait-ready failed: healthy, but no token was generated; above are the last lines" in said
+    assert "serve failed: healthy, but no token was generated; above are the last lines" in said
 
 
 def test_a_port_that_something_else_has(serving: Deployer, registry: Registry, machine: Host) -> None:
     sleep = f"--entrypoint python3 {registry.image} -c 'import time; time.sleep(600)'"
     machine.console(f"docker run -d --name other -p 9090:80 {sleep}")
-    said = failure(serving, serving_spec(registry.image, MODEL, port=9090), "server")
+    said = failure(serving, serving_spec(registry.image, MODEL, port=9090), "ready")
     machine.console("docker rm -f other")
     assert "port is already allocated" in said, said
-    assert "start-server failed: the server's container did not start; the server before it is started again" in said
+    assert "serve failed: the server's container did not start: " in said
+    assert "the server before it serves again" in said
     assert "first token" in serving.converge(serving_spec(registry.image, MODEL), steps=SERVE)["ready"]
     assert containers(machine) == [CONTAINER]
 
@@ -247,10 +248,10 @@ def test_a_port_that_something_else_has(serving: Deployer, registry: Registry, m
 def test_docker_without_the_gpu_runtime(prepared: Deployer, registry: Registry, machine: Host) -> None:
     hook = "/usr/local/bin/nvidia-container-runtime-hook"
     machine.console(f"mv {hook} /root; systemctl restart docker")
-    said = failure(prepared, serving_spec(registry.image, MODEL, max_input_tokens=999), "server")
+    said = failure(prepared, serving_spec(registry.image, MODEL, max_input_tokens=999), "ready")
     machine.console(f"mv /root/{hook.rpartition('/')[2]} {hook}; systemctl restart docker")
     assert "could not select device driver" in said
-    assert "start-server failed: the server's container did not start" in said
+    assert "serve failed: the server's container did not start" in said
 
 
 def test_a_driver_that_does_not_answer(prepared: Deployer, registry: Registry, machine: Host) -> None:

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# As much of systemctl as user data and the project's scripts use, for a machine without systemd: the units ssh and docker.
+# As much of systemctl as user data and the project's scripts use, for a machine without systemd: the units ssh and docker, and
+# such as scripts have written: a service that a socket of its name starts and is handed to. Both are one process here.
 set -euo pipefail
 
 verb=$1 now=
@@ -8,17 +9,40 @@ if [ "${1:-}" = --now ]; then
   now=yes
   shift
 fi
+if [ "$verb" = daemon-reload ]; then exit 0; fi
+if [ $# -gt 1 ]; then
+  for each in "$@"; do "$0" "$verb" "$each"; done
+  exit 0
+fi
 unit=${1%.service}
+unit=${unit%.socket}
+units=/etc/systemd/system
 case "$unit" in
   ssh | sshd) pid_file=/run/sshd.pid ;;
   docker) pid_file=/run/docker.pid ;;
   *)
-    echo "Unit $unit.service not found." >&2
-    exit 5
+    pid_file=/run/$unit.pid
+    if [ ! -e "$units/$unit.service" ]; then
+      echo "Unit $unit.service not found." >&2
+      exit 5
+    fi
     ;;
 esac
 
 active() { kill -0 "$(cat "$pid_file" 2>/dev/null)" 2>/dev/null; }
+
+# hand_over UNIT: becomes the unit's service, with its socket as descriptor 3.
+hand_over() {
+  local port
+  port=$(sed -n 's/^ListenStream=.*://p' "$units/$1.socket")
+  # shellcheck disable=SC2046 # the words of a command line
+  exec setsid python3 -c '
+import os, socket, sys
+made = socket.create_server(("0.0.0.0", int(sys.argv[1])))
+os.dup2(made.fileno(), 3, inheritable=True)
+open(sys.argv[2], "w").write(str(os.getpid()))
+os.execvp(sys.argv[3], sys.argv[3:])' "$port" "$pid_file" $(sed -n 's/^ExecStart=//p' "$units/$1.service")
+}
 
 start() {
   if active; then return; fi
@@ -26,7 +50,8 @@ start() {
   exec 3>&-
   case "$unit" in
     docker) setsid dockerd </dev/null >>/var/log/dockerd.log 2>&1 & ;;
-    *) /usr/sbin/sshd -E /var/log/sshd.log ;;
+    ssh | sshd) /usr/sbin/sshd -E /var/log/sshd.log ;;
+    *) hand_over "$unit" </dev/null >>"/var/log/$unit.log" 2>&1 & ;;
   esac
   for _ in $(seq 200); do
     if active; then return; fi

@@ -227,7 +227,7 @@ def times(clock: Callable[[float], None], replica: str, ends: dict[str, float], 
 
 
 def test_time_to_the_first_token_is_broken_down_by_step(clock: Callable[[float], None]) -> None:
-    ends = {"host": 10.0, "scripts": 70.0, "prepare": 75.0, "image": 175.0, "weights": 255.0, "server": 256.0, "ready": 300.0}
+    ends = {"host": 10.0, "scripts": 70.0, "prepare": 75.0, "image": 175.0, "weights": 255.0, "ready": 300.0}
     found = times(clock, "us-west-2-lax-1a-1", ends).by_replica()
     assert found == {"us-west-2-lax-1a-1": {"boot": 60.0, "docker": 5.0, "image": 100.0, "model": 80.0, "ready": 45.0}}
     (_, line) = step_lines(found)
@@ -235,9 +235,9 @@ def test_time_to_the_first_token_is_broken_down_by_step(clock: Callable[[float],
 
 
 def test_a_host_that_was_there_is_timed_by_what_ran(clock: Callable[[float], None]) -> None:
-    found = times(clock, "us-west-2a-1", {"weights": 5.0, "server": 6.0, "ready": 9.0}, "update").by_replica()
+    found = times(clock, "us-west-2a-1", {"weights": 5.0, "ready": 9.0}, "update").by_replica()
     assert found == {"us-west-2a-1": {"model": 4.0, "ready": 4.0}}
-    found = times(clock, "us-west-2a-1", {"server": 6.0, "ready": 9.0}, "update").by_replica()
+    found = times(clock, "us-west-2a-1", {"ready": 9.0}, "update").by_replica()
     assert found == {"us-west-2a-1": {"ready": 8.0}}
 
 
@@ -331,7 +331,7 @@ def both(name: str, op: str = "create", kind: str = COMMAND) -> list[EngineEvent
 def test_a_site_goes_through_its_stages() -> None:
     network = [event for part in ("subnet", "routes", "firewall", "egress") for event in both(f"{ZONE}-{part}")]
     host = [event for part in ("host", "scripts", "prepare") for event in both(f"{ZONE}-1-{part}")]
-    others = [event for part in ("image", "weights", "server", "ready") for event in both(f"{ZONE}-1-{part}")]
+    others = [event for part in ("image", "weights", "ready") for event in both(f"{ZONE}-1-{part}")]
     routed = both(f"routing-health-{ZONE}-1") + both(f"routing-leaf-{ZONE}-1")
     changes = stages(*network, *host, *others, *routed)
     assert [stage for stage, state in changes if state == "done"] == ["network", "host", "image", "model", "healthy", "routed"]

@@ -155,7 +155,7 @@ TYPE_CHAINS = {
     f"{SITE}$aws:ec2/instance:Instance": 3,
     f"{SITE}$aws:ec2/eipAssociation:EipAssociation": 3,
     SERVER: 3,
-    f"{SERVER}$command:remote:Command": 21,
+    f"{SERVER}$command:remote:Command": 18,
     ROUTING: 1,
     f"{ROUTING}$aws:route53/healthCheck:HealthCheck": 3,
     f"{ROUTING}$aws:route53/record:Record": 11,
@@ -352,7 +352,7 @@ def test_one_rule_for_each_source_and_none_wider() -> None:
             ("93.184.0.0/16", 9000, 9000, "tcp"),
             ("93.184.216.35/32", 22, 22, "tcp"),
             ("93.184.216.36/32", 22, 22, "tcp"),
-            ("pl-checkers-us-west-2", 9000, 9000, "tcp"),
+            ("pl-checkers-us-west-2", 8999, 9000, "tcp"),
         ]
 
 
@@ -502,7 +502,7 @@ def test_first_command_waits_for_all_that_makes_the_host_reachable() -> None:
 def test_commands_follow_one_another(deployed: Deployed) -> None:
     for server in deployed.names("InferenceServer"):
         steps = commands(deployed, server)
-        assert len(steps) == 7
+        assert len(steps) == 6
         assert steps[0].name == f"{server}-scripts"
         assert steps[-1].name == f"{server}-ready"
         for before, after in pairwise(steps):
@@ -590,7 +590,7 @@ def test_health_check_asks_each_replica() -> None:
     for check in checks:
         replica = check.name.removeprefix("routing-health-")
         assert check.inputs["ipAddress"] == address_of(f"{replica}-address")
-        assert (check.inputs["type"], check.inputs["port"], check.inputs["resourcePath"]) == ("HTTP", 9000, "/health")
+        assert (check.inputs["type"], check.inputs["port"], check.inputs["resourcePath"]) == ("HTTP", 8999, "/health")
         assert (check.inputs["requestInterval"], check.inputs["failureThreshold"]) == (10, 5)
         assert f"Command {replica}-ready" in check.depends_on, "a new check counts as healthy"
 
@@ -807,7 +807,7 @@ def test_dev_and_prod_share_no_name_in_the_hosted_zone() -> None:
 
 def test_vllm_is_served_too() -> None:
     deployed = deploy(checked_config(server={"engine": "vllm"}, sites=sites(LAX)))
-    assert "vllm/vllm-openai" in deployed.one("Command", f"{LAX}-1-server").inputs["create"]
+    assert "vllm/vllm-openai" in deployed.one("Command", f"{LAX}-1-ready").inputs["create"]
     assert deployed.outputs["sites"][LAX]["engine"] == "vllm"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,7 @@ from automation.account.keys import new_certificate
 from components.certificates import covers
 from components.host_steps import ServingSpec, serving_steps
 from components.preflight import warnings
-from components.proxy import API_KEY_MARK, caddy_config, secret_lines
+from components.proxy import API_KEY_MARK, SECRETS_MARK, caddy_config, secret_lines
 
 DOMAIN = "llm.edge.acme.dev"
 KEY = "c2VjcmV0.c2VjcmV0~c2Vj-cmV0"
@@ -97,6 +98,9 @@ REFUSALS: list[tuple[str, dict[str, Any], str, str]] = [
     ("short key", {"apiKey": "0123456789abcde"}, "apiKey", "at least 16"),
     ("blank in the key", {"apiKey": "0123456789abcdef 0123"}, "apiKey", "without blanks"),
     ("Caddy's placeholder", {"apiKey": "{env.HOME}0123456789abcdef"}, "apiKey", "RFC 6750"),
+    ("named key too short", {"apiKeys": {"alice": "0123"}}, "apiKeys.alice", "at least 16"),
+    ("keys without names", {"apiKeys": "0123456789abcdef"}, "apiKeys", "no map of keys by their names"),
+    ("a key's name", {"apiKeys": {"a b": "0123456789abcdef"}}, "apiKeys", "no map of keys by their names"),
     ("Caddy's wildcard", {"apiKey": "0123456789abcdef*"}, "apiKey", "RFC 6750"),
     ("image", {"endpoint": {"proxyImage": "caddy; id"}}, "endpoint.proxyImage", "pattern"),
     ("server's own key", {"server": {"extraArguments": ["--api-key=x"]}}, "server.extraArguments[0]", "edge-inference:apiKey"),
@@ -156,15 +160,13 @@ def test_resources_with_tls() -> None:
     assert len(checks) == 2
     for check in checks:
         replica = check.name.removeprefix("routing-health-")
-        assert (check.inputs["type"], check.inputs["port"]) == ("HTTPS", 443)
+        assert (check.inputs["type"], check.inputs["port"]) == ("HTTP", 442), "the door's, which asks the proxy"
         assert check.inputs["ipAddress"] == address_of(f"{replica}-address")
-        assert check.inputs["fqdn"] == f"{replica.rpartition('-')[0]}.sites.{DOMAIN}"
-        assert check.inputs["enableSni"] is True
-    ports = {rule.inputs["fromPort"] for rule in deployed.of_kind("SecurityGroupIngressRule")}
-    assert ports == {22, 443}, "nothing leads past the proxy"
+    ports = {(rule.inputs["fromPort"], rule.inputs["toPort"]) for rule in deployed.of_kind("SecurityGroupIngressRule")}
+    assert ports == {(22, 22), (443, 443), (442, 443)}, "nothing leads past the proxy"
     for record in deployed.of_kind("Record"):
         if record.inputs.get("records"):
-            assert any(label.endswith("-proxy") for label in record.depends_on), "a record is there only when its site serves"
+            assert any(label.endswith("-ready") for label in record.depends_on), "a record is there only when its site serves"
 
 
 def test_outputs_with_tls() -> None:
@@ -209,22 +211,45 @@ def text(spec: ServingSpec, name: str) -> str:
     return next(step.text for step in serving_steps(spec) if step.name == name)
 
 
-def test_a_proxy_starts_last_and_goes_first() -> None:
-    assert names(serving_spec(apiKey=KEY)) == ["prepare", "image", "weights", "server", "ready", "proxy"]
-    assert names(serving_spec()) == ["prepare", "image", "weights", "proxy", "server", "ready"]
-    assert text(serving_spec(), "proxy").endswith("/remote/start-proxy.sh ")
+def test_a_proxy_is_laid_ready_before_the_one_step_that_touches_what_serves() -> None:
+    assert names(serving_spec(apiKey=KEY)) == names(serving_spec()) == ["prepare", "image", "weights", "proxy", "ready"]
+    assert text(serving_spec(), "proxy").endswith("/stage-proxy.sh")
 
 
 def test_the_server_is_on_the_loopback_behind_a_proxy() -> None:
-    assert "-p 127.0.0.1:8080:80 " in text(serving_spec(**with_tls()), "server")
-    assert "-p 127.0.0.1:8081:80 " in text(serving_spec(apiKey=KEY), "server"), "the proxy has 8080"
-    assert "-p 8080:80 " in text(serving_spec(), "server")
+    assert '["-p","127.0.0.1:8080:80",' in text(serving_spec(**with_tls()), "ready")
+    assert '["-p","127.0.0.1:8081:80",' in text(serving_spec(apiKey=KEY), "ready"), "the proxy has 8080"
+    assert '["-p","8080:80",' in text(serving_spec(), "ready")
 
 
-def test_another_key_changes_no_text() -> None:
-    """Standard input is another: that is what the step runs again for."""
-    one, other = serving_spec(apiKey=KEY), serving_spec(apiKey=KEY[::-1])
-    assert [step.text for step in serving_steps(one)] == [step.text for step in serving_steps(other)]
+def ready(**sections: Any) -> str:
+    """The last step's text of a program."""
+    return str(deploy(checked_config(**sections, sites=sites(LAX))).one("Command", f"{LAX}-1-ready").inputs["create"])
+
+
+def test_another_key_or_certificate_has_the_proxy_reload_in_turn_and_stands_in_no_text() -> None:
+    """Standard input is another for the step that lays it ready; the last step's text says that, and nothing of the secret."""
+    one = ready(**with_tls(), apiKey=KEY)
+    assert one == ready(**with_tls(), apiKey=KEY)
+    assert (
+        len(
+            {
+                one,
+                ready(**with_tls(), apiKey=KEY[::-1]),
+                ready(**with_tls(*new_certificate([DOMAIN, f"*.sites.{DOMAIN}"])), apiKey=KEY),
+            }
+        )
+        == 3
+    )
+    assert SECRETS_MARK not in one
+    assert hashlib.sha256(KEY.encode()).hexdigest()[:16] not in one
+
+
+def test_several_keys_are_valid_at_once() -> None:
+    keys = {"alice": KEY[::-1], "bob": KEY.replace("a", "b")}
+    assert settings(apiKeys=keys, apiKey=f"{KEY}\n").secrets.all_api_keys == {"apiKey": KEY, **keys}
+    assert secret_lines("", "", KEY, *keys.values()) == f"\n\n{KEY} {keys['alice']} {keys['bob']}\n"
+    assert serving_spec(apiKeys=keys).proxy
 
 
 def test_config_has_a_mark_for_the_key_once_and_asks_only_where_there_is_one() -> None:

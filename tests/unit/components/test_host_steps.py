@@ -8,6 +8,7 @@ import shlex
 import string
 import subprocess
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components import host_steps
-from components.host_steps import ServingSpec, dial_attempts, install_scripts, scripts_archive, serving_steps
+from components.host_steps import Rollout, ServingSpec, dial_attempts, install_scripts, scripts_archive, serving_steps
 from components.models import ModelFacts
 
 INSTANCE = "i-0123456789abcdef0"
-NAMES = ["prepare", "image", "weights", "proxy", "server", "ready"]
+NAMES = ["prepare", "image", "weights", "proxy", "ready"]
 
 
 def texts(spec: ServingSpec) -> dict[str, str]:
@@ -38,6 +39,11 @@ def words(text: str) -> list[str]:
     return shlex.split(text.splitlines()[-1])
 
 
+def transaction_of(spec: ServingSpec) -> dict[str, Any]:
+    """What the last step is told, as the shell hands it over."""
+    return json.loads(words(texts(spec)["ready"])[-1])
+
+
 def test_steps_stand_in_order() -> None:
     assert [step.name for step in serving_steps(serving_spec())] == NAMES
 
@@ -49,13 +55,13 @@ def test_same_spec_same_texts() -> None:
 @pytest.mark.parametrize(
     ("sections", "steps"),
     [
-        ({"endpoint": {"port": 9090}}, ["server", "ready"]),
-        ({"server": {"maxInputTokens": 100}}, ["server", "ready"]),
-        ({"server": {"prefixCaching": False}}, ["server", "ready"]),
-        ({"server": {"extraArguments": ["--trust-remote-code"]}}, ["server", "ready"]),
-        ({"server": {"model": "org/model"}}, ["weights", "server", "ready"]),
-        ({"server": {"image": "mine/tgi:1"}}, ["image", "weights", "server", "ready"]),
-        ({"server": {"engine": "vllm"}}, ["prepare", "image", "weights", "server", "ready"]),
+        ({"endpoint": {"port": 9090}}, ["ready"]),
+        ({"server": {"maxInputTokens": 100}}, ["ready"]),
+        ({"server": {"prefixCaching": False}}, ["ready"]),
+        ({"server": {"extraArguments": ["--trust-remote-code"]}}, ["ready"]),
+        ({"server": {"model": "org/model"}}, ["weights", "ready"]),
+        ({"server": {"image": "mine/tgi:1"}}, ["image", "weights", "ready"]),
+        ({"server": {"engine": "vllm"}}, ["prepare", "image", "weights", "ready"]),
         ({"host": {"bootBudgetSeconds": 99}}, ["prepare"]),
         ({"host": {"imageBudgetSeconds": 99}}, ["image"]),
         ({"host": {"weightsBudgetSeconds": 99}}, ["weights"]),
@@ -76,7 +82,7 @@ def test_texts_change_exactly_where_work_must_be_redone(sections: dict[str, Any]
 
 def test_another_revision_fetches_and_restarts() -> None:
     other = serving_spec(ModelFacts(MODEL.parameters, MODEL.gated, "another", MODEL.source))
-    assert changed(serving_spec(), other) == ["weights", "server", "ready"]
+    assert changed(serving_spec(), other) == ["weights", "ready"]
 
 
 def test_branch_main_where_nothing_is_pinned() -> None:
@@ -153,7 +159,8 @@ def test_install_unpacks_the_scripts(tmp_path: Path, monkeypatch: pytest.MonkeyP
             ["bash", "-c", step.on_instance(INSTANCE)], input=stdin, capture_output=True, text=True, check=False
         )
         assert (done.returncode, done.stderr) == (0, "")
-    script = tmp_path / "root of the host" / "opt" / "edge-inference" / "remote" / "wait-ready.sh"
+    (folder,) = (tmp_path / "root of the host" / "opt" / "edge-inference" / "releases").iterdir()
+    script = folder / "serve.sh"
     assert script.stat().st_mode & 0o777 == 0o755
 
 
@@ -162,14 +169,14 @@ def test_words_are_quoted_for_the_shell() -> None:
     image = "registry.acme.dev:5000/a/b@sha256:" + "0" * 64
     spec = serving_spec(server={"image": image, "extraArguments": ["--x=%s,{}@".replace("{}", "y"), "a+b"]})
     assert image in words(texts(spec)["image"])
-    assert words(texts(spec)["server"])[-2:] == ["--x=%s,y@", "a+b"]
+    assert transaction_of(spec)["arguments"][-2:] == ["--x=%s,y@", "a+b"]
 
 
 @given(st.text(string.printable.strip() + " äµ", min_size=1, max_size=30))
 def test_any_revision_stays_one_word(revision: str) -> None:
     spec = serving_spec(ModelFacts(None, None, revision, ""))
     assert revision in words(texts(spec)["weights"])
-    assert revision in words(texts(spec)["server"])
+    assert transaction_of(spec)["weights"] == f"meta-llama/Llama-3.2-3B-Instruct@{revision}".replace("/", "--")
 
 
 def test_every_text_is_a_program_that_bash_can_read() -> None:
@@ -190,23 +197,28 @@ def test_the_official_backoff_as_measured(attempts: int, seconds: int) -> None:
 
 
 def test_ready_asks_what_the_engine_states_and_has_its_fallback() -> None:
-    *_, facts, trouble, first, attention, second, caching = words(texts(serving_spec())["ready"])
-    assert set(json.loads(facts)) == {"dtype", "attention", "prefix_caching"}
-    assert "no kernel image" in trouble
-    assert (first, attention, second, caching) == ("-e", "ATTENTION=paged", "-e", "PREFIX_CACHING=0")
-    *_, trouble = words(texts(serving_spec(server={"engine": "vllm"}))["ready"])
-    assert trouble == "", "vLLM has no fallback"
+    told = transaction_of(serving_spec())
+    assert set(told["facts"]) == {"dtype", "attention", "prefix_caching"}
+    assert "no kernel image" in told["trouble"]
+    assert told["fallback"] == ["-e", "ATTENTION=paged", "-e", "PREFIX_CACHING=0"]
+    assert transaction_of(serving_spec(server={"engine": "vllm"}))["trouble"] == "", "vLLM has no fallback"
 
 
-def test_server_and_ready_speak_of_the_same_server() -> None:
-    found = texts(serving_spec())
-    assert words(found["server"])[2] == words(found["ready"])[2]
+def test_what_serves_under_the_release_before_is_known_again() -> None:
+    """The digest of 6788d8e for this very spec, computed there: another one would restart every server at an upgrade."""
+    assert transaction_of(serving_spec())["digest"] == "8fbfc3b84e287078"
 
 
-def test_options_of_docker_run_are_counted() -> None:
-    """The scripts put further options between them and the image."""
-    arguments = words(texts(serving_spec())["server"])
-    assert arguments[6 + int(arguments[5])] == serving_spec().process.image
+def test_ready_drains_by_the_checks_that_there_are() -> None:
+    spec = replace(serving_spec(), rollout=Rollout(drain_seconds=7, max_ttft_ms=90, max_slowdown=1.5))
+    assert transaction_of(spec)["rollout"] == {
+        "is_alone": False,
+        "notice_seconds": 100,
+        "ttl_seconds": 60,
+        "drain_seconds": 7,
+        "max_ttft_ms": 90.0,
+        "max_slowdown": 1.5,
+    }
 
 
 @given(st.integers(1, 3600))

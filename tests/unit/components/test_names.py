@@ -1,6 +1,7 @@
 """Names are a promise: a resource under another name, type or parent is deleted and made anew, on running stacks too.
 
-tests/data/names.json holds what release 6788d8e called everything; a new resource is added there, no line ever goes.
+tests/data/names.json holds what release 6788d8e called everything; a new resource is added there, no line goes. Only the
+commands `…-server` went: what starts a server is part of `…-ready`, and to delete a command runs nothing on a host.
 """
 
 import json

@@ -55,7 +55,7 @@ def site(**given: Any) -> dict[str, Any]:
 REFUSALS: list[tuple[str, dict[str, Any], str, str | None, str]] = [
     # name, sections, path, value shown, part of the reason
     ("top-level typo", {"site": []}, "site", None, "did you mean sites?"),
-    ("top-level unknown", {"colour": "red"}, "colour", None, "known are"),
+    ("top-level unknown", {"kubernetes": "red"}, "kubernetes", None, "known are"),
     ("misspelt secret", {"huggingfaceToken": TOKEN}, "huggingfaceToken", None, "did you mean huggingFaceToken?"),
     ("endpoint typo", {"endpoint": {"prot": 1}}, "endpoint.prot", None, "did you mean port?"),
     ("access typo", {"access": {**access("93.184.216.34/32"), "sshCidr": []}}, "access.sshCidr", None, "did you mean sshCidrs?"),

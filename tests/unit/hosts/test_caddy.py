@@ -27,7 +27,7 @@ from urllib.parse import unquote
 import pytest
 
 from automation.account.keys import new_certificate
-from components.proxy import API_KEY_MARK, DIRECTORY, Proxy, caddy_config
+from components.proxy import ADMIN_SOCKET, API_KEY_MARK, DIRECTORY, Proxy, caddy_config
 from localcloud.hosts.caddy import Caddy
 from localcloud.hosts.doorway import bound_socket
 from localcloud.model_server.launcher import StartError
@@ -102,6 +102,8 @@ class Running:
     upstream: type[Upstream]
     pair: Pair
     log: Callable[[], str]
+    reload: Callable[[Pair, str], None]
+    """Gives the proxy another certificate and other keys, as remote/containers.py does."""
 
     def connect(self, *, name: str = NAME) -> http.client.HTTPConnection:
         if not self.proxy.tls:
@@ -142,21 +144,23 @@ def upstream() -> Generator[tuple[type[Upstream], int]]:
         server.server_close()
 
 
-def written(folder: Path, proxy: Proxy, pair: Pair, edit: Callable[[str], str] = str) -> Path:
-    """What start-proxy.sh leaves on a host."""
+def written(folder: Path, proxy: Proxy, pair: Pair, edit: Callable[[str], str] = str, keys: str = KEY) -> Path:
+    """What stage-proxy.sh leaves on a host."""
     (folder / "certificate.pem").write_text(pair.certificate)
     (folder / "private-key.pem").write_text(pair.key)
     path = folder / "caddy.json"
-    path.write_text(edit(json.dumps(caddy_config(proxy)).replace(API_KEY_MARK, KEY)))
+    path.write_text(edit(json.dumps(caddy_config(proxy)).replace(API_KEY_MARK, keys)))
     return path
 
 
-Started = Callable[[Path, Proxy, Pair, int], "AbstractContextManager[tuple[int, Callable[[], str]]]"]
-"""Runs a proxy before the server at a port; its own port, and its log."""
+Reload = Callable[[Pair, str], None]
+Started = Callable[[Path, Proxy, Pair, int], "AbstractContextManager[tuple[int, Callable[[], str], Reload]]"]
+"""Runs a proxy before the server at a port; its own port, its log, and how it is reloaded."""
+RELOAD = ["caddy", "reload", "--force", "--config", f"{DIRECTORY}/caddy.json", "--address", f"unix/{ADMIN_SOCKET}"]
 
 
 @contextmanager
-def stand_in(folder: Path, proxy: Proxy, pair: Pair, server_port: int) -> Generator[tuple[int, Callable[[], str]]]:
+def stand_in(folder: Path, proxy: Proxy, pair: Pair, server_port: int) -> Generator[tuple[int, Callable[[], str], Reload]]:
     written(folder, proxy, pair)
     ports = {proxy.server_port: server_port}
     caddy = Caddy(
@@ -165,6 +169,11 @@ def stand_in(folder: Path, proxy: Proxy, pair: Pair, server_port: int) -> Genera
         ports.get,
     )
     listener = bound_socket("127.0.0.1", 0)
+
+    def reload(pair: Pair, keys: str) -> None:
+        written(folder, proxy, pair, keys=keys)
+        caddy.reload(RELOAD)
+
     loop, over, ready = asyncio.new_event_loop(), asyncio.Event(), threading.Event()
 
     async def serve() -> None:
@@ -176,7 +185,7 @@ def stand_in(folder: Path, proxy: Proxy, pair: Pair, server_port: int) -> Genera
     thread.start()
     try:
         assert ready.wait(WAIT_SECONDS)
-        yield listener.getsockname()[1], str
+        yield listener.getsockname()[1], str, reload
     finally:
         loop.call_soon_threadsafe(over.set)
         thread.join()
@@ -184,16 +193,25 @@ def stand_in(folder: Path, proxy: Proxy, pair: Pair, server_port: int) -> Genera
 
 
 @contextmanager
-def real(folder: Path, proxy: Proxy, pair: Pair, server_port: int) -> Generator[tuple[int, Callable[[], str]]]:
+def real(folder: Path, proxy: Proxy, pair: Pair, server_port: int) -> Generator[tuple[int, Callable[[], str], Reload]]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
 
     def on_this_machine(text: str) -> str:
-        text = text.replace(DIRECTORY, str(folder)).replace(f'":{proxy.port}"', f'"127.0.0.1:{port}"')
+        text = (
+            text.replace(DIRECTORY, str(folder))
+            .replace(ADMIN_SOCKET, str(folder / "admin.sock"))
+            .replace(f'":{proxy.port}"', f'"127.0.0.1:{port}"')
+        )
         return text.replace(f"127.0.0.1:{proxy.server_port}", f"127.0.0.1:{server_port}")
 
     path, log = written(folder, proxy, pair, on_this_machine), folder / "log"
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder / "home"), "XDG_CONFIG_HOME": str(folder / "config")}
+
+    def reload(pair: Pair, keys: str) -> None:
+        written(folder, proxy, pair, on_this_machine, keys)
+        subprocess.run([on_this_machine(word) for word in RELOAD], env=environment, capture_output=True, check=True)
+
     with log.open("w") as output:
         process = subprocess.Popen(["caddy", "run", "--config", path], env=environment, stdout=output, stderr=output)
     try:
@@ -206,7 +224,7 @@ def real(folder: Path, proxy: Proxy, pair: Pair, server_port: int) -> Generator[
                 break
             except OSError:
                 time.sleep(0.02)
-        yield port, log.read_text
+        yield port, log.read_text, reload
     finally:
         process.terminate()
         process.wait()
@@ -225,8 +243,8 @@ def engine(request: pytest.FixtureRequest) -> str:
 @contextmanager
 def started(engine: str, folder: Path, proxy: Proxy = PROXY) -> Generator[Running]:
     pair = Pair(*new_certificate(["llm.acme.dev", "*.sites.llm.acme.dev"]))
-    with upstream() as (handler, server_port), ENGINES[engine](folder, proxy, pair, server_port) as (port, log):
-        yield Running(proxy, port, handler, pair, log)
+    with upstream() as (handler, server_port), ENGINES[engine](folder, proxy, pair, server_port) as (port, log, reload):
+        yield Running(proxy, port, handler, pair, log, reload)
 
 
 @pytest.fixture
@@ -350,8 +368,8 @@ def test_a_server_that_is_down_is_a_502_and_no_log_has_the_key(engine: str, tmp_
     pair = Pair(*new_certificate(["*.sites.llm.acme.dev"]))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port_of_nobody = free.getsockname()[1]
-    with ENGINES[engine](tmp_path, PROXY, pair, port_of_nobody) as (port, log):
-        running = Running(PROXY, port, Upstream, pair, log)
+    with ENGINES[engine](tmp_path, PROXY, pair, port_of_nobody) as (port, log, reload):
+        running = Running(PROXY, port, Upstream, pair, log, reload)
         assert running.ask("/generate", ALLOWED)[0] == 502
         running.ask("/generate", {"Authorization": f"Bearer {KEY}x"})
         assert KEY not in log()
@@ -359,12 +377,32 @@ def test_a_server_that_is_down_is_a_502_and_no_log_has_the_key(engine: str, tmp_
     assert holders == ["caddy.json"], "Caddy keeps no copy of its own"
 
 
+def test_a_reload_shows_another_certificate_takes_other_keys_and_cuts_nothing(running: Running) -> None:
+    connection = running.connect()
+    connection.request("GET", "/stream", headers=ALLOWED)
+    running.upstream.parts.put(b"one")
+    answer = connection.getresponse()
+    assert answer.read(3) == b"one"
+    before, other = running.pair, Pair(*new_certificate([NAME]))
+    running.reload(other, f'{KEY[::-1]}","Bearer {KEY[1:]}')
+    running.pair = other
+    for key, status in ((KEY[::-1], 200), (KEY[1:], 200), (KEY, 401)):
+        assert running.ask("/info", {"Authorization": f"Bearer {key}"})[0] == status
+    running.upstream.parts.put(b"two")
+    assert answer.read(3) == b"two", "the stream goes on"
+    running.upstream.parts.put(b"")
+    assert answer.read() == b""
+    running.pair = before
+    with pytest.raises(ssl.SSLCertVerificationError):
+        running.ask("/health")
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
         ('"dial_timeout"', '"dial_time"'),
         ('"persist": false', '"persist": true'),
-        ('"disabled": true', '"disabled": false'),
+        ('"listen": "unix//run', '"listen": "127.0.0.1'),
         ('"handler": "rewrite"', '"handler": "encode"'),
         ('"protocols": ["h1", "h2"]', '"protocols": ["h1", "h2", "h3"]'),
         ('"handler": "reverse_proxy"', '"handler": "reverse_proxy", "flush_interval": -1'),
