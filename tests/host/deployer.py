@@ -75,14 +75,14 @@ class Deployer:
         """What a command wrote to its standard output."""
         return str(reveal(self.command(text, stdin, **connection)["stdout"]))
 
-    def step(self, spec: ServingSpec, name: str, token: str = TOKEN) -> str:
-        """Output of one step."""
+    def step(self, spec: ServingSpec, name: str, token: str = TOKEN, stdin: str | None = None) -> str:
+        """Output of one step; `stdin` is what `proxy` is given."""
         self.machine.expects(spec)
         if name == "scripts":
             step, stdin = install_scripts()
         else:
             step = next(step for step in serving_steps(spec) if step.name == name)
-            stdin = f"{token}\n" if name == "weights" else None
+            stdin = f"{token}\n" if name == "weights" else stdin if spec.proxy else None
         return self.output(step.on_instance("i-0123456789abcdef0"), stdin)
 
     def converge(self, spec: ServingSpec, token: str = TOKEN, steps: Sequence[str] = STEPS) -> dict[str, str]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.host, pytest.mark.engine, pytest.mark.real_only("tests/engine deploys to the local cloud's hosts")]
 
 REFUSED = "hf_refused_but_secret"
-STEPS = ["scripts", "prepare", "image", "weights", "server", "ready"]
+STEPS = ["scripts", "prepare", "image", "weights", "proxy", "ready"]
 
 
 class Stack:
@@ -101,7 +101,7 @@ def test_the_engine_converges_a_real_host(stack: Stack, deployer: Deployer, regi
     said = [stack.up(deployer, server)]
     for step in STEPS:
         assert f"command:remote:Command host-1-{step} created" in said[-1]
-    assert "wait-ready: healthy, first token generated" in said[-1]
+    assert "serve: healthy, first token generated" in said[-1]
     assert '"token"' in deployer.generate()
     first = deployer.run
 
@@ -111,7 +111,7 @@ def test_the_engine_converges_a_real_host(stack: Stack, deployer: Deployer, regi
     assert deployer.run == first
 
     said.append(stack.up(deployer, {**server, "max_input_tokens": 1000}))
-    assert "    ~ 2 updated" in said[-1]
+    assert "    ~ 1 updated" in said[-1]
     assert deployer.run != first
     second = deployer.run
 

@@ -1,4 +1,4 @@
-"""start-proxy.sh on a real Docker engine, with a real Caddy in the container: behind it the server that converge started.
+"""The proxy of a transaction on a real Docker engine, with a real Caddy in the container, before the server that it starts.
 
 It is the one on PATH; README.md, "What was tested", says with which versions that was done.
 """
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from automation.account.keys import new_certificate
-from components.host_steps import ServingSpec, serving_steps
+from components.host_steps import ServingSpec
 from components.proxy import Proxy
 from tests.engine.support import process_files
 from tests.host.deployer import CONTAINER, Deployer, serving_spec
@@ -37,6 +37,7 @@ KEY = "0123456789abcdef.planted-key"
 NAME = "us-west-2-lax-1a.sites.llm.acme.dev"
 CERTIFICATE, PRIVATE_KEY = new_certificate([NAME])
 SECRETS = f"{b64encode(CERTIFICATE.encode()).decode()}\n{b64encode(PRIVATE_KEY.encode()).decode()}\n{KEY}\n"
+BODY = """-H 'Content-Type: application/json' -d '{"inputs": "What is the edge?"}'"""
 PROXY = Proxy("caddy:2.10.2-alpine", NAME, port=443, tls=True, asks_for_key=True, health_path="/health")
 
 
@@ -47,7 +48,7 @@ def spec(deployer: Deployer, registry: Registry | stand_in.Registry, machine: Ho
     if isinstance(machine, Machine) and not caddy:
         pytest.skip("no caddy here: sudo tools/install_host_packages.sh installs it")
     spec = replace(serving_spec(registry.image, "acme/behind-a-proxy"), proxy=PROXY)
-    deployer.converge(spec, steps=("scripts", "prepare", "image", "weights", "server", "ready"))
+    deployer.converge(spec, steps=("scripts", "prepare", "image", "weights"))
     if isinstance(machine, Machine) and caddy:
         machine.console(f"docker import --change 'ENV PATH=/usr/bin' - {PROXY.image}", stdin=_root_file_system(Path(caddy)))
     return spec
@@ -73,24 +74,34 @@ def call(machine: Host, path: str, *options: str) -> str:
     return machine.console(f"curl -s {patient} {trusted} https://{NAME}{path} {' '.join(options)}")
 
 
-def start(deployer: Deployer, spec: ServingSpec) -> str:
-    """Output of the step that starts, or removes, the proxy."""
-    step = next(step for step in serving_steps(spec) if step.name == "proxy")
-    return deployer.output(step.on_instance("i-0123456789abcdef0"), SECRETS if spec.proxy else None)
+def start(deployer: Deployer, spec: ServingSpec, secrets: str = SECRETS) -> str:
+    """Output of the step that starts, reloads or removes the proxy, after the one that lays its files ready."""
+    deployer.step(spec, "proxy", stdin=secrets)
+    return deployer.step(spec, "ready")
 
 
 def test_it_serves_on_https_to_those_who_know_the_key(deployer: Deployer, spec: ServingSpec, machine: Host) -> None:
-    assert start(deployer, spec).splitlines()[-1] == f"start-proxy: answers at https://{NAME}:443"
-    body = """-H 'Content-Type: application/json' -d '{"inputs": "What is the edge?"}'"""
-    assert '"token"' in call(machine, "/generate_stream", body, f"-H 'Authorization: Bearer {KEY}'")
-    assert "unauthorized" in call(machine, "/generate_stream", body)
+    assert f"serve: the proxy answers at https://{NAME}:443" in start(deployer, spec)
+    assert '"token"' in call(machine, "/generate_stream", BODY, f"-H 'Authorization: Bearer {KEY}'")
+    assert "unauthorized" in call(machine, "/generate_stream", BODY)
     bindings = json.loads(deployer.inspect("{{json .HostConfig.PortBindings}}", CONTAINER))
     assert bindings == {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8080"}]}
 
 
 def test_again_restarts_nothing(deployer: Deployer, spec: ServingSpec) -> None:
     before = deployer.inspect("{{.Id}} {{.State.StartedAt}}", "edge-inference-proxy")
-    assert "already running as wanted" in start(deployer, spec)
+    start(deployer, spec)
+    assert deployer.inspect("{{.Id}} {{.State.StartedAt}}", "edge-inference-proxy") == before
+
+
+def test_other_keys_and_another_certificate_are_a_reload(deployer: Deployer, spec: ServingSpec, machine: Host) -> None:
+    before = deployer.inspect("{{.Id}} {{.State.StartedAt}}", "edge-inference-proxy")
+    certificate, private_key = new_certificate([NAME])
+    pair = [b64encode(pem.encode()).decode() for pem in (certificate, private_key)]
+    assert "no connection was cut" in start(deployer, spec, "\n".join([*pair, f"{KEY} {KEY[::-1]}", ""]))
+    for key in (KEY, KEY[::-1]):
+        assert '"token"' in call(machine, "/generate_stream", BODY, f"-H 'Authorization: Bearer {key}'")
+    assert "no connection was cut" in start(deployer, spec)
     assert deployer.inspect("{{.Id}} {{.State.StartedAt}}", "edge-inference-proxy") == before
 
 
@@ -117,8 +128,9 @@ def test_it_comes_back_after_a_power_cut(deployer: Deployer, spec: ServingSpec, 
     machine.cut_power()
     machine.boot()
     machine.wait_until_booted()
-    assert start(deployer, spec).splitlines()[-1] == f"start-proxy: answers at https://{NAME}:443"
-    assert "already running as wanted" in start(deployer, spec)
+    before = deployer.inspect("{{.Id}} {{.State.StartedAt}}", "edge-inference-proxy")
+    start(deployer, spec)
+    assert deployer.inspect("{{.Id}} {{.State.StartedAt}}", "edge-inference-proxy") == before
 
 
 def test_it_goes_with_its_secrets(deployer: Deployer, spec: ServingSpec, machine: Host) -> None:

@@ -30,7 +30,7 @@ NAME = "us-west-2-lax-1a.sites.llm.acme.dev"
 CERTIFICATE, PRIVATE_KEY = new_certificate([NAME])
 OTHER_CERTIFICATE, _ = new_certificate([NAME])
 PROXY = Proxy("caddy:2.10.2-alpine", NAME, port=443, tls=True, asks_for_key=True, health_path="/health")
-BEFORE = ("scripts", "prepare", "image", "weights", "server", "ready")
+BEFORE = ("scripts", "prepare", "image", "weights")
 
 
 class Needles:
@@ -65,7 +65,7 @@ class Needles:
             assert secret not in containers, after
             assert secret.encode() not in processes, after
             # What a proxy that failed leaves are its root-only files.
-            files = [path for path in machine.files_with(secret) if not path.startswith(f"{machine.home}/proxy/")]
+            files = [path for path in machine.files_with(secret) if not path.startswith(f"{machine.home}/proxy.next/")]
             assert files == [], after
 
 
@@ -87,14 +87,17 @@ def test_no_secret_is_found_whichever_step_fails(deployer: Deployer, registry: R
     machine.console(
         f"docker run -d --name other -p 9091:80 --entrypoint python3 {registry.image} -c 'import time; time.sleep(600)'"
     )
-    needles.fails(serving_spec(registry.image, "acme/marked", port=9091), "server")
+    needles.fails(serving_spec(registry.image, "acme/marked", port=9091), "ready")
     machine.console("docker rm -f other")
     dying = serving_spec(registry.image, "acme/dies", budget_seconds=60)
-    deployer.converge(dying, TOKEN, BEFORE[3:5])
+    deployer.converge(dying, TOKEN, BEFORE[3:4])
     needles.fails(dying, "ready")
 
     secrets = [b64encode(pem.encode()).decode() for pem in (OTHER_CERTIFICATE, PRIVATE_KEY)]
     missing = replace(good, proxy=replace(PROXY, image=registry.missing_image))
     needles.fails(missing, "proxy", stdin="\n".join([*secrets, API_KEY, ""]))
+    wrong = replace(good, proxy=PROXY)
+    needles.told.append(deployer.step(wrong, "proxy", stdin="\n".join([*secrets, API_KEY, ""])))
+    needles.fails(wrong, "ready")
     needles.told.append(deployer.step(good, "proxy"))
     needles.assert_found_nowhere("the proxy's end")
