@@ -30,7 +30,8 @@ _COMMAND = "command:remote:Command"
 _AT_ONCE = 16
 _SSH_SECONDS, _TOKEN_SECONDS = 20.0, 10.0
 _GONE, _STOPPED = {"shutting-down", "terminated", "gone"}, {"stopping", "stopped"}
-_DIGEST = re.compile(r"/wait-ready\.sh (\w+)")
+_DIGEST = re.compile(r'(?:"digest":"|/wait-ready\.sh )(\w+)')
+"""In the text of a replica's last step; release 6788d8e's had it as its first argument."""
 _CONTAINER = (
     "sudo docker inspect --type container --format "
     """'{{index .Config.Labels "edge-inference.spec"}} {{.State.Status}}' edge-inference-server 2>/dev/null || echo none"""

@@ -28,7 +28,7 @@ CONNECT_SECONDS, HEALTH_SECONDS, TOKEN_SECONDS = 5.0, 10.0, 60.0
 _PAUSE_SECONDS = 1.0
 _AT_ONCE = 16
 _PROMPT: dict[str, object] = {"model": "tgi", "prompt": "Hello", "max_tokens": 1}
-"""As wait-ready.sh asks."""
+"""As remote/probe.py asks."""
 _OK, _UNAUTHORIZED = 200, 401
 _HOME = '"${EDGE_HOST_ROOT:-}/opt/edge-inference"'
 _ON_HOST = """

@@ -22,7 +22,7 @@ from listener import PROXY, SERVER, public_address, public_status
 PREVIOUS, FAILED = f"{SERVER}-previous", f"{SERVER}-failed"
 RECORD = HOME / "serving.json"
 STAGED, FILES, FILES_BEFORE = HOME / "proxy.next", HOME / "proxy", HOME / "proxy.before"
-"""The proxy's files: as start-proxy.sh has left them for it; as it runs; of the proxy that is set aside."""
+"""The proxy's files: as stage-proxy.sh has left them for it; as it runs; of the proxy that is set aside."""
 _PROXY_BEFORE = f"{PROXY}-previous"
 _ADMIN = "/run/edge-inference/admin.sock"
 """Caddy's admin API, inside its container: components/proxy.py says the same."""

@@ -18,7 +18,8 @@ def resource(kind: str, name: str, **outputs: Any) -> dict[str, Any]:
 
 
 def command(name: str, step: str = "ready") -> dict[str, Any]:
-    return resource("command:remote:Command", f"{name}-{step}", create=f"# on i-1\nsudo x/remote/wait-ready.sh abc123 80 {step}")
+    text = """sudo x/serve.sh '{"digest":"abc123","weights":"a--b@c"}'"""
+    return resource("command:remote:Command", f"{name}-{step}", create=f"# on i-1\n{text}")
 
 
 STATE = {
@@ -74,3 +75,10 @@ def test_a_replica_that_no_run_has_finished_is_the_next_runs_anyway() -> None:
     unfinished = DeployedReplica(OREGON, 1, "us-west-2", "i-1", None, ("urn:host",), ())
     assert not judge({"r": unfinished}, {"i-1": "running"}, {"r": Look(DEAD, "none")})
     assert judge({"r": unfinished}, {"i-1": "terminated"}, {"r": Look(DEAD, None)}).gone
+
+
+def test_a_state_of_the_release_before_is_understood() -> None:
+    text = "# on i-1\n# scripts 0123\nsudo x/remote/wait-ready.sh abc123 80 /health"
+    ready = resource("command:remote:Command", f"{OREGON}-1-ready", create=text)
+    host = resource("aws:ec2/instance:Instance", f"{OREGON}-1-host")
+    assert deployed_replicas({"resources": [host, ready]})[f"{OREGON}-1"].digest == "abc123"
