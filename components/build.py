@@ -8,11 +8,12 @@ from ipaddress import IPv4Network
 import pulumi
 
 from components.args import EndpointArgs, HostArgs, RolloutArgs, ServerArgs, VolumeType
-from components.dns_plan import site_name
+from components.dns_plan import Replica, site_name
 from components.door import notice_seconds
 from components.engines import Engine, Server, server_process
 from components.models import ModelFacts
 from components.network import RegionNetwork
+from components.rollout import Rollout, waves
 from components.routing import GeolocationArgs, RoutingPolicy, ServiceRouting, ServiceRoutingArgs
 from components.settings import GeolocationSettings, HostSettings, ServerSettings, Settings, SiteSettings
 from components.site import EdgeInferenceSite, EdgeInferenceSiteArgs
@@ -47,12 +48,25 @@ def networks(config: CheckedConfig, tags: Tags) -> dict[str, RegionNetwork]:
 
 
 def sites(config: CheckedConfig, networks: dict[str, RegionNetwork], tags: Tags) -> dict[str, EdgeInferenceSite]:
-    """One site for each chosen zone."""
-    return {
-        site.zone: EdgeInferenceSite(site.zone, _site_args(config, networks[region], sites, site, tags))
-        for region, sites in config.settings.regions.items()
-        for site in sites
+    """One site for each chosen zone. Where replicas served before, they change one wave after another."""
+    settings = config.settings
+    # Drained sites first: nobody misses them.
+    ordered = sorted(settings.sites, key=lambda site: site.zone not in settings.drained)
+    rollout = Rollout(_waves(config, ordered))
+    made = {
+        site.zone: EdgeInferenceSite(
+            site.zone,
+            _site_args(config, networks[site.parsed_zone.region], settings.regions[site.parsed_zone.region], site, tags),
+            pulumi.ResourceOptions(transformations=[rollout.in_order]),
+        )
+        for site in ordered
     }
+    return {site.zone: made[site.zone] for site in settings.sites}
+
+
+def _waves(config: CheckedConfig, ordered: list[SiteSettings]) -> list[list[str]]:
+    keys = [Replica(site.parsed_zone, number).key for site in ordered for number in range(1, site.replicas + 1)]
+    return waves([key for key in keys if key in config.served], config.settings.rollout.away(len(keys)))
 
 
 def routing(config: CheckedConfig, sites: dict[str, EdgeInferenceSite], tags: Tags) -> ServiceRouting | None:

@@ -9,6 +9,8 @@ from typing import Any, cast
 
 import pulumi
 
+from components.running_state import resource_outputs
+
 RELEASE = 1
 """Counts up when a state holds what the release before would break or lose: 1 is the first that looks."""
 _NAME = "release"
@@ -22,10 +24,7 @@ def record_release() -> None:
 
 def newer_release_problem() -> str | None:
     """What is wrong where the running stack's state was written by a newer release; None where it was not."""
-    stack = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
-    answer: Any = pulumi.runtime.invoke("pulumi:pulumi:readStackResourceOutputs", {"stackName": stack}).value
-    found = cast("dict[str, Any]", answer.get("outputs") or {})
-    return _problem({urn: each.get("outputs") for urn, each in found.items()})
+    return _problem({urn: each.get("outputs") for urn, each in resource_outputs().items()})
 
 
 def newer_deployment_problem(deployment: Mapping[str, Any]) -> str | None:

@@ -24,6 +24,7 @@ from components.preflight import judge, smallest_gpu_mib, warnings
 from components.problems import ConfigurationError, Problem
 from components.provider_lookups import AwsSilentError, ask_aws
 from components.release import newer_release_problem
+from components.rollout import served_before
 from components.settings import PROJECT, ServerSettings, Settings, StackConfig, Validated, validate
 from components.ssh_agent import agent_problem
 
@@ -38,6 +39,8 @@ class CheckedConfig:
     settings: Settings
     aws: AwsFacts
     model: ModelFacts
+    served: frozenset[str] = frozenset()
+    """Keys of the replicas that have served before this run (rollout.py)."""
 
 
 def checked_config() -> CheckedConfig:
@@ -89,7 +92,7 @@ def _check(validated: Validated) -> CheckedConfig:
     for warning in (*warnings(settings, facts), *unknowns(settings.server, model, hub)):
         pulumi.log.warn(warning)
     limited = with_limits(settings.server, model, smallest_gpu_mib(settings, facts))
-    return CheckedConfig(replace(settings, server=limited), facts, model)
+    return CheckedConfig(replace(settings, server=limited), facts, model, served_before())
 
 
 def _token_problems(server: ServerSettings, token: str) -> list[Problem]:

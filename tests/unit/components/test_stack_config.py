@@ -42,6 +42,7 @@ class Program:
         self._monkeypatch.setattr(pulumi.runtime, "get_config_secret_keys_env", lambda: list(config.secret_keys))
         self._answer = self.aws or (lambda: aws_facts(settings(), **facts))
         self._monkeypatch.setattr(program, "newer_release_problem", lambda: self.newer_release)
+        self._monkeypatch.setattr(program, "served_before", lambda: frozenset({"us-west-2a-1"}))
         self._monkeypatch.setattr(program, "ask_aws", self._ask_aws)
         self._monkeypatch.setattr(program, "ask_hub", self._ask_hub)
         self._monkeypatch.setattr(program, "token_problem", self._try_token)
