@@ -66,7 +66,7 @@ def first_token_ms(config: Config) -> float:
     return round(statistics.median(times[1:]), 1)
 
 
-def wait_until_idle(names: list[str], seconds: float) -> int:
+def wait_until_idle(config: Config, names: list[str], seconds: float) -> int:
     """Wait until nothing runs or waits in the server, so long at most; how many requests are left then.
 
     A server that does not tell counts as idle: it has nothing to lose, or is stuck.
@@ -74,7 +74,8 @@ def wait_until_idle(names: list[str], seconds: float) -> int:
     left = [0]
 
     def idle() -> bool:
-        before, left[0] = left[0], _at_work(names)
+        # TGI's metrics show no request whose first prompt is being read (recorded), but its health waits behind that.
+        before, left[0] = left[0], 1 if _hangs(config) else _at_work(names)
         # A stream may end in the moment in which the next begins.
         return before == left[0] == 0
 
@@ -84,6 +85,17 @@ def wait_until_idle(names: list[str], seconds: float) -> int:
     if left[0]:
         say(f"{left[0]} requests outlast rollout.drainSeconds ({seconds:.0f} s) and are cut")
     return left[0]
+
+
+def _hangs(config: Config) -> bool:
+    """Whether the health path gives no answer, as behind a forward pass. A refusal is an answer."""
+    try:
+        _now(_health(config), _HEALTH_SECONDS)
+    except asyncio.TimeoutError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
 
 
 def _at_work(names: list[str]) -> int:

@@ -125,7 +125,7 @@ class Transaction:
             pause(rollout["notice_seconds"] + rollout["ttl_seconds"], "health checkers and resolvers to lead users elsewhere")
         else:
             say("not protected: no health checker has asked this host in the last minutes; only what it is at is waited for")
-        self.outcome.cut = probe.wait_until_idle(self.spec["busy_metrics"], rollout["drain_seconds"])
+        self.outcome.cut = probe.wait_until_idle(self.spec["door"], self.spec["busy_metrics"], rollout["drain_seconds"])
 
     def _open(self) -> None:
         door_unit.reopen()
