@@ -59,6 +59,7 @@ class Engine:
         self.asked.append((digest, request.path, self.closed.exists()))
         status, text = 200, ""
         if request.path == "/health":
+            until(lambda: not (self.switch("reading") and self.closed.exists()))
             status = 503 if self.switch("sick") in {digest, "all"} else 200
         elif request.path == "/metrics":
             text = f"# TYPE tgi_batch_current_size gauge\ntgi_batch_current_size {self.switch('busy') or 0}\n"
@@ -275,6 +276,17 @@ def test_what_it_is_at_is_waited_for(serving: Serving) -> None:
     out, _ = process.communicate(timeout=60)
     assert json.loads(out.splitlines()[-1])["cut"] == 0
     assert serving.containers == {"": ("digest2", "running")}
+
+
+def test_a_first_prompt_that_is_being_read_is_waited_for_though_the_metrics_do_not_show_it(serving: Serving) -> None:
+    serving.serve()
+    serving.host.switch("reading", "yes")
+    process = serving.host.start("serve", json.dumps(serving.spec("digest2", drain_seconds=60)))
+    until(lambda: serving.engine.asked.count(("digest1", "/health", True)) > 1)
+    assert serving.containers == {"": ("digest1", "running")}
+    serving.host.switch("reading", "")
+    out, _ = process.communicate(timeout=60)
+    assert json.loads(out.splitlines()[-1])["cut"] == 0
 
 
 def test_what_outlasts_the_drain_is_cut_and_told(serving: Serving) -> None:
