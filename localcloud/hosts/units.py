@@ -100,6 +100,7 @@ class Units:
         if kind == "socket" and found.listener is None:
             found.port = int(self._read(unit, "Socket", "ListenStream").rpartition(":")[2])
             found.listener = bound_socket("127.0.0.1", 0)
+            found.listener.setblocking(True)  # noqa: FBT003 - as systemd hands it over
             found.listener.listen(512)
             self._on_change()
         # A real socket starts its service with the first connection; here at once, which nobody can tell.

@@ -8,6 +8,8 @@ import pytest
 
 from automation.sites.repairs import DeployedReplica, Look, deployed_replicas, judge
 from automation.sites.serving import Answer
+from components.engines import Server
+from components.host_steps import ServingSpec, serving_steps, transaction
 
 OREGON, LAX = "us-west-2a", "us-west-2-lax-1a"
 SERVES, DEAD, SLOW = Answer("serves", "healthy"), Answer("dead", "nothing answers", reached=False), Answer("slow", "busy")
@@ -18,10 +20,11 @@ def resource(kind: str, name: str, **outputs: Any) -> dict[str, Any]:
 
 
 def command(name: str, step: str = "ready") -> dict[str, Any]:
-    text = """sudo x/serve.sh '{"digest":"abc123","weights":"a--b@c"}'"""
-    return resource("command:remote:Command", f"{name}-{step}", create=f"# on i-1\n{text}")
+    return resource("command:remote:Command", f"{name}-{step}", create=READY)
 
 
+READY = serving_steps(ServingSpec(Server()))[-1].on_instance("i-1")
+DIGEST = str(transaction(ServingSpec(Server()))["digest"])
 STATE = {
     "resources": [
         resource("aws:ec2/instance:Instance", f"{OREGON}-1-host"),
@@ -39,7 +42,7 @@ def test_replicas_are_those_with_an_instance_and_know_their_steps() -> None:
     found = deployed_replicas(STATE)
     assert found.keys() == {f"{OREGON}-1", f"{LAX}-2"}
     first = found[f"{OREGON}-1"]
-    assert (first.region, first.instance_id, first.digest) == ("us-west-2", f"id-{OREGON}-1-host", "abc123")
+    assert (first.region, first.instance_id, first.digest) == ("us-west-2", f"id-{OREGON}-1-host", DIGEST)
     assert [urn.rpartition("::")[2] for urn in first.resources] == [f"{OREGON}-1-host", f"{OREGON}-1-association"]
     assert [urn.rpartition("::")[2] for urn in first.commands] == [f"{OREGON}-1-ready", f"{OREGON}-1-server"]
     assert found[f"{LAX}-2"].digest is None
