@@ -2,6 +2,7 @@
 
 What AWS would refuse, the program's own preflight judges (components/preflight.py); here its verdicts stand beside what was
 found, and with them what the program cannot ask. Left out: mending anything. Each failure names the command that does.
+Long, because it is one list: each check a few lines, in the order in which they are told.
 """
 
 import os

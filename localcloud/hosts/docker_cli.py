@@ -1,6 +1,7 @@
 """The `docker` command of a host: arguments, output and exit statuses as Docker 25 has them.
 
 Left out on purpose: every command and option that no script here uses; they are refused as unknown.
+Long, because it is one table: a subcommand after the other, each with its options and its own words of refusal.
 """
 
 from __future__ import annotations

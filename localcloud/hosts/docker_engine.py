@@ -3,6 +3,7 @@
 A model server's container serves for real, so does Caddy's; any other image that is left running does nothing, and a
 one-shot command is run by the caller's own process on this machine. Left out on purpose: networks,
 volumes, layers, limits.
+Long, because containers of four kinds start, end and are started again under one lock and one clock.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 Written on the protocol itself and not on `pulumi.provider.experimental`, which drops old inputs, leaks secrets of
 rebuilt values and answers errors with tracebacks. Left out: components, methods, schemas, parameters, listing.
+Long, because the protocol is one service: each call of it, and what all calls do with secrets, unknowns and errors.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@
 """The network resources of EC2: VPC, subnet, gateway, routes, security groups and rules, addresses, key pairs, zone
 groups. Which change replaces a resource is as upstream (`ForceNew` in terraform-provider-aws).
 Left out, and refused: rules and routes inline in their group or table, IPv6, IPAM, network interfaces.
+Long, because it is resource after resource of one service, read side by side with upstream's.
 """
 
 from __future__ import annotations

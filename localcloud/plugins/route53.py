@@ -5,6 +5,7 @@
 
 What only AWS refuses (two latency records of one Region, mixed policies under one name) is left to the emulated AWS.
 Left out: private zones, and the 10 to 30 seconds that upstream sleeps before it first asks whether a change is live.
+Long, because a record's six policies and their checks belong together.
 """
 
 from __future__ import annotations
