@@ -12,6 +12,7 @@ files="$folder/$key"
 
 # begin: starts the change; the lock (descriptor 9) is held as long as it runs, and no longer by this script.
 begin() {
+  find "$folder" -name '*.*' -mtime +30 -delete
   rm -f "${files:?}".*
   printf '%s' "$spec" >"$files.json"
   : >"$files.log"

@@ -3,6 +3,7 @@
 Twice is as once, secrets go, and a failure says where, why and what to look at.
 """
 
+import ast
 import contextlib
 import errno
 import json
@@ -48,6 +49,12 @@ def assert_failure(err: str, step: str, cause: str, hint: str) -> None:
 @pytest.mark.skipif(not shutil.which("shellcheck"), reason="no shellcheck here")
 def test_shellcheck_is_clean() -> None:
     subprocess.run(["shellcheck", "-x", *sorted(map(str, SCRIPTS.glob("*.sh")))], check=True, cwd=SCRIPTS.parents[1])
+
+
+def test_a_hosts_own_python_reads_every_program() -> None:
+    """Amazon Linux 2023 has 3.9; those that run in the server's image have a newer one."""
+    for program in SCRIPTS.glob("*.py"):
+        ast.parse(program.read_text(), feature_version=(3, 9))
 
 
 def test_every_script_ends_on_the_first_error() -> None:
