@@ -217,8 +217,8 @@ def test_vllm_refuses_bfloat16_on_a_t4_and_serves_in_half(tmp_path: Path) -> Non
         write_model(r.hosts.hosts["i-1"].root / "opt/m")
         await r.good(instance, f"docker pull -q {image}")
         run = f"docker run -d --gpus all -p 8080:8000 -v $EDGE_HOST_ROOT/opt/m:/model {{}} {image}"
-        run += " --model /model --served-model-name tgi"
-        await r.good(instance, run.format("--name bad"))
+        run += " /model --served-model-name org/m tgi"
+        await r.good(instance, run.format("--name bad") + " --dtype bfloat16")
         assert await r.good(instance, "docker wait bad; docker logs bad | grep -c compute") == "1\n1"
         await r.good(instance, run.format("--name good") + " --dtype half --max-model-len 4096 --no-enable-prefix-caching")
         await r.opened(instance, 8080)
@@ -232,8 +232,8 @@ def test_vllm_refuses_bfloat16_on_a_t4_and_serves_in_half(tmp_path: Path) -> Non
 def test_nvidia_smi(tmp_path: Path) -> None:
     async def scenario(r: Rig, instance: Instance) -> None:
         query = "nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader"
-        assert await r.good(instance, query) == "Tesla T4, 15360 MiB, 550.127.05"
-        assert await r.good(instance, query + ",nounits") == "Tesla T4, 15360, 550.127.05"
+        assert await r.good(instance, query) == "Tesla T4, 15360 MiB, 580.95.05"
+        assert await r.good(instance, query + ",nounits") == "Tesla T4, 15360, 580.95.05"
         assert (await r.run(instance, "nvidia-smi --query-gpu=nope --format=csv"))[0] == 2
 
     on_a_host(tmp_path, scenario)
