@@ -38,6 +38,7 @@ pytestmark = pytest.mark.engine
 
 OREGON_B, OREGON_C = "us-west-2b", "us-west-2c"
 TOKEN = "edge-inference:huggingFaceToken"  # noqa: S105 - a key of the config
+SERVER = "edge-inference-server"
 NO_FAULTS = {f"{fault}_zones": [] for fault in ("no_capacity", "never_boot", "full_disk", "out_of_memory", "no_flashinfer")}
 BUDGETS = {"connectBudgetSeconds": 10}
 
@@ -77,6 +78,14 @@ def _hosts(living: Deployment) -> dict[str, dict[str, Any]]:
     tags = {each["InstanceId"]: {tag["Key"]: tag["Value"] for tag in each["Tags"]} for each in found if each.get("Tags")}
     mine = [each for each in found if tags.get(each["InstanceId"], {}).get("edge-inference:stack") == living.name]
     return {each["Placement"]["AvailabilityZone"]: each for each in mine}
+
+
+def _containers(living: Deployment, zone: str) -> list[str]:
+    """Names of the containers on a zone's host."""
+    status: dict[str, Any] = living.world.status.request("GET", "status")
+    instance = _hosts(living)[zone]["InstanceId"]
+    (host,) = (each for each in status["hosts"] if each["instance_id"] == instance)
+    return [each["name"] for each in host["containers"]]
 
 
 def _record(living: Deployment, zone: str) -> dict[str, Any]:
@@ -140,13 +149,16 @@ def test_a_change_that_the_gpu_has_no_memory_for_leaves_the_server_before(living
     living.world.set_faults(out_of_memory_zones=[OREGON])
     _configure(living, OREGON, OREGON_C, maxInputTokens=1000)
     # Honolulu and the others go; a failing site does not keep them.
-    failure = _failure(living.up)
+    running = BackgroundUp(living)
+    wait_for("the changed server to fail", lambda: f"{SERVER}-failed" in _containers(living, OREGON))
+    living.world.set_faults(**NO_FAULTS)  # which would keep the server before away, too
+    failure = running.end()
+    assert isinstance(failure, DeploymentFailedError)
     assert "the server before it serves again" in _error_of(failure, f"{OREGON}-1-ready")
     assert _record(living, OREGON)["flags"][5] == "3072"
     assert _record(living, OREGON_C)["flags"][5] == "1000"
-    living.world.set_faults(**NO_FAULTS)
     url = f"http://{_hosts(living)[OREGON]['PublicIpAddress']}:8080"
-    wait_for("the server before", lambda: _max_input_tokens(url) == 3072)
+    assert _max_input_tokens(url) == 3072, "waited for"
 
 
 def _max_input_tokens(url: str) -> int | None:
