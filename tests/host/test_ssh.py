@@ -146,7 +146,8 @@ def test_another_key_does_not_open_the_host(deployer: Deployer) -> None:
 
 def test_a_long_line_arrives_whole(deployer: Deployer) -> None:
     assert len(deployer.output("head -c 65000 /dev/zero | tr '\\0' x")) == 65000
-    assert len(deployer.output("head -c 70000 /dev/zero | tr '\\0' x; echo; echo end")) == 70004
+    with pytest.raises(AbortedError, match="on one of 65536 or more the official plugin hangs for ever"):
+        deployer.output("head -c 70000 /dev/zero | tr '\\0' x; echo; echo end")
 
 
 def test_a_command_has_no_terminal(deployer: Deployer) -> None:
