@@ -6,12 +6,11 @@ A thin front: what is deployed is told by engine/deployed.py, what runs do by ru
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from automation.engine.events import OnEvent
 from automation.engine.results import Changes, Drift, Inventory, Plan
-from automation.paths import LOCAL_DIRECTORY, PROJECT_ROOT
 from automation.runs import Runs
 from automation.sites.deployed_sites import DeployedSites
 
@@ -39,18 +38,9 @@ class Environment(DeployedSites):
     an asyncio loop runs (they block it: `asyncio.to_thread`); a second run of one environment at once is refused.
     """
 
-    def __init__(  # noqa: PLR0913 - each has its default
-        self,
-        name: str,
-        *,
-        on_local_cloud: bool = False,
-        directory: Path = LOCAL_DIRECTORY,
-        stack_files: Path = PROJECT_ROOT,
-        logs: Path | None = None,
-        say: Say = lambda _: None,
-    ) -> None:
-        super().__init__(name, on_local_cloud=on_local_cloud, directory=directory, stack_files=stack_files, logs=logs, say=say)
-        self._runs = Runs(self)
+    @cached_property
+    def _runs(self) -> Runs:
+        return Runs(self)
 
     def plan(self, on_event: OnEvent | None = None) -> Plan:
         """What `up` would change, resource by resource, and what that costs; changes nothing."""
@@ -58,7 +48,8 @@ class Environment(DeployedSites):
 
     def up(self, on_event: OnEvent | None = None) -> Changes:
         """Deploys: afterwards every replica of the config serves. DeploymentFailedError names what does not; one site that
-        fails does not keep the others from being finished. What is gone, stopped or dead is mended though nothing has changed.
+        fails does not keep others from being made, but those that served and wait for it are not touched. What is gone, stopped
+        or dead is mended though nothing has changed.
         """
         return self._runs.up(on_event)
 

@@ -90,7 +90,8 @@ class Runs:
 
     def up(self, on_event: OnEvent | None = None) -> Changes:
         """Deploys: afterwards every replica of the config serves. DeploymentFailedError names what does not; one site that
-        fails does not keep the others from being finished. What is gone, stopped or dead is mended though nothing has changed.
+        fails does not keep others from being made, but those that served and wait for it are not touched. What is gone, stopped
+        or dead is mended though nothing has changed.
         """
         with self._run("up", on_event, may_start=True) as run:
             self._deployed.refuse_foreign_account(run.stack)
