@@ -24,7 +24,7 @@ def campaign(pulumi_binary: object) -> Iterator[Campaign]:
         yield campaign
 
 
-@pytest.mark.parametrize("kill", drawn(SEED, KILLS), ids=lambda kill: f"{kill.operation}-{SEED}-{kill.number}")
+@pytest.mark.parametrize("kill", list(drawn(SEED, KILLS)), ids=lambda kill: f"{kill.operation}-{SEED}-{kill.number}")
 def test_what_is_printed_after_a_kill_recovers(campaign: Campaign, kill: Kill) -> None:
     outcome = campaign.run(kill)
     assert not outcome.problems, "\n".join([str(outcome), *outcome.texts])

@@ -19,7 +19,7 @@ from support import LOS_ANGELES, OREGON, Deployment, World, tokens
 from automation.errors import DeploymentFailedError, OrphansError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.engine
@@ -41,14 +41,15 @@ def orphaned(world: World, stack_files: Path) -> Deployment:
 
 
 @pytest.fixture(scope="module")
-def neighbours(orphaned: Deployment) -> set[str]:
+def neighbours(orphaned: Deployment) -> Iterator[set[str]]:
     """What stands closest: another stack of the same name, one nested below our domain, the owner's own records."""
     world = orphaned.world
     ec2, route53 = world.aws("ec2"), world.aws("route53")
     tags = [{"Key": "edge-inference:stack", "Value": orphaned.name}, {"Key": DEPLOYMENT, "Value": "another"}]
-    ec2.create_vpc(CidrBlock="10.0.0.0/16", TagSpecifications=[{"ResourceType": "vpc", "Tags": tags}])
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16", TagSpecifications=[{"ResourceType": "vpc", "Tags": tags}])["Vpc"]["VpcId"]
     specification = [{"ResourceType": "elastic-ip", "Tags": tags}]
-    address = ec2.allocate_address(Domain="vpc", TagSpecifications=specification)["PublicIp"]
+    allocated = ec2.allocate_address(Domain="vpc", TagSpecifications=specification)
+    address = allocated["PublicIp"]
     check = {"IPAddress": address, "Port": 80, "Type": "HTTP", "ResourcePath": "/health"}
     check_id = route53.create_health_check(CallerReference="neighbour", HealthCheckConfig=check)["HealthCheck"]["Id"]
     domain, zone_id = _routing(orphaned)
@@ -60,10 +61,18 @@ def neighbours(orphaned: Deployment) -> set[str]:
         {"Name": domain, "Type": "TXT", "TTL": 60, "ResourceRecords": [{"Value": '"v=spf1 -all"'}]},
         {"Name": f"latency.{domain}", "Type": "MX", "TTL": 60, "ResourceRecords": [{"Value": f"10 mail.{domain}"}]},
     ]
-    changes = [{"Action": "CREATE", "ResourceRecordSet": each} for each in records]
+
+    def change(action: str) -> None:
+        changes = [{"Action": action, "ResourceRecordSet": each} for each in records]
+        route53.change_resource_record_sets(HostedZoneId=zone_id, ChangeBatch={"Changes": changes})
+
     before = world.inventory()
-    route53.change_resource_record_sets(HostedZoneId=zone_id, ChangeBatch={"Changes": changes})
-    return world.inventory() - before
+    change("CREATE")
+    yield world.inventory() - before
+    change("DELETE")
+    route53.delete_health_check(HealthCheckId=check_id)
+    ec2.release_address(AllocationId=allocated["AllocationId"])
+    ec2.delete_vpc(VpcId=vpc)
 
 
 def _routing(deployment: Deployment) -> tuple[str, str]:

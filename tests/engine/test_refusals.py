@@ -63,14 +63,25 @@ def test_a_bad_config_changes_nothing_and_all_is_told_at_once(refused: Deploymen
     _assert_nothing_was_made(refused, offset)
 
 
-def test_what_aws_would_refuse_is_told_before_anything_is_made(refused: Deployment) -> None:
-    """Zone, opt-in, offer and quotas; these count what others use in the Region."""
+@pytest.fixture
+def somebody_elses(refused: Deployment) -> Iterator[None]:
+    """An instance of 4 vCPUs and an address, of nobody's stack."""
     ec2 = refused.world.aws("ec2")
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.0.0/24", AvailabilityZone="us-west-2b")["Subnet"]["SubnetId"]
     image = ec2.describe_images()["Images"][0]["ImageId"]
     launched = ec2.run_instances(ImageId=image, InstanceType="g4dn.xlarge", SubnetId=subnet, MinCount=1, MaxCount=1)
     address = ec2.allocate_address(Domain="vpc")["AllocationId"]
+    yield
+    ec2.terminate_instances(InstanceIds=[launched["Instances"][0]["InstanceId"]])
+    ec2.release_address(AllocationId=address)
+    ec2.delete_subnet(SubnetId=subnet)
+    ec2.delete_vpc(VpcId=vpc)
+
+
+@pytest.mark.usefixtures("somebody_elses")
+def test_what_aws_would_refuse_is_told_before_anything_is_made(refused: Deployment) -> None:
+    """Zone, opt-in, offer and quotas; these count what others use in the Region."""
     # One less than the sites' 8 + 48 + 8 vCPUs and 3 addresses with the other instance's 4 vCPUs and the address.
     refused.world.set_faults(quota_vcpus=67, quota_addresses=3)
     refused.configure(
@@ -86,11 +97,6 @@ def test_what_aws_would_refuse_is_told_before_anything_is_made(refused: Deployme
     assert "need 64 vCPUs; the account uses 4 otherwise" in told
     assert "need 3 Elastic IP addresses; the account uses 1 otherwise" in told
     _assert_nothing_was_made(refused, offset)
-
-    ec2.terminate_instances(InstanceIds=[launched["Instances"][0]["InstanceId"]])
-    ec2.release_address(AllocationId=address)
-    ec2.delete_subnet(SubnetId=subnet)
-    ec2.delete_vpc(VpcId=vpc)
 
 
 def test_an_unknown_hosted_zone_is_told_by_plain_pulumi_too(refused: Deployment) -> None:
