@@ -253,6 +253,25 @@ class Deployment:
         return self.world.directory / "world" / "projects" / self.name
 
 
+def forget(deployment: Deployment, forgotten: Callable[[dict[str, Any]], bool], tmp_path: Path) -> set[str]:
+    """Takes resources out of the state, as if they had never been written down; their ids."""
+    state = json.loads(deployment.pulumi("stack", "export"))
+    resources: list[dict[str, Any]] = state["deployment"]["resources"]
+    gone = {each["urn"]: str(each["id"]) for each in resources if each.get("id") and forgotten(each)}
+    kept = [each for each in resources if each["urn"] not in gone]
+    for each in kept:
+        each["dependencies"] = [urn for urn in each.get("dependencies") or [] if urn not in gone]
+        by_property: dict[str, list[str]] = each.get("propertyDependencies") or {}
+        each["propertyDependencies"] = {key: [urn for urn in urns or [] if urn not in gone] for key, urns in by_property.items()}
+        if each.get("deletedWith") in gone:
+            del each["deletedWith"]
+    state["deployment"]["resources"] = kept
+    file = tmp_path / "state.json"
+    file.write_text(json.dumps(state))
+    deployment.pulumi("stack", "import", "--file", str(file))
+    return set(gone.values())
+
+
 def assert_contract(outputs: Mapping[str, Any]) -> None:
     """That a stack's outputs are what docs/outputs.schema.json says."""
     jsonschema.validate(dict(outputs), json.loads((PROJECT_ROOT / "docs" / "outputs.schema.json").read_text()))

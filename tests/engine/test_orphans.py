@@ -14,12 +14,12 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support import LOS_ANGELES, OREGON, Deployment, World, tokens
+from support import LOS_ANGELES, OREGON, Deployment, World, forget, tokens
 
 from automation.errors import DeploymentFailedError, OrphansError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.engine
@@ -80,25 +80,6 @@ def _routing(deployment: Deployment) -> tuple[str, str]:
     return routing["domain"], routing["hosted_zone_id"]
 
 
-def _forget(deployment: Deployment, forgotten: Callable[[dict[str, Any]], bool], tmp_path: Path) -> set[str]:
-    """Takes resources out of the state, as if they had never been written down; their ids."""
-    state = json.loads(deployment.pulumi("stack", "export"))
-    resources: list[dict[str, Any]] = state["deployment"]["resources"]
-    gone = {each["urn"]: str(each["id"]) for each in resources if each.get("id") and forgotten(each)}
-    kept = [each for each in resources if each["urn"] not in gone]
-    for each in kept:
-        each["dependencies"] = [urn for urn in each.get("dependencies") or [] if urn not in gone]
-        by_property: dict[str, list[str]] = each.get("propertyDependencies") or {}
-        each["propertyDependencies"] = {key: [urn for urn in urns or [] if urn not in gone] for key, urns in by_property.items()}
-        if each.get("deletedWith") in gone:
-            del each["deletedWith"]
-    state["deployment"]["resources"] = kept
-    file = tmp_path / "state.json"
-    file.write_text(json.dumps(state))
-    deployment.pulumi("stack", "import", "--file", str(file))
-    return set(gone.values())
-
-
 def _kinds(deployment: Deployment) -> Counter[str]:
     return Counter(each.kind for each in deployment.environment.orphans())
 
@@ -115,7 +96,7 @@ def test_a_state_of_the_release_before_gets_its_id_in_place(orphaned: Deployment
     file = tmp_path / "state.json"
     file.write_text(json.dumps(state))
     orphaned.pulumi("stack", "import", "--file", str(file))
-    _forget(orphaned, lambda each: each["type"] == "pulumi:index:Stash", tmp_path)
+    forget(orphaned, lambda each: each["type"] == "pulumi:index:Stash", tmp_path)
     with pytest.raises(Exception, match="keeps no deployment id"):
         orphaned.environment.orphans()
     made = orphaned.world.inventory() - before
@@ -127,7 +108,7 @@ def test_a_state_of_the_release_before_gets_its_id_in_place(orphaned: Deployment
 
 def test_what_carries_no_tag_is_found_by_what_it_hangs_on(orphaned: Deployment, neighbours: set[str], tmp_path: Path) -> None:
     assert neighbours
-    _forget(orphaned, lambda each: each["type"] in UNTAGGED, tmp_path)
+    forget(orphaned, lambda each: each["type"] in UNTAGGED, tmp_path)
     found = _kinds(orphaned)
     assert found == {"address association": 2, "route": 1, "route table association": 2, "record": found["record"]}
     assert found["record"] == len([1 for name, kind, _ in orphaned.world.records() if kind == "A" and _is_ours(orphaned, name)])
@@ -151,7 +132,7 @@ def test_everything_that_no_state_knows_is_listed_and_removed_in_order(
     orphaned: Deployment, neighbours: set[str], tmp_path: Path
 ) -> None:
     world = orphaned.world
-    made = _forget(orphaned, lambda each: each["type"].startswith("aws:") and "AvailabilityZone" not in each["type"], tmp_path)
+    made = forget(orphaned, lambda each: each["type"].startswith("aws:") and "AvailabilityZone" not in each["type"], tmp_path)
     kinds = {"record", "health check", "instance", "address", "subnet", "security group", "route table", "key pair"}
     found = orphaned.environment.orphans()
     assert {each.kind for each in found} == kinds | {"internet gateway", "VPC"}

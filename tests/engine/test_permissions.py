@@ -3,6 +3,9 @@
 The local cloud judges actions, not resources and conditions. The tests run in this order: each finds what the one before left.
 """
 
+# boto3 has no types:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import json
@@ -10,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from support import LOS_ANGELES, Deployment, World
+from support import HONOLULU, LOS_ANGELES, Deployment, World, forget
 
+from automation.account.orphans import deployment_id
 from automation.errors import DeploymentFailedError
 from automation.paths import PROJECT_ROOT
 
@@ -23,6 +27,17 @@ pytestmark = pytest.mark.engine
 
 POLICY: dict[str, Any] = json.loads((PROJECT_ROOT / "docs" / "operations" / "iam-policy.json").read_text())
 ACTIONS = {action for statement in POLICY["Statement"] for action in statement["Action"]}
+OWN_NAME = {"domain": "llm.governed.internal", "hostedZone": "governed.internal", "createHostedZone": True}
+LEFT_BEHIND = {"ec2:CreateNetworkInterface", "ec2:CreateVolume"}
+"""What only the tests call, to leave behind what a service of AWS or a cut-off run would."""
+HANGING = (
+    "aws:ec2/eipAssociation:EipAssociation",
+    "aws:ec2/keyPair:KeyPair",
+    "aws:ec2/route:Route",
+    "aws:ec2/routeTableAssociation:RouteTableAssociation",
+    "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule",
+    "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule",
+)
 
 
 class Governed(Deployment):
@@ -32,6 +47,7 @@ class Governed(Deployment):
         super().__init__("prod", world, stack_files)
         self._stack_file = stack_files / "Pulumi.prod.yaml"
         self._stack_file.write_text((PROJECT_ROOT / "Pulumi.prod.yaml").read_text())
+        self.change(routing=OWN_NAME)
         self.first_call = world.log.stat().st_size
 
     def allow(self, *, without: str | None = None) -> None:
@@ -47,14 +63,28 @@ class Governed(Deployment):
         self._stack_file.write_text(yaml.safe_dump(described))
 
     def called(self) -> set[str]:
-        """Every action that was called so far."""
-        return {*self.world.actions_since(self.first_call)}
+        """Every action that was called so far, but for the tests' own."""
+        return {*self.world.actions_since(self.first_call)} - LEFT_BEHIND
+
+    def leave_behind(self, zone: str) -> set[str]:
+        """A volume and an interface that no state knows, in a zone of the deployment; their ids."""
+        self.world.status.request("PUT", "policy", {})
+        ec2 = self.world.aws("ec2")
+        tags = [{"Key": "edge-inference:deployment", "Value": deployment_id(self.exported())}]
+        volume = ec2.create_volume(AvailabilityZone=zone, Size=8, TagSpecifications=[{"ResourceType": "volume", "Tags": tags}])
+        (subnet,) = ec2.describe_subnets(Filters=[{"Name": "availability-zone", "Values": [zone]}, *_tagged(tags)])["Subnets"]
+        interface = ec2.create_network_interface(SubnetId=subnet["SubnetId"])["NetworkInterface"]
+        return {volume["VolumeId"], interface["NetworkInterfaceId"]}
 
 
 @pytest.fixture(scope="module")
 def prod(world: World, stack_files: Path) -> Iterator[Governed]:
     yield Governed(world, stack_files)
     world.status.request("PUT", "policy", {})
+
+
+def _tagged(tags: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"Name": f"tag:{each['Key']}", "Values": [each["Value"]]} for each in tags]
 
 
 def _refusal(run: Callable[[], object]) -> str:
@@ -99,6 +129,27 @@ def test_the_policy_is_enough_from_the_first_up_to_the_last_change(prod: Governe
     environment.refresh()
     prod.change(tags={"team": "edge"}, server={"maxInputTokens": 1000})
     prod.up()
+
+
+def test_a_sweep_removes_what_was_left_behind_and_says_what_it_may_not(prod: Governed, tmp_path: Path) -> None:
+    """One site of every kind, the rules and associations of the others, the key pair."""
+    environment = prod.environment
+    left = prod.leave_behind(HONOLULU)
+    left |= forget(
+        prod,
+        lambda each: each["type"] in HANGING or (each["type"].startswith("aws:") and HONOLULU in each["urn"]),
+        tmp_path,
+    )
+    prod.allow(without="ec2:DeleteVolume")
+    found = environment.orphans()
+    assert {each.kind for each in found} >= {"instance", "health check", "record", "volume", "network interface", "key pair"}
+    ((volume, reason),) = environment.sweep(found).left
+    assert volume.kind == "volume"
+    assert "is not authorized to perform: ec2:DeleteVolume" in reason
+    prod.allow()
+    assert not environment.sweep(environment.orphans()).left
+    assert environment.orphans() == ()
+    assert not left & prod.world.inventory()
 
 
 def test_a_destroy_that_may_not_end_instances_says_so(prod: Governed) -> None:

@@ -134,8 +134,13 @@ def test_names_that_no_environment_can_have(tmp_path: Path, name: str) -> None:
         initial.refuse_existing(name, tmp_path)
 
 
+def _asked_aws(*_: object) -> None:
+    pytest.fail("edge init asks AWS nothing, and docs/operations/iam-policy.md says so")
+
+
 def _edge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
     monkeypatch.setattr(setup, "PROJECT_ROOT", tmp_path)
+    monkeypatch.setattr("botocore.client.BaseClient._make_api_call", _asked_aws)
     return CliRunner().invoke(app, ["init", *arguments])
 
 
