@@ -24,6 +24,8 @@ _INDIFFERENT = {"accessKey", "secretKey", "token", "profile", "retryMode"}
 class AwsPlugin(Plugin):
     """The provider `aws`."""
 
+    configuration = frozenset({"region", "maxRetries"} | _INDIFFERENT)
+
     def __init__(self, engine_address: str) -> None:
         """Serve the engine; the local cloud is only asked for when the engine configures the provider."""
         self.clients = Clients()

@@ -1,13 +1,14 @@
 """What both provider plugins share: Pulumi's provider protocol, secrets, unknowns, diffs, logs and clean errors.
 
 Written on the protocol itself and not on `pulumi.provider.experimental`, which drops old inputs, leaks secrets of
-rebuilt values and answers errors with tracebacks. Left out: components, methods, schemas, parameters, listing.
+rebuilt values and answers errors with tracebacks. Left out: components, methods, parameters, listing.
 Long, because the protocol is one service: each call of it, and what all calls do with secrets, unknowns and errors.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import sys
@@ -31,6 +32,7 @@ from pulumi.runtime.proto import (
 )
 
 from localcloud.plugins import schema
+from localcloud.plugins.package_schema import package_schema
 from localcloud.plugins.schema import Problem
 from localcloud.plugins.values import (
     UNKNOWN,
@@ -189,6 +191,9 @@ def _entry(old: object, new: object, path: str) -> Iterator[tuple[str, str]]:
 class Plugin(provider_pb2_grpc.ResourceProviderServicer):
     """The provider service: turns requests into calls on `Resource`s and `Function`s."""
 
+    configuration: ClassVar[frozenset[str]] = frozenset()
+    """What the provider's own configuration may hold, as its schema tells it."""
+
     def __init__(
         self,
         version: str,
@@ -279,6 +284,17 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
         """Agree on secrets before anything is sent."""
         del request, context
         return provider_pb2.ProviderHandshakeResponse(accept_secrets=True)
+
+    def GetSchema(  # noqa: N802
+        self, request: provider_pb2.GetSchemaRequest, context: grpc.ServicerContext
+    ) -> provider_pb2.GetSchemaResponse:
+        """Tell what is served, as a package schema: of all that the SDK has, the part that the local cloud knows."""
+        if request.version:
+            self._fail(context, ProviderError(f"unsupported schema version {request.version}"))
+        package = next(iter(self.resources)).partition(":")[0]
+        supported = {token: resource.supported for token, resource in self.resources.items()}
+        found = package_schema(package, self.version, supported, self.functions, self.configuration)
+        return provider_pb2.GetSchemaResponse(schema=json.dumps(found))
 
     def Cancel(  # noqa: N802
         self, request: empty_pb2.Empty, context: grpc.ServicerContext

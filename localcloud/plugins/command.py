@@ -145,7 +145,8 @@ class Remote(Resource):
         """Refuse what this plugin cannot do."""
         connection = inputs.get("connection")
         if is_map(connection) and connection.get("proxy") is not None:
-            yield Problem("connection.proxy", "is not simulated by the local cloud")
+            reason = "is not simulated by the local cloud, whose hosts are dialled directly; the official plugin dials through it"
+            yield Problem("connection.proxy", reason)
 
     def replaces(self, path: str, news: Properties) -> bool:
         """Replace where triggers come, go or turn into something else; a changed element of them is an update."""

@@ -85,22 +85,28 @@ def _module(token: str) -> tuple[types.ModuleType, str]:
         raise UnknownTokenError(token) from error
 
 
-@functools.cache
-def resource_shape(token: str) -> Shape:
-    """Return the shape of a resource type; raise `UnknownTokenError` where the SDK has none."""
+def resource_class(token: str) -> type:
+    """Return the SDK's class of a resource type; raise `UnknownTokenError` where it has none."""
     with _import_lock:
         module, name = _module(token)
         resource = getattr(module, name, None)
     if resource is None or getattr(resource, "pulumi_type", None) != token:
         raise UnknownTokenError(token)
-    arguments = getattr(importlib.import_module(resource.__module__), f"{name}Args")
-    shape = _args_shape(arguments)
+    return resource
+
+
+@functools.cache
+def resource_shape(token: str) -> Shape:
+    """Return the shape of a resource type; raise `UnknownTokenError` where the SDK has none."""
+    resource = resource_class(token)
+    arguments = getattr(importlib.import_module(resource.__module__), f"{resource.__name__}Args")
+    shape = args_shape(arguments)
     properties = frozenset(_types.resource_py_to_pulumi_names(resource).values())
     return Shape(shape.accepted, shape.required, properties - shape.accepted.keys() - {"id", "urn"})
 
 
 @functools.cache
-def _args_shape(arguments: type) -> Shape:
+def args_shape(arguments: type) -> Shape:
     """Return the shape of an `…Args` class: its constructor has the types, and no default where required."""
     names = _types.input_type_py_to_pulumi_names(arguments)
     hints = _hints(arguments.__init__)
@@ -113,6 +119,25 @@ def _args_shape(arguments: type) -> Shape:
             if name in names and parameter.default is inspect.Parameter.empty
         ),
     )
+
+
+def result_class(token: str) -> type:
+    """Return the SDK's class of a function's result; raise `UnknownTokenError` where it has none."""
+    function, _ = _function(token)
+    # The hint is the result's `Awaitable…` form, whose base is the result.
+    return cast("type", _hints(function)["return"]).__mro__[1]
+
+
+def _function(token: str) -> tuple[typing.Callable[..., object], typing.Callable[..., object]]:
+    """Return the SDK's two forms of a function: with plain arguments, and with outputs."""
+    with _import_lock:
+        module, camel = _module(token)
+        name = re.sub(r"(?<!^)(?=[A-Z])", "_", camel).lower()
+        function = getattr(module, name, None)
+        lifted = getattr(module, f"{name}_output", None)
+    if function is None or lifted is None:
+        raise UnknownTokenError(token)
+    return function, lifted
 
 
 def _hints(function: typing.Callable[..., object]) -> dict[str, object]:
@@ -128,13 +153,7 @@ def function_shape(token: str) -> Shape:
     The SDK gives every argument a default. Which ones are required only shows in the source of the `_output`
     form, where an optional one is `Input[Optional[Optional[…]]]`.
     """
-    with _import_lock:
-        module, camel = _module(token)
-        name = re.sub(r"(?<!^)(?=[A-Z])", "_", camel).lower()
-        function = getattr(module, name, None)
-        lifted = getattr(module, f"{name}_output", None)
-    if function is None or lifted is None:
-        raise UnknownTokenError(token)
+    function, lifted = _function(token)
     wire_names = {python: wire for wire, python in re.findall(r"__args__\['(\w+)'\] = (\w+)", inspect.getsource(function))}
     definition = cast("ast.FunctionDef", ast.parse(textwrap.dedent(inspect.getsource(lifted))).body[0])
     required = {
@@ -151,7 +170,7 @@ def function_shape(token: str) -> Shape:
 
 
 @functools.cache
-def _members(hint: object) -> tuple[object, ...]:
+def members(hint: object) -> tuple[object, ...]:
     """Return the plain types of a hint, without the wrappers that `Input`, `Optional` and the SDK add."""
     return tuple(_walk_members(hint))
 
@@ -171,7 +190,7 @@ def _mismatches(value: object, hint: object, path: str) -> Iterator[Problem]:
     """Yield why a value is not of any of the hint's types; the first type's reasons speak for all."""
     if value == UNKNOWN:
         return
-    reasons = [list(_member_mismatches(value, member, path)) for member in _members(hint)]
+    reasons = [list(_member_mismatches(value, member, path)) for member in members(hint)]
     if reasons and all(reasons):
         yield from max(reasons, key=lambda problems: problems[0].path != path)
 
@@ -186,7 +205,7 @@ def _member_mismatches(value: object, member: object, path: str) -> Iterator[Pro
             yield Problem(path, f"must be a string, not {_kind(value)}")
     elif isinstance(member, type) and _types.is_input_type(member):
         if is_map(value):
-            yield from _args_shape(member).problems(value, path)
+            yield from args_shape(member).problems(value, path)
         else:
             yield Problem(path, f"must be an object, not {_kind(value)}")
     elif origin is not None and issubclass(origin, Mapping):
