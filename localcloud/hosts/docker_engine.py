@@ -59,7 +59,6 @@ class Spec:
     remove: bool = False
     host_network: bool = False
     gpus: bool = False
-    log_options: dict[str, str] = field(default_factory=dict[str, str])
 
     def outside(self, path: str) -> str | None:
         """The path on this machine of a path in the container; None where nothing is mounted."""
@@ -84,7 +83,6 @@ class State:
     started: str = "0001-01-01T00:00:00Z"
     finished: str = "0001-01-01T00:00:00Z"
     restarts: int = 0
-    error: str = ""
 
 
 class Container:
@@ -418,8 +416,6 @@ class DockerEngine:
         policy, _, retries = spec.restart.partition(":")
         words = [spec.entrypoint or "/tgi-entrypoint.sh", *spec.arguments]
         bindings = {f"{inside}/tcp": [{"HostIp": host, "HostPort": str(port)}] for host, port, inside in spec.ports}
-        shown = {f"{inside}/tcp": [{"HostIp": host or "0.0.0.0", "HostPort": str(port)}]  # noqa: S104
-                 for host, port, inside in container.published()}  # fmt: skip
         return {
             "Id": container.id,
             "Created": container.created,
@@ -431,13 +427,9 @@ class DockerEngine:
             "State": {
                 "Status": state.status,
                 "Running": container.running,
-                "Paused": False,
                 "Restarting": state.status == "restarting",
-                "OOMKilled": False,
-                "Dead": False,
                 "Pid": container.process,
                 "ExitCode": state.exit_code,
-                "Error": state.error,
                 "StartedAt": state.started,
                 "FinishedAt": state.finished,
             },
@@ -450,17 +442,9 @@ class DockerEngine:
             },
             "HostConfig": {
                 "Binds": [f"{source}:{target}{'' if writable else ':ro'}" for source, target, writable in spec.mounts],
-                "NetworkMode": "host" if spec.host_network else "default",
                 "PortBindings": bindings,
                 "RestartPolicy": {"Name": policy, "MaximumRetryCount": int(retries or 0)},
-                "AutoRemove": spec.remove,
-                "LogConfig": {"Type": "json-file", "Config": spec.log_options},
             },
-            "Mounts": [
-                {"Type": "bind", "Source": source, "Destination": target, "RW": writable}
-                for source, target, writable in spec.mounts
-            ],
-            "NetworkSettings": {"Ports": shown},
         }
 
     def inspect_image(self, image: registry.Image) -> dict[str, Any]:
@@ -469,9 +453,6 @@ class DockerEngine:
             "Id": image.id,
             "RepoTags": [f"{image.repository}:{image.tag}"] if image.tag else [],
             "RepoDigests": [f"{image.repository}@{image.digest}"],
-            "Os": "linux",
-            "Architecture": "amd64",
-            "Config": {"Labels": {}},
         }
 
 

@@ -1,6 +1,6 @@
 """The part of Go's templates that `docker --format` is used with here.
 
-Fields, `index`, `json`, `len`, and `if … else … end`. Left out on purpose: pipelines, range, variables.
+Fields, `index` into a map, and `json`. Left out on purpose: conditions, lists, pipelines, variables.
 """
 
 from __future__ import annotations
@@ -19,63 +19,25 @@ class TemplateError(ValueError):
 
 def render(template: str, value: object) -> str:
     """Fill a template from JSON-like data."""
-    parts = _ACTION.split(template)  # text, action, text, action, …, text
-    rendered, rest = _block(parts, value, active=True)
-    if rest:
-        raise TemplateError("template parsing error: template: :1: unexpected {{end}}")
-    return rendered
+    return _ACTION.sub(lambda action: _evaluate(action[1], value), template)
 
 
-def _block(parts: list[str], value: object, *, active: bool) -> tuple[str, list[str]]:
-    """Render up to this block's end or else; returns what is left, beginning with that action."""
-    out: list[str] = []
-    while True:
-        if active:
-            out.append(parts[0])
-        if len(parts) == 1:
-            return "".join(out), []
-        action, parts = parts[1], parts[2:]
-        if action in {"end", "else"}:
-            return "".join(out), [action, *parts]
-        if action.startswith("if "):
-            truth = active and bool(_evaluate(action[3:], value))
-            yes, rest = _block(parts, value, active=truth)
-            no = ""
-            if rest[:1] == ["else"]:
-                no, rest = _block(rest[1:], value, active=active and not truth)
-            if rest[:1] != ["end"]:
-                raise TemplateError("template parsing error: template: :1: unexpected EOF")
-            out += [yes, no]
-            parts = rest[1:]
-        elif active:
-            out.append(_text(_evaluate(action, value)))
+def _evaluate(expression: str, value: object) -> str:
+    match _WORD.findall(expression):
+        case ["json", field]:
+            return json.dumps(_field(field, value), separators=(",", ":"))
+        case ["index", field, key] if key.startswith('"'):
+            found = _field(field, value)
+            return _text(cast("dict[str, object]", found).get(json.loads(key), ""))  # Docker's maps are of strings
+        case [field]:
+            return _text(_field(field, value))
+        case words:
+            raise _undefined(words[0])
 
 
-def _evaluate(expression: str, value: object) -> object:
-    words = _WORD.findall(expression)
-    match words:
-        case ["json", argument]:
-            return json.dumps(_operand(argument, value), separators=(",", ":"))
-        case ["len", argument]:
-            return len(cast("list[object]", _operand(argument, value) or []))
-        case ["index", container, *keys]:
-            found = _operand(container, value)
-            for key in keys:
-                found = _index(found, _operand(key, value))
-            return found
-        case [argument]:
-            return _operand(argument, value)
-        case _:
-            raise TemplateError(f'template parsing error: template: :1: function "{words[0]}" not defined')
-
-
-def _operand(word: str, value: object) -> object:
-    if word.startswith('"'):
-        return json.loads(word)
-    if word.isdigit():
-        return int(word)
+def _field(word: str, value: object) -> object:
     if not word.startswith("."):
-        raise TemplateError(f'template parsing error: template: :1: function "{word}" not defined')
+        raise _undefined(word)
     for name in [part for part in word.split(".") if part]:
         if not isinstance(value, dict) or name not in value:
             reason = f'map has no entry for key "{name}"'
@@ -84,15 +46,8 @@ def _operand(word: str, value: object) -> object:
     return value
 
 
-def _index(container: object, key: object) -> object:
-    if isinstance(container, dict):
-        return cast("dict[object, object]", container).get(key, "")  # Docker's maps are of strings
-    if isinstance(container, list) and isinstance(key, int):
-        items = cast("list[object]", container)
-        if key < len(items):
-            return items[key]
-        raise TemplateError(f"template parsing error: error calling index: reflect: slice index out of range: {key}")
-    raise TemplateError("template parsing error: error calling index: index of untyped nil")
+def _undefined(word: str) -> TemplateError:
+    return TemplateError(f'template parsing error: template: :1: function "{word}" not defined')
 
 
 def _text(value: object) -> str:

@@ -8,6 +8,8 @@ import ipaddress
 import os
 import socket
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
@@ -110,6 +112,16 @@ class Clients:
 def code(error: Exception) -> str:
     """Return the error code that AWS gave, or an empty string."""
     return str(error.response["Error"].get("Code", "")) if isinstance(error, ClientError) else ""
+
+
+@contextmanager
+def tolerating(*codes: str) -> Generator[None]:
+    """Go on after AWS's errors of these codes."""
+    try:
+        yield
+    except ClientError as error:
+        if code(error) not in codes:
+            raise
 
 
 def _is_loopback(host: str) -> bool:

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 from botocore.exceptions import ClientError
 
 from localcloud.plugins.base import Call, ProviderError, Resource
-from localcloud.plugins.clients import Client, Clients, code
+from localcloud.plugins.clients import Client, Clients, code, tolerating
 from localcloud.plugins.schema import Problem
 from localcloud.plugins.values import UNKNOWN, Properties, is_map
 
@@ -105,12 +105,9 @@ class Ec2Resource(Resource):
     def read(self, call: Call, resource_id: str, known: Properties) -> Properties | None:
         """Return real properties with the Region."""
         del call
-        try:
+        found = None
+        with tolerating(*self.not_found):
             found = self.find(self.client(known), resource_id, known)
-        except ClientError as error:
-            if code(error) in self.not_found:
-                return None
-            raise
         if found is None:
             return None
         region = known.get("region") or self.clients.region
@@ -317,11 +314,8 @@ class InternetGateway(Ec2Resource):
     def remove(self, client: Client, resource_id: str, state: Properties) -> None:
         """Detach and delete the gateway; AWS refuses while addresses are mapped through it."""
         if state.get("vpcId"):
-            try:
+            with tolerating("Gateway.NotAttached"):
                 client.detach_internet_gateway(InternetGatewayId=resource_id, VpcId=state["vpcId"])
-            except ClientError as error:
-                if code(error) != "Gateway.NotAttached":
-                    raise
         client.delete_internet_gateway(InternetGatewayId=resource_id)
 
 

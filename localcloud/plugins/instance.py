@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from botocore.exceptions import ClientError
 
 from localcloud.plugins.base import Call, ProviderError
-from localcloud.plugins.clients import Client, code
+from localcloud.plugins.clients import Client, code, tolerating
 from localcloud.plugins.ec2 import (
     Ec2Resource,
     given,
@@ -292,12 +292,9 @@ class Instance(Ec2Resource):
     def delete(self, call: Call, resource_id: str, state: Properties) -> None:
         """Terminate and wait: subnet and groups can only go when it is gone."""
         client = self.client(state)
-        try:
+        with tolerating(*self.not_found):
             client.terminate_instances(InstanceIds=[resource_id])
             self._wait_for(call, client, resource_id, "terminated")
-        except ClientError as error:
-            if code(error) not in self.not_found:
-                raise
 
     def remove(self, client: Client, resource_id: str, state: Properties) -> None:
         """Not used: deletion waits."""

@@ -17,11 +17,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, cast
 
 import botocore.session
-from botocore.exceptions import ClientError
 from botocore.model import StringShape
 
 from localcloud.plugins.base import Call, Resource
-from localcloud.plugins.clients import Client, Clients, code
+from localcloud.plugins.clients import Client, Clients, tolerating
 from localcloud.plugins.ec2 import given, tag_list, tag_properties, wait_until
 from localcloud.plugins.schema import Problem
 from localcloud.plugins.values import UNKNOWN, Properties, is_list, is_map
@@ -97,6 +96,11 @@ class Route53Resource(Resource):
                 **({"RemoveTagKeys": gone} if gone else {}),
             )
 
+    def settle(self, call: Call, resource_id: str, inputs: Properties) -> None:
+        """Tag it."""
+        del call
+        self.set_tags(resource_id, {}, inputs.get("tags"))
+
     def wait_live(self, call: Call, answer: Mapping[str, Any]) -> None:
         """Wait until a change has reached all name servers."""
         change = answer["ChangeInfo"]
@@ -132,20 +136,14 @@ class Zone(Route53Resource):
         self.wait_live(call, answer)
         return bare_zone_id(answer["HostedZone"]["Id"])
 
-    def settle(self, call: Call, resource_id: str, inputs: Properties) -> None:
-        """Tag it."""
-        del call
-        self.set_tags(resource_id, {}, inputs.get("tags"))
-
     def read(self, call: Call, resource_id: str, known: Properties) -> Properties | None:
         """Return the zone and its name servers."""
         del call, known
-        try:
+        found = None
+        with tolerating(*self.not_found):
             found = self.client.get_hosted_zone(Id=resource_id)
-        except ClientError as error:
-            if code(error) in self.not_found:
-                return None
-            raise
+        if found is None:
+            return None
         servers = sorted(found.get("DelegationSet", {}).get("NameServers", []))
         return {
             "arn": f"arn:aws:route53:::hostedzone/{resource_id}",
@@ -166,13 +164,10 @@ class Zone(Route53Resource):
 
     def delete(self, call: Call, resource_id: str, state: Properties) -> None:
         """Delete the zone; its records first only with `forceDestroy`, else AWS refuses."""
-        try:
+        with tolerating(*self.not_found):
             if state.get("forceDestroy"):
                 self._delete_records(resource_id, str(state["name"]))
             self.wait_live(call, self.client.delete_hosted_zone(Id=resource_id))
-        except ClientError as error:
-            if code(error) not in self.not_found:
-                raise
 
     def _delete_records(self, zone_id: str, name: str) -> None:
         pages = self.client.get_paginator("list_resource_record_sets").paginate(HostedZoneId=zone_id)
@@ -276,7 +271,7 @@ class Record(Route53Resource):
     def _find(self, known: Properties) -> tuple[str, dict[str, Any]] | None:
         """Return full name and record set, or None."""
         zone_id = bare_zone_id(known["zoneId"])
-        try:
+        with tolerating(*self.not_found):
             name = full_name(str(known["name"]), self._zone_name(zone_id))
             pages = self.client.get_paginator("list_resource_record_sets").paginate(
                 HostedZoneId=zone_id,
@@ -291,9 +286,6 @@ class Record(Route53Resource):
                         return None  # sorted: nothing of this name and type follows
                     if record.get("SetIdentifier", "") == known.get("setIdentifier", ""):
                         return name, record
-        except ClientError as error:
-            if code(error) not in self.not_found:
-                raise
         return None
 
     def read(self, call: Call, resource_id: str, known: Properties) -> Properties | None:
@@ -314,15 +306,12 @@ class Record(Route53Resource):
         found = self._find(state)
         if found is None:
             return
-        try:
+        with tolerating("InvalidChangeBatch"):
             answer = self.client.change_resource_record_sets(
                 HostedZoneId=bare_zone_id(state["zoneId"]),
                 ChangeBatch={"Changes": [{"Action": "DELETE", "ResourceRecordSet": found[1]}]},
             )
             self.wait_live(call, answer)
-        except ClientError as error:
-            if code(error) != "InvalidChangeBatch":
-                raise
 
 
 def full_name(name: str, zone_name: str) -> str:
@@ -475,20 +464,14 @@ class HealthCheck(Route53Resource):
         )
         return answer["HealthCheck"]["Id"]
 
-    def settle(self, call: Call, resource_id: str, inputs: Properties) -> None:
-        """Tag it."""
-        del call
-        self.set_tags(resource_id, {}, inputs.get("tags"))
-
     def read(self, call: Call, resource_id: str, known: Properties) -> Properties | None:
         """Return the health check's configuration."""
         del call, known
-        try:
+        config = None
+        with tolerating(*self.not_found):
             config = self.client.get_health_check(HealthCheckId=resource_id)["HealthCheck"]
-        except ClientError as error:
-            if code(error) in self.not_found:
-                return None
-            raise
+        if config is None:
+            return None
         found = _renamed(config["HealthCheckConfig"], self._settings | self._fixed)
         return {"arn": f"arn:aws:route53:::healthcheck/{resource_id}", **found, **self.tags(resource_id)}
 
@@ -507,11 +490,8 @@ class HealthCheck(Route53Resource):
     def delete(self, call: Call, resource_id: str, state: Properties) -> None:
         """Delete the health check."""
         del call, state
-        try:
+        with tolerating(*self.not_found):
             self.client.delete_health_check(HealthCheckId=resource_id)
-        except ClientError as error:
-            if code(error) not in self.not_found:
-                raise
 
 
 def resources(clients: Clients) -> dict[str, Resource]:

@@ -74,7 +74,7 @@ def test_a_bare_host_serves(deployer: Deployer, spec: ServingSpec, machine: Host
     driver = machine.console("nvidia-smi --query-gpu=driver_version --format=csv,noheader").strip().rpartition(" ")[2]
     assert outputs["prepare"].splitlines() == [
         f"prepare-host: GPU Tesla T4, 15360 MiB, {driver}",
-        f"prepare-host: Docker {machine.console('docker version --format {{.Server.Version}}').strip()}",
+        f"prepare-host: Docker {machine.console('docker info --format {{.ServerVersion}}').strip()}",
     ]
     assert outputs["image"].startswith(f"pull-image: pulled {spec.process.image} in ")
     assert outputs["weights"].splitlines()[-1].startswith(f"fetch-weights: fetched {MODEL} at {REVISION} in ")

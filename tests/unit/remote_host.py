@@ -1,4 +1,8 @@
-"""A host's root folder under a real bash, with stand-ins for what a GPU host has: docker, systemctl, and so on."""
+"""A host's root folder under a real bash, with stand-ins for what a GPU host has: docker, systemctl, and so on.
+
+Its docker is not the local cloud's, which does what Docker does and starts a Python for each call: here calls must fit a clock
+that runs 500 times as fast, and fail when a test says so. tests/host holds the scripts to Docker itself.
+"""
 
 import contextlib
 import os
