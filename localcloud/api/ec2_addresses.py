@@ -173,9 +173,9 @@ class AddressResponses(EC2Response):
         return ActionResult(address)
 
     def release_address(self) -> ActionResult:
-        """A named border group must be the address's own, else AWS does not find it."""
-        group, allocation_id = self._get_param("NetworkBorderGroup"), self._get_param("AllocationId")
-        if group and allocation_id:
+        """The border group, by default the Region's, must be the address's own, else AWS does not find it."""
+        group, allocation_id = self._get_param("NetworkBorderGroup", self.region), self._get_param("AllocationId")
+        if allocation_id:
             address = self.ec2_backend.address_by_allocation([allocation_id])[0]
             if address.network_border_group != group:
                 raise EC2ClientError("InvalidAddress.NotFound", f"Address '{address.public_ip}' not found.")

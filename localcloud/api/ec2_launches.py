@@ -23,8 +23,8 @@ from moto.ec2.models.key_pairs import KeyPair
 from moto.ec2.responses import EC2Response
 from moto.ec2.utils import filter_dict_attribute_mapping
 
-from localcloud.api import faults, zones
-from localcloud.api.ec2_zones import ZoneRules
+from localcloud.api import faults
+from localcloud.api.ec2_volumes import VolumeRules, refuse_settings
 
 # moto's own checks, off by default. The one for instance types compares with the Region's
 # offerings and does not tell unknown from not offered: ours does.
@@ -32,7 +32,6 @@ settings.ENABLE_AMI_VALIDATION = True
 settings.ENABLE_KEYPAIR_VALIDATION = True
 filter_dict_attribute_mapping["instance-lifecycle"] = "lifecycle"  # a filter that moto lacks
 
-REGION_VOLUME_TYPES = ("gp2", "gp3", "io1", "io2", "st1", "sc1", "standard")
 USER_DATA_BYTES = 16 * 1024
 
 
@@ -46,7 +45,7 @@ def counts_against_gpu_quota(instance_type: str) -> bool:
     return instance_type.startswith(("g", "vt"))
 
 
-class LaunchRules(ZoneRules):
+class LaunchRules(VolumeRules):
     """Instances of one Region."""
 
     def run_instances(
@@ -59,20 +58,36 @@ class LaunchRules(ZoneRules):
     ) -> Any:
         """Launch only what the zone offers, within the quota, while there is capacity."""
         instance_type = kwargs["instance_type"]
-        if instance_type not in INSTANCE_TYPES:
-            raise EC2ClientError("InvalidParameterValue", f"Invalid value '{instance_type}' for InstanceType.")
+        _refuse_unknown(instance_type)
         if kwargs["subnet_id"]:
             subnet = self.get_subnet(kwargs["subnet_id"])
             self._refuse_foreign_groups(subnet, kwargs["security_group_ids"])
             self._refuse_placement(subnet.availability_zone, instance_type)
         if not kwargs.get("instance_market_options"):
-            self._refuse_over_quota(instance_type, count)
+            self._refuse_over_quota([instance_type] * count)
         reservation = super().run_instances(image_id, count, user_data, security_group_names, **kwargs)
-        if not kwargs["nics"]:
-            for instance in reservation.instances:
+        for instance in reservation.instances:
+            self.set_speeds(instance, kwargs["block_device_mappings"])
+            if not kwargs["nics"]:
                 # AWS deletes the interface that it made for the launch; moto would leave it.
                 instance.nics[0].delete_on_termination = True
         return reservation
+
+    def start_instances(self, instance_ids: list[str]) -> Any:
+        """As at a launch: where it is refused, the instances stay stopped."""
+        stopped = [instance for instance in self.get_multi_instances_by_id(instance_ids) if instance.state == "stopped"]
+        for instance in stopped:
+            self._refuse_placement(instance.nics[0].subnet.availability_zone, instance.instance_type)
+        self._refuse_over_quota([instance.instance_type for instance in stopped if instance.lifecycle != "spot"])
+        return super().start_instances(instance_ids)
+
+    def modify_instance_attribute(self, instance_id: str, key: str, value: Any) -> Any:
+        """Another type only while the instance is stopped; whether it may run is judged at its start."""
+        if key == "instance_type":
+            _refuse_unknown(value)
+            if self.get_instance(instance_id).state != "stopped":
+                raise EC2ClientError("IncorrectInstanceState", f"The instance '{instance_id}' is not in the 'stopped' state.")
+        return super().modify_instance_attribute(instance_id, key, value)
 
     def all_reservations(self, filters: Any = None) -> Any:
         """AWS's filters take * and ?; moto compares an instance type to the letter."""
@@ -109,9 +124,8 @@ class LaunchRules(ZoneRules):
                 "provisioning additional capacity.",
             )
 
-    def _refuse_over_quota(self, instance_type: str, count: int) -> None:
-        if not counts_against_gpu_quota(instance_type):
-            return
+    def _refuse_over_quota(self, instance_types: list[str]) -> None:
+        wanted = sum(vcpus(each) for each in instance_types if counts_against_gpu_quota(each))
         running = sum(
             vcpus(instance.instance_type)
             for instance in self.all_instances()
@@ -120,7 +134,7 @@ class LaunchRules(ZoneRules):
             and counts_against_gpu_quota(instance.instance_type)
         )
         limit = faults.current.quota_vcpus
-        if running + count * vcpus(instance_type) > limit:
+        if wanted and running + wanted > limit:
             raise EC2ClientError(
                 "VcpuLimitExceeded",
                 f"You have requested more vCPU capacity than your current vCPU limit of {limit} "
@@ -140,10 +154,8 @@ class LaunchRules(ZoneRules):
             base = merged.get(device["DeviceName"], {})
             ebs = {**base.get("Ebs", {}), **device.get("Ebs", {})}
             merged[device["DeviceName"]] = {**device, "Ebs": ebs}
-        group = zones.GROUP_OF_ZONE.get(zone)
-        types = group.volume_types if group else REGION_VOLUME_TYPES
         for device in merged.values():
-            _refuse_volume(device["Ebs"], zone, types)
+            refuse_settings(device["Ebs"], zone)
             snapshot_id = device["Ebs"].get("SnapshotId")
             needed = self.get_snapshot(snapshot_id).volume_size if snapshot_id else 1
             if int(device["Ebs"].get("VolumeSize", needed)) < needed:
@@ -175,25 +187,9 @@ class LaunchRules(ZoneRules):
         return super().modify_instance_metadata_options(instance_id, **{**kept, **given})
 
 
-def _refuse_volume(ebs: dict[str, Any], zone: str, types: tuple[str, ...]) -> None:
-    """Refuse a type that the zone lacks, and settings that the type lacks.
-
-    The rules are documented (EBS in Local Zones, AllocateVolume's iops and throughput); the code
-    for a type that a zone lacks is the documented one for unsupported types, not observed.
-    """
-    volume_type = ebs.get("VolumeType", "gp2")
-    if volume_type not in types:
-        raise EC2ClientError(
-            "UnknownVolumeType",
-            f"Unsupported volume type '{volume_type}' for volume creation in {zone}. The "
-            f"supported volume types are: {', '.join(types)}.",
-        )
-    for setting, allowed in (("Iops", {"gp3", "io1", "io2"}), ("Throughput", {"gp3"})):
-        if ebs.get(setting) and volume_type not in allowed:
-            raise EC2ClientError(
-                "InvalidParameterCombination",
-                f"The parameter {setting.lower()} is not supported for {volume_type} volumes.",
-            )
+def _refuse_unknown(instance_type: str) -> None:
+    if instance_type not in INSTANCE_TYPES:
+        raise EC2ClientError("InvalidParameterValue", f"Invalid value '{instance_type}' for InstanceType.")
 
 
 class LaunchResponses(EC2Response):
@@ -228,7 +224,10 @@ class LaunchResponses(EC2Response):
                 self.ec2_backend.get_subnet(subnet_id).availability_zone,
                 self._get_param("BlockDeviceMappings", []),
             )
-        return super()._parse_block_device_mapping()
+        mappings = super()._parse_block_device_mapping()
+        for mapping, device in zip(mappings, self._get_param("BlockDeviceMappings", []), strict=True):
+            mapping["Ebs"]["Throughput"] = device.get("Ebs", {}).get("Throughput")  # which moto leaves out
+        return mappings
 
     def terminate_instances(self) -> ActionResult:
         """Without moto's notice to auto scaling and load balancing, which are not here."""

@@ -18,12 +18,18 @@ from moto.ec2.exceptions import (
     InvalidSecurityGroupNotFoundError,
     RulesPerSecurityGroupLimitExceededError,
 )
+from moto.ec2.models.elastic_network_interfaces import NetworkInterface
 from moto.ec2.models.security_groups import SecurityGroup, SecurityGroupRule
 from moto.ec2.responses import EC2Response
 
 from localcloud.api.ec2_zones import ZoneRules
 from localcloud.api.images import PREFIX_LIST_WEIGHT
 from localcloud.api.quotas import RULES_PER_GROUP
+
+_Interface: Any = NetworkInterface
+_association = _Interface.association.fget
+# moto shows an empty one where there is none, and the real provider takes that for a public address.
+_Interface.association = property(lambda nic: _association(nic) or None)
 
 Rules = tuple[list[SecurityGroupRule], SecurityGroup]
 
@@ -174,6 +180,13 @@ class NetworkRules(ZoneRules):
         for nic in instance.nics.values():
             nic._group_set = list(instance.security_groups)  # noqa: SLF001
         return instance
+
+    def modify_network_interface_attribute(self, eni_id: str, group_ids: list[str], *args: Any) -> None:
+        """Here moto leaves the old groups on the interface's instance."""
+        super().modify_network_interface_attribute(eni_id, group_ids, *args)
+        nic = self.get_network_interface(eni_id)
+        if group_ids and nic.instance:
+            nic.instance.security_groups = list(nic._group_set)  # noqa: SLF001
 
 
 def _describe(result: Rules, request: dict[str, Any]) -> Rules:

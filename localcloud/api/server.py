@@ -33,7 +33,6 @@ from moto.iam.models import iam_backends
 from moto.iam.responses import IamResponse
 from moto.route53.models import route53_backends
 from moto.servicequotas.models import servicequotas_backends
-from moto.servicequotas.responses import ServiceQuotasResponse
 from moto.ssm.models import ssm_backends
 from moto.ssm.responses import SimpleSystemManagerResponse
 from moto.sts.responses import TokenResponse
@@ -45,7 +44,7 @@ from werkzeug.wrappers import Request
 from localcloud.api import faults, health, holds, permissions, signatures, world, zones
 from localcloud.api.ec2 import Ec2Backend, Ec2Responses
 from localcloud.api.images import SsmBackend
-from localcloud.api.quotas import QuotasBackend
+from localcloud.api.quotas import QuotasBackend, QuotasResponses
 from localcloud.api.route53 import LocalRoute53Backend, Route53Responses
 from localcloud.api.signatures import Received
 from localcloud.bounds import Places
@@ -63,7 +62,7 @@ SERVICES: dict[str, type[BaseResponse]] = {
     "ec2": Ec2Responses,
     "iam": IamResponse,
     "route53": Route53Responses,
-    "servicequotas": ServiceQuotasResponse,
+    "servicequotas": QuotasResponses,
     "ssm": SimpleSystemManagerResponse,
     "sts": TokenResponse,
 }

@@ -21,7 +21,7 @@ from components.settings import PROJECT, StackConfig, Validated, validate
 from components.tags import REPLICA_TAG, STACK_TAG
 from localcloud.api import faults
 
-from .conftest import Client, Site
+from .conftest import Client, Site, refused
 
 LAX, HNL, DEN = "us-west-2-lax-1a", "us-west-2-hnl-1a", "us-west-2-den-1a"
 MODEL = ModelFacts(3_212_749_824, gated=True, revision="0cb88a4f", source="the test")
@@ -145,3 +145,13 @@ def test_where_nobody_answers_all_is_unknown() -> None:
     assert found.unknown == {"hosted_zone": silence}
     with pytest.raises(EdgeError, match="get-caller-identity"):
         caller(Silent)
+
+
+def test_aws_defaults_stand_beside_the_accounts_own_quotas(client: Client) -> None:
+    quotas = client("service-quotas")
+    wanted = {"ServiceCode": "ec2", "QuotaCode": "L-DB2E81BA"}
+    assert quotas.get_service_quota(**wanted)["Quota"]["Value"] == 64
+    default = quotas.get_aws_default_service_quota(**wanted)["Quota"]
+    assert (default["Value"], default["QuotaName"]) == (0, "Running On-Demand G and VT instances")
+    with refused("NoSuchResourceException"):
+        quotas.get_aws_default_service_quota(ServiceCode="ec2", QuotaCode="L-0")

@@ -69,7 +69,7 @@ def test_release_only_after_disassociation(ec2: Any, site: Site) -> None:
     address = site.address()
     association = ec2.associate_address(AllocationId=address["AllocationId"], InstanceId=site.launch())["AssociationId"]
     with refused("InvalidIPAddress.InUse", address["PublicIp"]):
-        ec2.release_address(AllocationId=address["AllocationId"])
+        ec2.release_address(AllocationId=address["AllocationId"], NetworkBorderGroup="us-west-2-hnl-1")
     ec2.disassociate_address(AssociationId=association)
     with refused("InvalidAddress.NotFound"):
         ec2.release_address(AllocationId=address["AllocationId"], NetworkBorderGroup="us-west-2-lax-1")
@@ -111,4 +111,12 @@ def test_termination_frees_the_address(ec2: Any, site: Site) -> None:
     assert "InstanceId" not in found
     with refused("InvalidInstanceID"):
         ec2.associate_address(AllocationId=address["AllocationId"], InstanceId=instance)
-    ec2.release_address(AllocationId=address["AllocationId"])
+    ec2.release_address(AllocationId=address["AllocationId"], NetworkBorderGroup=address["NetworkBorderGroup"])
+
+
+def test_the_address_of_a_local_zone_is_found_by_its_border_group(ec2: Any, site: Site) -> None:
+    address = site.address()
+    with refused("InvalidAddress.NotFound"):
+        ec2.release_address(AllocationId=address["AllocationId"])
+    ec2.release_address(AllocationId=address["AllocationId"], NetworkBorderGroup=address["NetworkBorderGroup"])
+    ec2.release_address(AllocationId=ec2.allocate_address(Domain="vpc")["AllocationId"])

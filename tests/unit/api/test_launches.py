@@ -144,3 +144,29 @@ def test_launches_at_once_do_not_overrun_the_quota(site: Site) -> None:
 
     with ThreadPoolExecutor(6) as pool:
         assert Counter(pool.map(launch, range(6))) == {"i-": 2, "VcpuLimitExceeded": 4}
+
+
+def test_another_type_is_judged_when_the_instance_starts(ec2: Any, site: Site) -> None:
+    instance = site.launch()
+    with refused("IncorrectInstanceState", "not in the 'stopped' state"):
+        ec2.modify_instance_attribute(InstanceId=instance, InstanceType={"Value": "g4dn.4xlarge"})
+    ec2.stop_instances(InstanceIds=[instance])
+    with refused("InvalidParameterValue", "zz9.huge"):
+        ec2.modify_instance_attribute(InstanceId=instance, InstanceType={"Value": "zz9.huge"})
+    ec2.modify_instance_attribute(InstanceId=instance, InstanceType={"Value": "g5.2xlarge"})
+    with refused("Unsupported", "choosing us-west-2a, us-west-2b"):
+        ec2.start_instances(InstanceIds=[instance])
+    assert _state(ec2, instance) == "stopped"
+    ec2.modify_instance_attribute(InstanceId=instance, InstanceType={"Value": "g4dn.4xlarge"})
+    faults.update({"quota_vcpus": 8})
+    with refused("VcpuLimitExceeded"):
+        ec2.start_instances(InstanceIds=[instance])
+    assert _state(ec2, instance) == "stopped"
+    faults.update({"quota_vcpus": 16})
+    ec2.start_instances(InstanceIds=[instance])
+    ec2.start_instances(InstanceIds=[instance])  # one that runs already
+    assert _state(ec2, instance) == "running"
+
+
+def _state(ec2: Any, instance: str) -> str:
+    return ec2.describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]["State"]["Name"]

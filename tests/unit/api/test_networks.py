@@ -71,7 +71,7 @@ def test_the_right_order_leaves_nothing(ec2: Any, site: Site) -> None:
     instance, address = site.launch(), site.address()
     ec2.associate_address(AllocationId=address["AllocationId"], InstanceId=instance)
     ec2.terminate_instances(InstanceIds=[instance])
-    ec2.release_address(AllocationId=address["AllocationId"])
+    ec2.release_address(AllocationId=address["AllocationId"], NetworkBorderGroup=address["NetworkBorderGroup"])
     with refused("DependencyViolation", site.vpc):
         ec2.delete_vpc(VpcId=site.vpc)
     ec2.disassociate_route_table(AssociationId=site.association)
@@ -196,3 +196,22 @@ def test_a_replaced_group_no_longer_guards_the_instance(ec2: Any, site: Site) ->
     new = ec2.create_security_group(GroupName="b", Description="b", VpcId=site.vpc)["GroupId"]
     ec2.modify_instance_attribute(InstanceId=instance, Groups=[new])
     ec2.delete_security_group(GroupId=site.group)
+
+
+def test_groups_of_an_interface_are_the_instances(ec2: Any, site: Site) -> None:
+    site.launch()
+    other = ec2.create_security_group(GroupName="other", Description="other", VpcId=site.vpc)["GroupId"]
+    (interface,) = ec2.describe_network_interfaces()["NetworkInterfaces"]
+    ec2.modify_network_interface_attribute(NetworkInterfaceId=interface["NetworkInterfaceId"], Groups=[other])
+    (instance,) = ec2.describe_instances()["Reservations"][0]["Instances"]
+    assert [group["GroupId"] for group in instance["SecurityGroups"]] == [other]
+    assert [group["GroupId"] for group in instance["NetworkInterfaces"][0]["Groups"]] == [other]
+
+
+def test_an_interface_without_an_address_has_no_association(ec2: Any, site: Site) -> None:
+    instance = site.launch()
+    assert "Association" not in ec2.describe_instances()["Reservations"][0]["Instances"][0]["NetworkInterfaces"][0]
+    address = site.address()
+    ec2.associate_address(AllocationId=address["AllocationId"], InstanceId=instance)
+    (interface,) = ec2.describe_instances()["Reservations"][0]["Instances"][0]["NetworkInterfaces"]
+    assert interface["Association"]["PublicIp"] == address["PublicIp"]
