@@ -8,12 +8,14 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from pulumi import automation
 from pulumi.automation import errors as engine_errors
 
+from automation.account.credentials import credentials_expire
 from automation.account.orphans import deployment_id
 from automation.account.prices import price_change
 from automation.engine import local
@@ -27,6 +29,7 @@ from automation.engine.outputs import recorded_outputs, told_outputs
 from automation.engine.processes import end_all, end_run, marked
 from automation.engine.redaction import Redactor, config_secrets, environment_secrets
 from automation.engine.results import Changes, Drift, Inventory, Plan, inventory_of
+from automation.engine.rollout import RolloutPlan
 from automation.engine.run_log import RunLog
 from automation.engine.state_files import StateFile, require_room
 from automation.engine.watching import RunWatch
@@ -84,9 +87,10 @@ class Runs:
         """What `up` would change, resource by resource, and what that costs; changes nothing."""
         with self._run("plan", on_event, may_start=True) as run:
             run.stack.preview(**run.listening)
+            rollout = self._plan_rollout(run)
         watch = run.watch
         price = price_change(inventory_of(run.stack.deployment).instances, list(watch.instances.values()))
-        return Plan(watch.counts, watch.seconds, resources=tuple(watch.resources), log=run.log.path, price=price)
+        return Plan(watch.counts, watch.seconds, resources=tuple(watch.resources), log=run.log.path, price=price, rollout=rollout)
 
     def up(self, on_event: OnEvent | None = None) -> Changes:
         """Deploys: afterwards every replica of the config serves. DeploymentFailedError names what does not; one site that
@@ -235,6 +239,18 @@ class Runs:
         with only_run(self._deployed.logs, self._deployed.name, "storing secrets"):
             stack = self._deployed.open(may_start=True)
             set_secrets(stack, values)
+
+    def _plan_rollout(self, run: _Run) -> RolloutPlan | None:
+        from automation.sites.rollout_plan import changed_steps, plan_rollout
+        from components.settings import validate
+
+        changes, name = run.watch.resources, self._deployed.name
+        if not changed_steps(changes):
+            return None
+        expire = None if self._deployed.on_local_cloud else credentials_expire()
+        return plan_rollout(
+            changes, run.stack.deployment, validate(config_of(run.stack)).require(name), datetime.now(UTC), expire
+        )
 
     @contextmanager
     def _run(self, operation: str, on_event: OnEvent | None, *, may_start: bool) -> Generator[_Run]:

@@ -48,6 +48,7 @@ def plan(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = Fal
             "seconds": round(planned.seconds, 1),
             "resources": _described(planned.resources),
             "price": {**planned.price.described(), "simulated": environment.on_local_cloud},
+            "rollout": planned.rollout and planned.rollout.described(),
         }
     )
 
@@ -280,6 +281,11 @@ def _planned(environment: "Environment") -> "Plan":
     with told("Plan", environment, is_plan=True) as on_event:
         planned = environment.plan(on_event)
     say(_summary(planned, would=True))
+    if planned.rollout:
+        from automation.commands.rollout_words import rollout_lines
+
+        for line in rollout_lines(planned.rollout):
+            say(line)
     say(f"change    {planned.price}")
     say_price("price     ", environment, planned.price.after)
     return planned

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from automation.account.prices import HourlyPrice, Instances, PriceChange, hourly_price
+from automation.engine.rollout import RolloutPlan
 
 if TYPE_CHECKING:
     from automation.account.orphans import Thing
@@ -57,6 +58,8 @@ class Plan(Changes):
 
     price: PriceChange = field(kw_only=True)
     """What it would make costs on AWS, and what runs now, by list prices."""
+    rollout: RolloutPlan | None = None
+    """What it would mean for users of the replicas that serve; None where none of them changes its server."""
 
 
 @dataclass(frozen=True)
