@@ -61,11 +61,13 @@ def up(env: EnvironmentName, local: LocalFlag = False, as_json: EventsFlag = Fal
     Example: edge up local
     """
     environment = open_environment(env, local=local)
+    planned = None
     if not environment.on_local_cloud and not yes:
-        price = _planned(environment).price
-        confirm(f"Deploy '{env}' to AWS, at {price.after}?")
+        planned = _planned(environment)
+        confirm(f"Deploy '{env}' to AWS, at {planned.price.after}?")
+    waves = () if as_json else _waves(environment, planned)
     try:
-        with told("Deploying", environment, as_json=as_json, has_table=True) as on_event:
+        with told("Deploying", environment, as_json=as_json, waves=waves) as on_event:
             changes = environment.up(on_event)
     except DeploymentFailedError as error:
         error.summary = tuple(_sites_after(environment, error)) if error.sites else ()
@@ -223,9 +225,16 @@ def outputs(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = 
 
 @contextmanager
 def told(
-    title: str, environment: "Environment", *, as_json: bool = False, is_plan: bool = False, has_table: bool = False
+    title: str,
+    environment: "Environment",
+    *,
+    as_json: bool = False,
+    is_plan: bool = False,
+    waves: Sequence[Sequence[str]] | None = None,
 ) -> Generator["OnEvent"]:
-    """How a run's events are told: as JSON lines, as a table on a terminal, else as plain lines."""
+    """How a run's events are told: as JSON lines, else as plain lines, or of a deployment, which has `waves`, as a table on a
+    terminal.
+    """
     from automation.engine.events import as_json as described
 
     if as_json:
@@ -236,9 +245,10 @@ def told(
             raise
         return
     say(f"{title}: '{environment.name}' on {_where(environment)}")
-    with _table(environment) if has_table and sys.stderr.isatty() else _lines(is_plan=is_plan) as shown:
+    has_table = waves is not None and sys.stderr.isatty()
+    with _table(environment, waves or ()) if has_table else _lines(environment, waves or (), is_plan=is_plan) as shown:
         yield shown.on_event
-    if environment.name != "local" and (is_plan or has_table):
+    if environment.name != "local" and (is_plan or waves is not None):
         for stand_in in environment.stand_ins:
             say(f"  stand-in  {stand_in}")
 
@@ -291,18 +301,29 @@ def _planned(environment: "Environment") -> "Plan":
     return planned
 
 
-def _table(environment: "Environment") -> Any:
+def _table(environment: "Environment", waves: Sequence[Sequence[str]]) -> Any:
     from rich.console import Console
 
     from automation.commands.live_table import LiveTable
+    from automation.commands.waves import Waves
 
-    return LiveTable(Console(stderr=True, highlight=False), environment.planned_replicas())
+    zones = environment.planned_replicas()
+    return LiveTable(Console(stderr=True, highlight=False), zones, Waves(waves, sum(zones.values())))
 
 
-def _lines(*, is_plan: bool) -> Any:
+def _lines(environment: "Environment", waves: Sequence[Sequence[str]], *, is_plan: bool) -> Any:
     from automation.commands.progress import ProgressLines
+    from automation.commands.waves import Waves
 
-    return ProgressLines(say, is_plan=is_plan)
+    told_waves = Waves(waves, sum(environment.planned_replicas().values())) if waves else None
+    return ProgressLines(say, is_plan=is_plan, waves=told_waves)
+
+
+def _waves(environment: "Environment", planned: "Plan | None") -> Sequence[Sequence[str]]:
+    """The waves that a run may have: of those that change, where there is a plan, else of all that served."""
+    if planned is None:
+        return environment.waves()
+    return [[each.key for each in wave] for wave in planned.rollout.waves] if planned.rollout else ()
 
 
 def _show_deployed(environment: "Environment", changes: "Changes") -> None:

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from automation.commands.progress import is_shown, notice
+from automation.commands.waves import Waves
 from automation.engine.events import STAGES, Diagnostic, Event, Interrupted, LaunchWaits, SiteProgress, Stage, StageState
 
 if TYPE_CHECKING:
@@ -52,8 +53,8 @@ class _Cell:
 class LiveTable:
     """Shows a run's events as a table; use it as a context manager."""
 
-    def __init__(self, console: Console, zones: Mapping[str, int]) -> None:
-        self._lock = threading.Lock()
+    def __init__(self, console: Console, zones: Mapping[str, int], waves: Waves | None = None) -> None:
+        self._lock, self._waves, self._wave = threading.Lock(), waves, ""
         self._cells = {zone: {stage: _Cell() for stage in STAGES} for zone in zones}
         self._latest, self._hint = "the engine starts; config and AWS are checked", "Ctrl-C finishes the steps at work and stops"
         self._begun = time.monotonic()
@@ -70,6 +71,8 @@ class LiveTable:
 
     def on_event(self, event: Event) -> None:
         """Takes one event."""
+        if self._waves and (line := self._waves.take(event)):
+            self._wave = line
         if isinstance(event, SiteProgress):
             with self._lock:
                 self._note(event.zone, event.stage, event.state)
@@ -99,10 +102,9 @@ class LiveTable:
                 table.add_row(zone, *(cells[stage].shown(now, is_over=bool(self._ended)) for stage in STAGES))
         if self._ended:
             return table
-        latest = Text(self._latest, style="dim", no_wrap=True, overflow="ellipsis")
-        return Group(
-            table, latest, Text(f"{clock(now - self._begun)}  {self._hint}", style="dim", no_wrap=True, overflow="ellipsis")
-        )
+        below = {self._wave: "", self._latest: "dim", f"{clock(now - self._begun)}  {self._hint}": "dim"}
+        lines = (Text(line, style=style, no_wrap=True, overflow="ellipsis") for line, style in below.items() if line)
+        return Group(table, *lines)
 
     def _note(self, zone: str, stage: Stage, state: StageState) -> None:
         cell = self._cells.setdefault(zone, {each: _Cell() for each in STAGES})[stage]

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Self
 
+from automation.commands.waves import Waves
 from automation.engine.events import (
     CUT_OFF_SECONDS,
     Diagnostic,
@@ -39,8 +40,8 @@ class ProgressLines:
     A plan tells what would be done when a step begins, since nothing is done then.
     """
 
-    def __init__(self, write: Callable[[str], None], *, is_plan: bool = False) -> None:
-        self._write, self._is_plan = write, is_plan
+    def __init__(self, write: Callable[[str], None], *, is_plan: bool = False, waves: Waves | None = None) -> None:
+        self._write, self._is_plan, self._waves = write, is_plan, waves
         self._lock = threading.RLock()
         self._at_work: dict[str, tuple[str, float]] = {}
         self._has_begun = False
@@ -78,6 +79,8 @@ class ProgressLines:
             elif isinstance(event, LaunchWaits | Interrupted):
                 for line in notice(event):
                     self.say(f"  {line}")
+            if self._waves and (line := self._waves.take(event)):
+                self.say(f"  {line}")
 
     def _begin(self, event: ResourceStarted) -> None:
         # The stack itself and the providers begin before the program has judged its config.

@@ -20,6 +20,7 @@ import pytest
 import requests
 from support import CLOCK, OREGON, READY_SECONDS, Deployment, World, wait_for
 
+from automation.engine.rollout import Taker
 from automation.sites.hosts import find_host, run, ssh
 
 if TYPE_CHECKING:
@@ -138,7 +139,13 @@ class Streams:
 def test_nobody_notices_that_one_replica_after_the_other_gets_another_model(changing: Changing) -> None:
     streams = changing.streams()
     changing.set_server(maxInputTokens=1000, maxTotalTokens=3500)
-    changing.preview()
+    planned = changing.environment.plan().rollout
+    assert planned
+    first, second = planned.changes
+    assert [[each.key for each in wave] for wave in planned.waves] == [[f"{OREGON}-1"], [f"{OREGON}-2"]]
+    assert first.what == second.what == ("maxInputTokens 3072 to 1000", "maxTotalTokens 4096 to 3500")
+    assert first.takers == second.takers == (Taker(OREGON, 0, 0.0),)
+    assert (first.unprotected, first.based_on, second.based_on) == (None, f"{OREGON}-1", f"{OREGON}-2")
     status, said = changing.change()
     assert status == 0, said
     assert "not protected" not in said, said
