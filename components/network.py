@@ -55,7 +55,12 @@ class RegionNetwork(pulumi.ComponentResource):
             opts=child,
         )
         gateway = aws.ec2.InternetGateway(
-            f"{name}-gateway", vpc_id=vpc.id, region=region, tags=tags.of(f"{name}-gateway"), opts=child
+            f"{name}-gateway",
+            vpc_id=vpc.id,
+            region=region,
+            tags=tags.of(f"{name}-gateway"),
+            # It cannot move to another VPC: the old hosts hold addresses until the new ones are there, which need it.
+            opts=pulumi.ResourceOptions(parent=self, replace_on_changes=["vpcId"]),
         )
         table = aws.ec2.RouteTable(f"{name}-routes", vpc_id=vpc.id, region=region, tags=tags.of(f"{name}-routes"), opts=child)
         route = aws.ec2.Route(

@@ -124,9 +124,9 @@ class Resource(ABC):
         del inputs
         return ()
 
-    def replaces(self, path: str, news: Properties) -> bool:
+    def replaces(self, path: str, olds: Properties, news: Properties) -> bool:
         """Tell whether a change at a path needs a new resource."""
-        del news
+        del olds, news
         return any(path == name or path.startswith((f"{name}.", f"{name}[")) for name in self.replace_on)
 
     def uncertain(self, changed: set[str]) -> Iterable[str]:
@@ -361,7 +361,7 @@ class Plugin(provider_pb2_grpc.ResourceProviderServicer):
             deleteBeforeReplace=resource.delete_first or _keeps_name(resource, inputs),
         )
         for path, kind in changes(olds, news):
-            replaces = resource.replaces(path, news)
+            replaces = resource.replaces(path, olds, news)
             entry = response.detailedDiff[path]
             entry.kind = provider_pb2.PropertyDiff.Kind.Value(f"{kind}_REPLACE" if replaces else kind)
             entry.inputDiff = True

@@ -148,9 +148,9 @@ class Remote(Resource):
             reason = "is not simulated by the local cloud, whose hosts are dialled directly; the official plugin dials through it"
             yield Problem("connection.proxy", reason)
 
-    def replaces(self, path: str, news: Properties) -> bool:
+    def replaces(self, path: str, olds: Properties, news: Properties) -> bool:
         """Replace where triggers come, go or turn into something else; a changed element of them is an update."""
-        del news
+        del olds, news
         return path == "triggers"
 
     def sealed(self, outputs: Properties, *given: Mapping[str, object]) -> Properties:

@@ -24,9 +24,9 @@ from localcloud.plugins.values import UNKNOWN, Properties, is_map
 
 _WAIT_SECONDS = 300.0
 _POLL_SECONDS = 0.2
-# How long a deletion waits for what still uses the object. Upstream waits 10 minutes and more: on AWS, network
-# interfaces linger. Here nothing does, and a wrong order must show soon.
-_DEPENDENCY_SECONDS = 5.0
+# How long a deletion, or a gateway's detachment, waits for what still uses the object. Upstream waits 10 to 20 minutes: on AWS,
+# network interfaces linger. Here nothing does, and a wrong order must show soon.
+_DEPENDENCY_SECONDS, _DEPENDENCY_POLL_SECONDS = 5.0, 0.5
 
 
 def tag_list(tags: object) -> list[dict[str, str]]:
@@ -70,6 +70,21 @@ def wait_until(call: Call, what: str, done: Callable[[], bool]) -> None:
             message = f"gave up waiting for {what} after {_WAIT_SECONDS:.0f} s"
             raise ProviderError(message)
         call.sleep(_POLL_SECONDS)
+
+
+def while_in_use(call: Call, act: Callable[[], object]) -> None:
+    """Do what AWS refuses while others depend on it: try again for a short time, then show the refusal."""
+    deadline = time.monotonic() + _DEPENDENCY_SECONDS
+    while True:
+        try:
+            act()
+        except ClientError as error:
+            if code(error) != "DependencyViolation" or time.monotonic() > deadline:
+                raise
+            call.status(f"still in use, trying again: {error.response['Error'].get('Message', '')}")
+            call.sleep(_DEPENDENCY_POLL_SECONDS)
+        else:
+            return
 
 
 class Ec2Resource(Resource):
@@ -128,17 +143,8 @@ class Ec2Resource(Resource):
     def delete(self, call: Call, resource_id: str, state: Properties) -> None:
         """Delete the object; wait briefly for what still uses it, then show AWS's refusal."""
         client = self.client(state)
-        deadline = time.monotonic() + _DEPENDENCY_SECONDS
-        while True:
-            try:
-                return self.remove(client, resource_id, state)
-            except ClientError as error:
-                if code(error) in self.not_found:
-                    return None
-                if code(error) != "DependencyViolation" or time.monotonic() > deadline:
-                    raise
-                call.status(f"still in use, trying again: {error.response['Error'].get('Message', '')}")
-                call.sleep(0.5)
+        with tolerating(*self.not_found):
+            while_in_use(call, lambda: self.remove(client, resource_id, state))
 
 
 class Vpc(Ec2Resource):
@@ -291,11 +297,10 @@ class InternetGateway(Ec2Resource):
 
     def change(self, call: Call, client: Client, resource_id: str, olds: Properties, news: Properties) -> None:
         """Move it from one VPC to another."""
-        del call
         if olds.get("vpcId") == news.get("vpcId"):
             return
         if olds.get("vpcId"):
-            client.detach_internet_gateway(InternetGatewayId=resource_id, VpcId=olds["vpcId"])
+            while_in_use(call, lambda: client.detach_internet_gateway(InternetGatewayId=resource_id, VpcId=olds["vpcId"]))
         if news.get("vpcId"):
             client.attach_internet_gateway(InternetGatewayId=resource_id, VpcId=news["vpcId"])
 
@@ -509,6 +514,11 @@ class SecurityGroupRule(Ec2Resource):
             inputs.get("toPort"),
         ):
             yield Problem("fromPort, toPort", "are required for tcp and udp")
+
+    def replaces(self, path: str, olds: Properties, news: Properties) -> bool:
+        """AWS changes a rule's source, but not the kind of its source."""
+        kinds = [next((name for name in self._sources if each.get(name) is not None), None) for each in (olds, news)]
+        return (path in self._sources and kinds[0] != kinds[1]) or super().replaces(path, olds, news)
 
     def create(self, call: Call, inputs: Properties) -> str:
         """Add the rule to its group."""

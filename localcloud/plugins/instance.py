@@ -114,11 +114,22 @@ class Instance(Ec2Resource):
         if isinstance(hops, int) and not 1 <= hops <= 64:  # noqa: PLR2004
             yield Problem("metadataOptions.httpPutResponseHopLimit", "must be between 1 and 64")
 
-    def replaces(self, path: str, news: Properties) -> bool:
-        """Replace for changed user data only where the program asks for it; else stop, change and start."""
+    def replaces(self, path: str, olds: Properties, news: Properties) -> bool:
+        """Replace for changed user data only where the program asks for it, and for a type of another architecture."""
         if path in ("userData", "userDataBase64"):
             return news.get("userDataReplaceOnChange") is True
-        return super().replaces(path, news)
+        if path == "instanceType":
+            return not self._share_an_architecture(olds, news)
+        return super().replaces(path, olds, news)
+
+    def _share_an_architecture(self, olds: Properties, news: Properties) -> bool:
+        """Whether an image for the one type runs on the other, as upstream asks AWS; yes where AWS does not say."""
+        names = [olds.get("instanceType"), news.get("instanceType")]
+        found: list[set[str]] = []
+        with tolerating("InvalidInstanceType"):
+            types = self.client(news).describe_instance_types(InstanceTypes=names)["InstanceTypes"]
+            found = [set(each["ProcessorInfo"]["SupportedArchitectures"]) for each in types]
+        return len(found) < len(names) or not found[0].isdisjoint(found[1])
 
     def uncertain(self, changed: set[str]) -> Iterable[str]:
         """A stop and start gives another automatic public address."""

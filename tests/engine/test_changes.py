@@ -174,6 +174,14 @@ def test_a_drained_site_serves_on_without_its_records_also_while_the_policy_chan
     assert tokens(changing.urls[SISTER])
 
 
+def test_another_network_replaces_all_but_the_addresses(changing: Changing) -> None:
+    changing.configure([OREGON], access=WIDER, server=SERVER, network={"vpcCidr": "10.65.0.0/16"})
+    replaced = changing.up()
+    assert replaced.touched["InternetGateway us-west-2-gateway"] == {"create-replacement", "replace", "delete-replaced"}
+    assert replaced.outputs["endpoint_urls"] == {OREGON: changing.urls[OREGON]}
+    assert tokens(changing.urls[OREGON])
+
+
 def test_destroy_leaves_nothing(changing: Changing) -> None:
     changing.destroy()
     assert "changing.internal" not in changing.hosted_zones()

@@ -37,6 +37,7 @@ class Registered:
     deleted_with: str
     """`Kind name` of the resource whose deletion deletes this one too; empty where there is none."""
     ignore_changes: tuple[str, ...]
+    replace_on_changes: tuple[str, ...]
     retain_on_delete: bool
     delete_before_replace: bool
     is_custom: bool
@@ -153,6 +154,7 @@ class RecordingMonitor(mocks.MockMonitor):
                     depends_on=frozenset(_label(urn) for urn in request.dependencies),
                     deleted_with=_label(request.deletedWith) if request.deletedWith else "",
                     ignore_changes=tuple(request.ignoreChanges),
+                    replace_on_changes=tuple(request.replaceOnChanges),
                     retain_on_delete=bool(request.retainOnDelete),
                     delete_before_replace=bool(request.deleteBeforeReplace),
                     is_custom=request.custom,

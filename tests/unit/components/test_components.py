@@ -277,6 +277,9 @@ def test_way_to_the_internet(deployed: Deployed) -> None:
         gateway = deployed.one("InternetGateway", f"{region}-gateway")
         table = deployed.one("RouteTable", f"{region}-routes")
         assert gateway.inputs["vpcId"] == table.inputs["vpcId"] == f"id-of-{vpc.name}"
+        assert gateway.replace_on_changes == ("vpcId",), (
+            "another VPC has another gateway: this one is held by the old one's hosts"
+        )
         assert not table.inputs.get("routes")
         route = deployed.one("Route", f"{region}-internet").inputs
         assert (route["destinationCidrBlock"], route["gatewayId"]) == ("0.0.0.0/0", f"id-of-{gateway.name}")

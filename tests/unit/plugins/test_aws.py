@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from threading import Event
 from typing import Any, cast
 
 import boto3
@@ -12,11 +13,13 @@ import pytest
 from botocore.exceptions import ClientError
 
 from localcloud.plugins.aws import AwsPlugin
+from localcloud.plugins.base import Call
+from localcloud.plugins.ec2 import InternetGateway
 from localcloud.plugins.instance import Instance
 from localcloud.plugins.lookups import Lookups
 from localcloud.plugins.route53 import full_name
 from localcloud.plugins.values import Properties, Secret
-from tests.unit.plugins.driver import AbortedError, Driver
+from tests.unit.plugins.driver import AbortedError, Driver, urn
 
 VPC = "aws:ec2/vpc:Vpc"
 SUBNET = "aws:ec2/subnet:Subnet"
@@ -163,6 +166,12 @@ def test_rules_change_in_place(aws: Driver, network: Network) -> None:
     assert aws.update(INGRESS, rule, state, inputs, news)["cidrIpv4"] == "5.6.7.8/32"
 
 
+def test_another_kind_of_source_replaces_a_rule(aws: Driver) -> None:
+    olds: Properties = {"securityGroupId": "sg-1", "ipProtocol": "-1", "cidrIpv4": "1.2.3.4/32"}
+    news: Properties = {"securityGroupId": "sg-1", "ipProtocol": "-1", "prefixListId": "pl-1"}
+    assert sorted(aws.diff(INGRESS, olds, news).replaces) == ["cidrIpv4", "prefixListId"]
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
@@ -232,6 +241,14 @@ def test_what_does_not_replace_an_instance(aws: Driver) -> None:
     assert encrypted.replaces == ["rootBlockDevice.encrypted"]
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "replaced"),
+    [("t3.micro", "t3.small", []), ("t3.micro", "t4g.micro", ["instanceType"]), ("t3.micro", "zz9.huge", [])],
+)
+def test_a_type_of_another_architecture_replaces_an_instance(aws: Driver, before: str, after: str, replaced: list[str]) -> None:
+    assert aws.diff(INSTANCE, {"instanceType": before}, {"instanceType": after}).replaces == replaced
+
+
 def test_an_instance_changes_in_place(aws: Driver, network: Network) -> None:
     instance, inputs, state = aws.made(INSTANCE, instance_inputs(network))
     group, _, _ = aws.made(GROUP, {"vpcId": network.vpc})
@@ -288,6 +305,34 @@ def test_a_launch_without_capacity_is_tried_again_and_then_fails(aws: Driver, mo
     with pytest.raises(AbortedError, match=r"RunInstances: InsufficientInstanceCapacity: no g4dn.2xlarge in us-west-2-hnl-1a"):
         aws.create(INSTANCE, {"ami": "a", "instanceType": "g4dn.2xlarge"})
     assert aws.engine.texts == ["launch refused (InsufficientInstanceCapacity): trying again, 1/1"]
+
+
+class Mapped:
+    """An EC2 client of a network that has a public address mapped, for so many requests."""
+
+    def __init__(self, refusals: int) -> None:
+        self.refusals, self.called = refusals, list[str]()
+
+    def detach_internet_gateway(self, **_: object) -> None:
+        self.called.append("detach")
+        self.refusals -= 1
+        if self.refusals >= 0:
+            told = {"Error": {"Code": "DependencyViolation", "Message": "Network vpc-1 has some mapped public address(es)"}}
+            raise ClientError(told, "DetachInternetGateway")  # pyright: ignore[reportArgumentType]
+
+    def attach_internet_gateway(self, **_: object) -> None:
+        self.called.append("attach")
+
+
+def test_a_gateway_moves_when_the_addresses_of_its_network_are_gone(aws: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("localcloud.plugins.ec2._DEPENDENCY_POLL_SECONDS", 0.0)
+    gateway, client = aws.plugin.resources[GATEWAY], Mapped(2)
+    assert isinstance(gateway, InternetGateway)
+    told: list[str] = []
+    call = Call(urn(GATEWAY), lambda line: told.append(line.message), Event())
+    gateway.change(call, client, "igw-1", {"vpcId": "vpc-1"}, {"vpcId": "vpc-2"})
+    assert client.called == ["detach", "detach", "detach", "attach"]
+    assert told == ["still in use, trying again: Network vpc-1 has some mapped public address(es)"] * 2
 
 
 def test_what_is_still_used_is_refused_after_a_short_wait(aws: Driver, network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
