@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import struct
 from collections.abc import Callable
@@ -25,6 +26,7 @@ refused_log = logging.getLogger(REFUSED)
 Refusal = Callable[[str, int, str], str | None]
 
 _FIRST_UNPRIVILEGED_PORT = 1024
+_LOW_PORTS = "EDGE_CLOUD_LOW_PORTS"
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _READ_BYTES = 1 << 18
 _BACKLOG = 4096
@@ -183,8 +185,8 @@ class _End:
 
 
 def unprivileged(port: int) -> int:
-    """The port on this machine that stands for `port`: those below 1024 cannot be bound."""
-    return port if port >= _FIRST_UNPRIVILEGED_PORT else 20000 + port
+    """The port on this machine that stands for `port`: those below 1024 cannot be bound, unless it is said that they can."""
+    return port if port >= _FIRST_UNPRIVILEGED_PORT or os.environ.get(_LOW_PORTS) else 20000 + port
 
 
 def _tcp_socket() -> socket.socket:

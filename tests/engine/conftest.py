@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -19,6 +20,32 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 
+OFFICIAL_PARTS = os.environ.get("EDGE_OFFICIAL_PARTS")
+"""A folder with the official `command` plugin and Python language host, to be used in place of ours."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """On official parts, leaves out what only ours do."""
+    for item in items:
+        mark = item.get_closest_marker("our_parts")
+        if OFFICIAL_PARTS and mark:
+            item.add_marker(pytest.mark.skip(reason=f"on official parts: {mark.args[0]}"))
+
+
+def with_official_parts(binary: Path, folder: Path) -> Path:
+    """An engine whose language host is the official one. Also makes this process's engines and clouds use the official plugin."""
+    parts, bin_folder, on_path = Path(OFFICIAL_PARTS or "").resolve(), folder / "engine" / "bin", folder / "path"
+    shutil.copytree(binary.parents[1], folder / "engine", ignore=shutil.ignore_patterns("*.log", "pulumi-language-python*"))
+    for path in parts.glob("pulumi-language-python*"):
+        shutil.copy2(path, bin_folder)
+    on_path.mkdir()
+    (on_path / "pulumi-resource-command").symlink_to(parts / "pulumi-resource-command")
+    # The engine prefers a plugin on PATH to an installed one; and the official one dials port 22 itself.
+    os.environ["PATH"] = f"{on_path}{os.pathsep}{os.environ['PATH']}"
+    os.environ["EDGE_CLOUD_LOW_PORTS"] = "yes"
+    return bin_folder / "pulumi"
+
+
 class _CaptureManager(Protocol):
     """Pytest's own, which has no public type."""
 
@@ -26,7 +53,7 @@ class _CaptureManager(Protocol):
 
 
 @pytest.fixture(scope="session")
-def pulumi_binary(pytestconfig: pytest.Config) -> Path:
+def pulumi_binary(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The engine's executable; building it takes minutes, so each line of that is shown."""
     capture = cast("_CaptureManager", pytestconfig.pluginmanager.getplugin("capturemanager"))
 
@@ -35,9 +62,10 @@ def pulumi_binary(pytestconfig: pytest.Config) -> Path:
             print(f"engine: {line}", flush=True)  # noqa: T201
 
     try:
-        return provide(LOCAL_DIRECTORY / "engine", say).path
+        binary = provide(LOCAL_DIRECTORY / "engine", say).path
     except EngineError as error:
         pytest.skip(f"no Pulumi engine: {error}")
+    return with_official_parts(binary, tmp_path_factory.mktemp("official")) if OFFICIAL_PARTS else binary
 
 
 @pytest.fixture(scope="session")
