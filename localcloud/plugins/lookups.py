@@ -115,17 +115,6 @@ class Lookups:
         account = found["Account"]
         return {"id": account, "accountId": account, "arn": found["Arn"], "userId": found["UserId"]}
 
-    def get_region(self, arguments: Properties) -> Properties:
-        """Describe a Region."""
-        region = str(arguments.get("name") or self.region(arguments))
-        return {
-            "id": region,
-            "name": region,
-            "region": region,
-            "description": region,
-            "endpoint": f"ec2.{region}.amazonaws.com",
-        }
-
     def get_instance_type_offerings(self, arguments: Properties) -> Properties:
         """List where which instance types are offered."""
         query = {**given(arguments, {"locationType": "LocationType"}), **_filtered(arguments)}
@@ -393,7 +382,6 @@ def functions(clients: Clients) -> dict[str, Function]:
             lookups.get_availability_zone,
             lookups.get_availability_zones,
             lookups.get_caller_identity,
-            lookups.get_region,
         ],
         "ec2": [
             lookups.get_instance_type_offerings,

@@ -535,7 +535,6 @@ def test_functions(aws: Driver, network: Network) -> None:
         "index/getAvailabilityZone": ({"name": "us-west-2a"}, {"zoneId": "usw2-az2", "region": "us-west-2"}),
         "index/getAvailabilityZones": ({"excludeNames": ["us-west-2a"]}, {"names": ["us-west-2b", "us-west-2c", "us-west-2d"]}),
         "index/getCallerIdentity": ({}, {"accountId": "123456789012"}),
-        "index/getRegion": ({}, {"name": "us-west-2"}),
         "ec2/getInstanceType": ({"instanceType": "g4dn.2xlarge"}, {"defaultVcpus": 8, "totalGpuMemory": 16384}),
         "ec2/getInstances": ({"filters": by_vpc}, {"ids": [instance]}),
         "ec2/getInstance": ({"filters": by_vpc}, {"id": instance, "ami": AMI, "subnetId": network.subnet}),
