@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from localcloud.hosts.distance import WINDOW_BYTES
-from localcloud.hosts.doorway import Doorway, bound_socket
+from localcloud.hosts.doorway import Doorway, bound_socket, unprivileged
 
 ADDRESS = f"127.{177 + os.getpid() % 50}.0.1"
 PORTS = count(18000)
@@ -233,3 +233,10 @@ def test_one_connection_that_fails_does_not_close_the_doorway() -> None:
             writer.close()
 
     within(20, run())
+
+
+def test_low_ports_are_higher_here_unless_it_is_said_that_they_can_be_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EDGE_CLOUD_LOW_PORTS", raising=False)
+    assert [unprivileged(port) for port in (22, 8080)] == [20022, 8080]
+    monkeypatch.setenv("EDGE_CLOUD_LOW_PORTS", "yes")
+    assert [unprivileged(port) for port in (22, 8080)] == [22, 8080]
