@@ -59,7 +59,7 @@ class RolloutPlan:
     """How many may be away at once."""
     now: datetime
     credentials_expire: datetime | None = None
-    """When the AWS credentials end, as far as they say."""
+    """When the AWS credentials end; None where that is unknown."""
 
     @property
     def changes(self) -> tuple[ReplicaChange, ...]:
