@@ -7,7 +7,7 @@ import errno
 import signal
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from typer.core import TyperCommand, TyperGroup
 
 from automation.commands import bench, cloud, deployment, overview, routes, setup
 from automation.commands.terminal import say, short_path
-from automation.errors import EdgeError
+from automation.errors import EdgeError, UsageError
+from components.problems import printable
 
 
 def take_as_typed(parameters: Iterable[Any]) -> None:
@@ -126,6 +127,13 @@ def _words(error: OSError) -> str:
     return f"{error.strerror}: {folders[0] if folders else Path.cwd()}\n  -> make room there: df -h"
 
 
+def _refuse_invisible(words: Sequence[str]) -> None:
+    """UsageError for an argument with control characters: click's own messages would send them to the terminal."""
+    for number, word in enumerate(words, 1):
+        if (shown := printable(word).replace("\n", "\\n")) != word:
+            raise UsageError(f"argument {number} holds characters that nobody sees, shown escaped here: {shown}")
+
+
 def main() -> None:
     """The console script: user errors are one text and an exit code, never a traceback."""
     # A closed terminal and a service manager ask to stop as Ctrl-C does; the run itself decides how (engine.py).
@@ -134,6 +142,7 @@ def main() -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)
     try:
+        _refuse_invisible(sys.argv[1:])
         app()
     except EdgeError as error:
         say(f"error: {error}")

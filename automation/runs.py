@@ -254,7 +254,12 @@ class Runs:
 
     @contextmanager
     def _run(self, operation: str, on_event: OnEvent | None, *, may_start: bool) -> Generator[_Run]:
-        """One run: alone, logged, watched; what goes wrong in it becomes an EdgeError that names the log."""
+        """One run: alone, logged, watched; what goes wrong in it becomes an EdgeError that names the log.
+
+        What deploys (`may_start`) is refused for what its stack file alone shows, before anything is started.
+        """
+        if may_start:
+            self._deployed.require_sound_file()
         state = self._deployed.state_file()
         require_room(state, self._deployed.logs)
         with only_run(self._deployed.logs, self._deployed.name, operation), ThreadPoolExecutor(1) as pool:

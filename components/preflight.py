@@ -7,7 +7,7 @@ where the program cannot go on without it; never what a missing permission might
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from components.aws_facts import AwsFacts, RegionFacts, ZoneFacts, checkers_list
+from components.aws_facts import HEALTH_CHECKERS_WEIGHT, AwsFacts, RegionFacts, ZoneFacts, checkers_list
 from components.certificates import expires_soon
 from components.gpu_memory import fit_problem, limit_problem
 from components.models import ModelFacts
@@ -61,7 +61,9 @@ def judge(validated: Validated, facts: AwsFacts, model: ModelFacts) -> list[Prob
             problems.append(_unknown_zones(region, sites, region_facts))
         problems += _quota_problems(region, sites, region_facts)
         problems += _ami_problems(validated.host, region, region_facts)
-        if validated.access and validated.routing:
+        if validated.routing and validated.routing.is_on:
+            problems += _checker_problems(validated.routing, region, region_facts)
+        if validated.access:
             problems += _rule_problems(validated.access, validated.routing, region, region_facts)
     if validated.server:
         problems += _fit_problems(validated, validated.server, facts, model)
@@ -305,25 +307,42 @@ def _new_zone_problem(routing: RoutingSettings, stack: str, facts: AwsFacts) -> 
     )
 
 
-def _rule_problems(access: AccessSettings, routing: RoutingSettings, region: str, facts: RegionFacts) -> Iterator[Problem]:
-    checkers = facts.health_checkers_weight if routing.is_on else 0
-    if routing.is_on and facts.health_checkers is None and facts.zones:
-        name, because = checkers_list(region), facts.unknown.get("health_checkers")
-        found = f"the prefix list {name} is unknown, because {because}" if because else f"AWS shows no prefix list {name}"
-        yield Problem(
-            f"{PROJECT}:routing.policy",
-            f'"{routing.policy}"',
-            f"{found}; Route 53 could not check the sites",
-            f"{_LOOK + chr(10) if because else ''}pulumi config set --path edge-inference:routing.policy none",
-        )
-    quota = facts.rules_per_group or DEFAULT_RULES_PER_GROUP
+def _checker_problems(routing: RoutingSettings, region: str, facts: RegionFacts) -> Iterator[Problem]:
+    if facts.health_checkers is not None or not facts.zones:
+        return
+    name, because = checkers_list(region), facts.unknown.get("health_checkers")
+    found = f"the prefix list {name} is unknown, because {because}" if because else f"AWS shows no prefix list {name}"
+    yield Problem(
+        f"{PROJECT}:routing.policy",
+        f'"{routing.policy}"',
+        f"{found}; Route 53 could not check the sites",
+        f"{_LOOK + chr(10) if because else ''}pulumi config set --path edge-inference:routing.policy none",
+    )
+
+
+def _rule_problems(
+    access: AccessSettings, routing: RoutingSettings | None, region: str, facts: RegionFacts | None
+) -> Iterator[Problem]:
+    """More networks than fit; without `routing`, which has problems of its own, users are expected to be led by a name."""
+    is_routed = routing is None or routing.is_on
+    checkers = (facts.health_checkers_weight if facts else HEALTH_CHECKERS_WEIGHT) if is_routed else 0
+    quota = (facts.rules_per_group if facts else None) or DEFAULT_RULES_PER_GROUP
     clients, ssh = len(access.client_cidrs), len(access.ssh_cidrs)
     if clients + ssh + checkers > quota:
         yield Problem(
             f"{PROJECT}:access.clientCidrs",
             f"{clients} networks",
-            f"a security group takes {quota:g} inbound rules in {region}; {ssh} for SSH and {checkers} for Route 53's health "
+            f"a security group takes {quota:g} inbound rules in {region}{'' if facts else ', unless AWS was asked for more'}; "
+            f"{ssh} for SSH and {checkers} for Route 53's health "
             f"checkers leave room for {max(int(quota) - ssh - checkers, 0)} client networks",
             f"aws service-quotas request-service-quota-increase --region {region} --service-code vpc "
             f"--quota-code L-0EA8095F --desired-value {clients + ssh + checkers}   # or merge networks",
         )
+
+
+def crowded(validated: Validated) -> list[Problem]:
+    """More networks than AWS takes of an account that has not asked for more: told beside other problems, before AWS is asked."""
+    if not validated.access:
+        return []
+    access, routing = validated.access, validated.routing
+    return [each for region in validated.regions for each in _rule_problems(access, routing, region, None)]

@@ -3,8 +3,28 @@
 Leaves out how problems are found: settings/ judges the config itself, preflight.py what AWS says about it.
 """
 
+import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+_INVISIBLE = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+"""Unicode's categories of characters that steer a terminal, or that nobody sees."""
+
+
+def printable(text: str) -> str:
+    """A text whose control characters are shown, escaped, in place of taking effect; lines stay lines."""
+    return "".join(
+        each if each == "\n" or unicodedata.category(each) not in _INVISIBLE else each.encode("unicode_escape").decode()
+        for each in text
+    )
+
+
+def path_part(part: int | str) -> str:
+    """One step of a key path as `pulumi config --path` reads it."""
+    if isinstance(part, int):
+        return f"[{part}]"
+    return f".{part}" if re.fullmatch(r"[\w-]+", part) else f'["{part}"]'
 
 
 @dataclass(frozen=True)
@@ -21,9 +41,15 @@ class Problem:
     """The line to paste or the command to run."""
 
     def __str__(self) -> str:
-        found = "" if self.value is None else f" = {self.value}"
+        path, reason = self.path.replace("\n", "\\n"), self.reason.replace("\n", "\n    ")
+        found = "" if self.value is None else f" = {_short(self.value)}"
         fix = "\n      ".join(self.fix.splitlines())
-        return f"{self.path}{found}\n    {self.reason}\n    -> {fix}"
+        return printable(f"{_short(path)}{found}\n    {reason}\n    -> {fix}")
+
+
+def listed(problems: Sequence[Problem]) -> str:
+    """Problems with their numbers."""
+    return "\n".join(f"  {number}. {problem}" for number, problem in enumerate(problems, 1))
 
 
 class ConfigurationError(Exception):
@@ -32,5 +58,12 @@ class ConfigurationError(Exception):
     def __init__(self, stack: str, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
-        listed = "\n".join(f"  {number}. {problem}" for number, problem in enumerate(self.problems, 1))
-        super().__init__(f"{count} in the configuration of stack '{stack}'; nothing was changed.\n{listed}")
+        super().__init__(f"{count} in the configuration of stack '{stack}'; nothing was changed.\n{listed(self.problems)}")
+
+
+_LONGEST_SHOWN = 300
+
+
+def _short(text: str) -> str:
+    """The beginning of what is too long to be read."""
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]} ... ({len(text)} characters)"

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from automation.commands.terminal import say
+from automation.errors import UsageError
 from automation.paths import PROJECT_ROOT, known_environments, stack_file
 
 if TYPE_CHECKING:
@@ -17,12 +18,12 @@ def _environments(incomplete: str) -> list[str]:
 
 def _zones(ctx: typer.Context, incomplete: str) -> list[str]:
     """The zones in the stack file of the environment that stands before."""
-    import yaml
+    from automation.engine.stack_file import look
 
     try:
-        content = yaml.safe_load(stack_file(ctx.params.get("env") or "", PROJECT_ROOT).read_text(encoding="utf-8"))
-        zones = [str(site["zone"]) for site in content["config"]["edge-inference:sites"]]
-    except (OSError, yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError):
+        config = look(stack_file(ctx.params.get("env") or "", PROJECT_ROOT)).config
+        zones = [str(site["zone"]) for site in config["edge-inference:sites"]]
+    except (OSError, UsageError, KeyError, TypeError):
         return []
     return [zone for zone in zones if zone.startswith(incomplete)]
 

@@ -2,17 +2,22 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 import textwrap
 from pathlib import Path
 
 from automation.errors import UsageError
+from components.problems import printable
+
+_COLOURS = re.compile("(\x1b\\[[0-9]{1,2}m)")
+"""What tables.coloured writes."""
 
 
 def say(text: str) -> None:
     """Lines of progress, on standard error; on a terminal broken between words, but for commands, which are copied."""
-    lines = text.split("\n")
+    lines = printable(text).split("\n")
     if sys.stderr.isatty():
         width = shutil.get_terminal_size().columns
         lines = [part for line in lines for part in _broken(line, width)]
@@ -28,8 +33,9 @@ def _broken(line: str, width: int) -> list[str]:
 
 
 def show(text: str) -> None:
-    """A line of the result, on standard output."""
-    sys.stdout.write(f"{text}\n")
+    """A line of the result, on standard output; of what steers a terminal, only our own colours take effect."""
+    parts = _COLOURS.split(text) if sys.stdout.isatty() else [text]
+    sys.stdout.write("".join(part if number % 2 else printable(part) for number, part in enumerate(parts)) + "\n")
 
 
 def show_json(value: object) -> None:

@@ -5,6 +5,7 @@ Reads only; local stacks are prepared on the way. Leaves out runs (automation/ru
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -12,7 +13,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import yaml
 from pulumi import automation
 from pulumi.automation import errors as engine_errors
 
@@ -24,6 +24,7 @@ from automation.engine.outputs import told_outputs
 from automation.engine.plugins import official_home
 from automation.engine.processes import environment_mark
 from automation.engine.results import Inventory, inventory_of
+from automation.engine.stack_file import holds_secret, look, project_defaults, read
 from automation.engine.state_files import StateFile, chosen_backend, state_file
 from automation.errors import (
     EdgeError,
@@ -32,13 +33,16 @@ from automation.errors import (
     UsageError,
 )
 from automation.paths import LOCAL_DIRECTORY, PROJECT_ROOT, known_environments, stack_file
+from components.problems import ConfigurationError
 from tools.provide_engine import EngineError, provide
 
 if TYPE_CHECKING:
     from automation.account.orphans import Thing
-    from components.settings import StackConfig
+    from components.settings import SiteSettings, StackConfig
 
 Say = Callable[[str], None]
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
+"""What the engine takes as a stack's name."""
 
 
 class Deployed:
@@ -59,9 +63,10 @@ class Deployed:
     ) -> None:
         self.stack_file = stack_file(name, stack_files)
         """Its Pulumi.NAME.yaml."""
-        if not self.stack_file.is_file():
+        if not _NAME.fullmatch(name) or not self.stack_file.is_file():
+            shown = name[:100]
             raise UsageError(
-                f"there is no environment '{name}': Pulumi.{name}.yaml does not exist\n"
+                f"there is no environment '{shown}': Pulumi.{shown}.yaml does not exist\n"
                 f"  -> known are {', '.join(known_environments(stack_files))}"
             )
         self.name = name
@@ -126,20 +131,29 @@ class Deployed:
 
     def config_in(self, stack_file: Path) -> "StackConfig":
         """What a stack file says, the tracked one or a local run's own copy."""
-        from components.settings import StackConfig
+        return told_config(self.name, read(stack_file).config)
 
-        config = local.tracked_config(stack_file)
-        secret = frozenset(key for key, value in config.items() if isinstance(value, dict) and "secure" in value)
-        plain = {key: value for key, value in config.items() if key not in secret}
-        texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in plain.items()}
-        return StackConfig(self.name, texts, secret)
+    def require_sound_file(self) -> None:
+        """UsageError with everything that the stack file alone shows to be wrong. Asks nobody and starts nothing."""
+        from components.preflight import crowded
+        from components.settings import validate
+
+        found = look(self.stack_file)
+        config, made = {**project_defaults(), **found.config}, frozenset[str]()
+        if self.on_local_cloud:
+            rehearsed = local.rehearsal(self.name, config)
+            config, made = rehearsed.config, frozenset(rehearsed.makers) - rehearsed.config.keys()
+        validated = validate(told_config(self.name, config, made))
+        # Where values come from elsewhere too, nobody can say here what is missing.
+        problems = [*found.problems, *(() if found.has_other_sources else validated.problems)]
+        if problems:
+            raise UsageError(str(ConfigurationError(self.name, [*problems, *crowded(validated)])))
 
     def planned_replicas(self) -> dict[str, int]:
         """How many instances each zone is to have, by the stack file; what is malformed there, the program judges."""
         try:
-            content: Any = yaml.safe_load(self.stack_file.read_text(encoding="utf-8"))
-            return {str(site["zone"]): int(site.get("replicas", 1)) for site in content["config"]["edge-inference:sites"]}
-        except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError):
+            return {site.zone: site.replicas for site in planned_sites(self.stack_file, self.name)}
+        except UsageError:
             return {}
 
     @property
@@ -291,6 +305,30 @@ class Deployed:
             words = "\n".join(line.removeprefix("error: ") for line in last_words(str(error)))
             login = "\n  -> pulumi login   # or: pulumi login s3://..., pulumi login file://..." if "login" in words else ""
             raise EdgeError(f"{doing} failed: {words}{login}") from error
+
+
+def planned_sites(stack_file: Path, name: str) -> "list[SiteSettings]":
+    """The sites that a stack file asks for; UsageError where it does not, or not well."""
+    from pydantic import ValidationError
+
+    from components.settings import PROJECT, SiteSettings
+
+    try:
+        return [SiteSettings.model_validate(site) for site in read(stack_file).config[f"{PROJECT}:sites"]]
+    except (UsageError, KeyError, TypeError, ValidationError) as error:
+        where = f"{stack_file.name} does not say which sites it wants, or not well"
+        raise UsageError(f"{where}\n  -> edge doctor {name}") from error
+
+
+def told_config(name: str, config: Mapping[str, Any], made: frozenset[str] = frozenset()) -> "StackConfig":
+    """A stack file's config as the program would be told it; of what is encrypted, and of what is yet `made`, the names alone."""
+    from components.settings import SECRET_KEYS, StackConfig
+
+    # A secret of which a part stands in clear is in clear.
+    sealed = {key for key, value in config.items() if local.is_secret(value) or (key not in SECRET_KEYS and holds_secret(value))}
+    plain = {key: value for key, value in config.items() if key not in sealed}
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in plain.items()}
+    return StackConfig(name, texts, frozenset(sealed | made))
 
 
 def config_of(stack: Stack) -> "StackConfig":

@@ -4,18 +4,20 @@ Nothing tracked is modified: the stack's config is written to a folder below `.l
 that both live and die with the cloud's world.
 """
 
+import copy
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
-
 from automation.account.keys import new_certificate, new_deployer_key, new_host_key_secret
+from automation.engine.stack_file import project_file, read
+from automation.engine.stack_yaml import as_json
 from automation.errors import CloudNotRunningError, UsageError
 from automation.paths import PROJECT_ROOT
 from geography.cities import CLIENT_NETWORK
@@ -91,30 +93,63 @@ def install_plugins(directory: Path) -> None:
     install(directory / "pulumi", PROJECT_ROOT / ".venv" / "bin" / "python")
 
 
+@dataclass(frozen=True)
+class Rehearsal:
+    """A tracked config as it is deployed on the local cloud."""
+
+    config: dict[str, Any]
+    """Without encrypted values; a secret that stands in clear stays, for the program to refuse."""
+    stand_ins: tuple[str, ...]
+    makers: Mapping[str, Callable[[], str]]
+    """What makes each secret that it is to have."""
+
+
+def rehearsal(name: str, tracked: Mapping[str, Any]) -> Rehearsal:
+    """A stack's config with stand-ins for addresses, domain and secrets. Asks and writes nothing."""
+    config = copy.deepcopy({key: value for key, value in tracked.items() if not is_secret(value)})
+    stand_ins = [*_access_stand_ins(config), *_routing_stand_ins(config, name)]
+    makers = _SECRETS | _endpoint_secrets(tracked, _map(config[f"{PROJECT}:routing"]) or {})
+    stand_ins.append(f"{', '.join(key.partition(':')[2] for key in makers)}: made up for this local cloud")
+    return Rehearsal(config, tuple(stand_ins), makers)
+
+
 def prepare_stack(config_file: Path, directory: Path, cloud: client.CloudStatus) -> LocalStack:
     """Writes the project folder of a stack: the tracked config with stand-ins for addresses, domain and secrets."""
     name = config_file.name.removeprefix("Pulumi.").removesuffix(".yaml")
+    tracked = read(config_file).config
     folder = directory / "world" / "projects" / name
     folder.mkdir(parents=True, exist_ok=True)
     _write_project(folder)
-    tracked = tracked_config(config_file)
-    config = {key: value for key, value in tracked.items() if not _is_secret(value)}
-    stand_ins = [*_access_stand_ins(config), *_routing_stand_ins(config, name)]
-    routing = _map(config[f"{PROJECT}:routing"]) or {}
+    rehearsed = rehearsal(name, tracked)
+    routing = _map(rehearsed.config[f"{PROJECT}:routing"]) or {}
     if isinstance(hosted_zone := routing.get("hostedZone"), str) and routing.get("createHostedZone") is not True:
         cloud.request("PUT", "hosted-zones", {"name": hosted_zone})
-    target = folder / f"Pulumi.{name}.yaml"
-    previous = cast("dict[str, Any]", yaml.safe_load(target.read_text(encoding="utf-8")) if target.exists() else {})
-    before = cast("dict[str, Any]", previous.get("config") or {})
-    kept = {key: value for key, value in before.items() if _is_secret(value)}
-    config |= _kept_drained(before, config)
-    content = {**{key: previous[key] for key in ("encryptionsalt",) if key in previous}, "config": {**config, **kept}}
-    target.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-    # A secret that stands in clear stays: the program refuses it.
-    makers = _SECRETS | _endpoint_secrets(tracked, routing)
-    stand_ins.append(f"{', '.join(key.partition(':')[2] for key in makers)}: made up for this local cloud")
-    missing = {key: make() for key, make in makers.items() if key not in kept and key not in config}
-    return LocalStack(folder, tuple(stand_ins), missing)
+    stored = _write_config(folder, f"Pulumi.{name}.yaml", rehearsed.config)
+    missing = {key: make() for key, make in rehearsed.makers.items() if key not in stored and key not in rehearsed.config}
+    return LocalStack(folder, rehearsed.stand_ins, missing)
+
+
+def _write_config(folder: Path, file_name: str, config: Mapping[str, Any]) -> set[str]:
+    """Writes the stack's own copy; the keys of the secrets that the engine had stored there, which stay.
+
+    Of the copy before, nothing else is taken but the sites that `edge drain` stored; what a tracked file had put there is not.
+    """
+    target, listed = folder / file_name, folder / "drained-by-file"
+    before: dict[str, Any] = {"config": {}}
+    with suppress(UsageError):
+        before = read(target).content if target.exists() else before
+    stored = {key: value for key, value in before["config"].items() if is_secret(value) and key not in config}
+    drained = {} if listed.exists() else _kept_drained(before["config"], config)
+    salt = {"encryptionsalt": before["encryptionsalt"]} if "encryptionsalt" in before else {}
+    # JSON is YAML that every reader takes alike. Whole or not at all: a salt that is lost loses the secrets.
+    written = folder / f"{file_name}.new"
+    written.write_text(as_json({**salt, "config": {**config, **drained, **stored}}), encoding="utf-8")
+    written.replace(target)
+    if _DRAINED in config:
+        listed.touch()
+    else:
+        listed.unlink(missing_ok=True)
+    return set(stored)
 
 
 _SECRETS: dict[str, Callable[[], str]] = {
@@ -125,12 +160,12 @@ _SECRETS: dict[str, Callable[[], str]] = {
 """Never the real ones: nothing of theirs is needed on the local cloud."""
 
 
-def _endpoint_secrets(tracked: dict[str, Any], routing: dict[str, Any]) -> dict[str, Callable[[], str]]:
+def _endpoint_secrets(tracked: Mapping[str, Any], routing: dict[str, Any]) -> dict[str, Callable[[], str]]:
     """API keys where the environment has some; a certificate where its endpoint has TLS."""
     makers: dict[str, Callable[[], str]] = {}
-    if _is_secret(tracked.get(f"{PROJECT}:apiKey")):
+    if is_secret(tracked.get(f"{PROJECT}:apiKey")):
         makers[f"{PROJECT}:apiKey"] = lambda: secrets.token_hex(16)
-    if _is_secret(named := tracked.get(f"{PROJECT}:apiKeys")):
+    if is_secret(named := tracked.get(f"{PROJECT}:apiKeys")):
         names = [name for name in _map(named) or {} if name != "secure"] or ["local"]
         makers[f"{PROJECT}:apiKeys"] = lambda: json.dumps({name: secrets.token_hex(16) for name in names})
     endpoint, domain = _map(tracked.get(f"{PROJECT}:endpoint")) or {}, routing.get("domain")
@@ -142,29 +177,14 @@ def _endpoint_secrets(tracked: dict[str, Any], routing: dict[str, Any]) -> dict[
 
 def lists_drained(config_file: Path) -> bool:
     """Whether the tracked file says itself which sites are drained."""
-    return _DRAINED in tracked_config(config_file)
+    return _DRAINED in read(config_file).config
 
 
-def _kept_drained(before: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+def _kept_drained(before: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
     """What `edge drain` stored in the stack's own copy, as far as those sites are still there and the tracked file is silent."""
-    sites: object = config.get(f"{PROJECT}:sites")
-    listed = cast("list[object]", sites) if isinstance(sites, list) else []
-    zones = {site.get("zone") for each in listed if (site := _map(each))}
-    drained = [zone for zone in cast("list[object]", before.get(_DRAINED) or []) if zone in zones]
+    zones = {zone for each in _list(config.get(f"{PROJECT}:sites")) if isinstance(zone := (_map(each) or {}).get("zone"), str)}
+    drained = [zone for zone in _list(before.get(_DRAINED)) if isinstance(zone, str) and zone in zones]
     return {_DRAINED: drained} if drained and _DRAINED not in config else {}
-
-
-def tracked_config(config_file: Path) -> dict[str, Any]:
-    """The config in a stack file; UsageError where it is none."""
-    try:
-        content: object = yaml.safe_load(config_file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{config_file.name} is no YAML: {' '.join(str(error).split())}") from error
-    whole = _map({} if content is None else content)
-    config = None if whole is None else _map(whole.get("config") or {})
-    if config is None:
-        raise UsageError(f"{config_file.name} is no stack file: it needs a map `config:`, as in Pulumi.local.yaml")
-    return config
 
 
 def _access_stand_ins(config: dict[str, Any]) -> Iterator[str]:
@@ -198,18 +218,22 @@ def _map(value: object) -> dict[str, Any] | None:
     return cast("dict[str, Any]", value) if isinstance(value, dict) else None
 
 
-def _is_secret(value: object) -> bool:
+def _list(value: object) -> list[object]:
+    return cast("list[object]", value) if isinstance(value, list) else []
+
+
+def is_secret(value: object) -> bool:
     """A secret, or a map of them by name, as `apiKeys` is."""
     found = _map(value) or {}
-    return "secure" in found or (bool(found) and all(map(_is_secret, found.values())))
+    return "secure" in found or (bool(found) and all(map(is_secret, found.values())))
 
 
 def _write_project(folder: Path) -> None:
     """The tracked project, run from the checkout with the checkout's interpreter."""
-    project = cast("dict[str, Any]", yaml.safe_load((PROJECT_ROOT / "Pulumi.yaml").read_text(encoding="utf-8")))
+    project = project_file()
     project["main"] = str(PROJECT_ROOT)
     project["runtime"]["options"]["virtualenv"] = str(PROJECT_ROOT / ".venv")
-    (folder / "Pulumi.yaml").write_text(yaml.safe_dump(project, sort_keys=False), encoding="utf-8")
+    (folder / "Pulumi.yaml").write_text(as_json(project), encoding="utf-8")
 
 
 def _passphrase_file(directory: Path) -> Path:

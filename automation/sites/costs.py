@@ -3,17 +3,14 @@
 Leaves out guesses: a price that is not known is unknown, and the sum says so.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import yaml
-from pydantic import ValidationError
-
 from automation.account.prices import TABLE, HourlyPrice, hourly_price, instance_price
+from automation.engine.deployed import planned_sites
 from automation.engine.results import DeployedSite
-from automation.errors import EdgeError, UsageError
-from components.settings import PROJECT, SiteSettings
+from automation.errors import EdgeError
 
 if TYPE_CHECKING:
     from automation.engine.deployed import Deployed
@@ -59,18 +56,11 @@ def cost(environment: "Deployed") -> Cost:
     if deployed:
         running = tuple(_site(zone, site.instance_type, site.instances) for zone, site in deployed.items())
         return Cost(environment.name, "deployed", sites=running)
-    planned = tuple(_site(site.zone, site.instance_type, site.replicas) for site in _planned(environment))
+    planned = tuple(
+        _site(site.zone, site.instance_type, site.replicas) for site in planned_sites(environment.stack_file, environment.name)
+    )
     return Cost(environment.name, "stack file", sites=planned)
 
 
 def _site(zone: str, instance_type: str, instances: int) -> SiteCost:
     return SiteCost(zone, instance_type, instances, instance_price(zone, instance_type))
-
-
-def _planned(environment: "Deployed") -> Sequence[SiteSettings]:
-    try:
-        content: Any = yaml.safe_load(environment.stack_file.read_text(encoding="utf-8"))
-        return [SiteSettings.model_validate(site) for site in content["config"][f"{PROJECT}:sites"]]
-    except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError, ValidationError) as error:
-        where = f"{environment.stack_file.name} does not say which sites it wants, or not well"
-        raise UsageError(f"{where}\n  -> edge doctor {environment.name}") from error

@@ -23,11 +23,13 @@ from components.settings.sections import (
     SiteSettings,
 )
 from components.settings.stack import Settings, StackConfig, Validated
+from components.settings.wording import SECRET_KEYS
 
 __all__ = [
     "DRAINED",
     "OUR_TAGS",
     "PROJECT",
+    "SECRET_KEYS",
     "SECTIONS",
     "AccessSettings",
     "EndpointSettings",

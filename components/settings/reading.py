@@ -30,8 +30,9 @@ from components.settings.sections import (
     SiteSettings,
 )
 from components.settings.stack import Settings, StackConfig, Validated
-from components.settings.values import EachOnce, KeyName, TagKey, ZoneName
-from components.settings.wording import EXAMPLES, SECRET_FIXES, problem_of, unknown_key
+from components.settings.values import EachOnce, KeyName, TagKey, TagValue, ZoneName
+from components.settings.wording import EXAMPLES, SECRET_FIXES, namespace_problem, problem_of, unknown_key
+from components.zones import is_region
 
 _Value = TypeVar("_Value")
 _API_KEY = re.compile(r"[A-Za-z0-9._~+/-]+=*")
@@ -41,7 +42,8 @@ _REQUIRED_SECRETS = frozenset({"sshPrivateKey", "hostKeySecret"})
 _DRAINED = TypeAdapter(Annotated[list[ZoneName], EachOnce])
 _PROTECT = TypeAdapter(bool)
 _NAMED_KEYS = TypeAdapter(dict[KeyName, str])
-_TAGS = TypeAdapter(dict[TagKey, str])
+_TAGS = TypeAdapter(dict[TagKey, TagValue])
+_REGION = "aws:region"
 
 
 def validate(config: StackConfig) -> Validated:
@@ -57,20 +59,24 @@ def validate(config: StackConfig) -> Validated:
     problems = [
         *reader.unknown_keys(),
         *reader.problems,
-        *(() if reader.is_wrong("sites") else place_problems(sites.values(), routing, drained or [])),
+        *(
+            ()
+            if reader.is_wrong("sites") or reader.is_sealed("sites")
+            else place_problems(sites.values(), routing, drained or [])
+        ),
         *subnet_problems(sites, cast("NetworkSettings | None", sections["network"])),
         *tag_problems(tags or {}, routing),
-        *(tls_problems(reader.pair(), reader.in_clear, routing, sites.values()) if endpoint and endpoint.tls else ()),
+        *(tls_problems(reader.pair(), reader.unread, routing, sites.values()) if endpoint and endpoint.tls else ()),
     ]
     settings = None
-    if not problems:
+    if not problems and secrets and not reader.unread:
         settings = Settings(
             stack=config.stack,
             sites=tuple(sites.values()),
             drained=tuple(drained or ()),
             tags=tags or {},
             protect=protect or False,
-            secrets=cast("Secrets", secrets),
+            secrets=secrets,
             **cast("dict[str, Any]", sections),
         )
     return Validated(
@@ -93,8 +99,8 @@ class _Reader:
     def __init__(self, config: StackConfig) -> None:
         self._config = config
         self.problems: list[Problem] = []
-        self.in_clear: set[str] = set()
-        """Secrets that are refused for it."""
+        self.unread: set[str] = set()
+        """Secrets that are there and not judged: they stand in clear, and are refused for it, or nobody has decrypted them."""
 
     def unknown_keys(self) -> Iterator[Problem]:
         known = [*SECTIONS, "sites", "drained", "tags", "protect", *SECRET_FIXES]
@@ -102,6 +108,17 @@ class _Reader:
             namespace, _, name = key.partition(":")
             if namespace == PROJECT and name not in known:
                 yield unknown_key(key, name, known)
+            elif problem := namespace_problem(key):
+                yield problem
+        region = self._config.values.get(_REGION, "")
+        if region and not is_region(region):
+            reason = "is no Region's name: write it like us-west-2"
+            yield Problem(_REGION, json.dumps(region), reason, f"pulumi config set {_REGION} us-west-2")
+
+    def is_sealed(self, key: str) -> bool:
+        """Whether a key is set to what nobody has decrypted: the names of secrets are told, not their values."""
+        full = f"{PROJECT}:{key}"
+        return full in self._config.secret_keys and full not in self._config.values
 
     def section(self, key: str, model: type[Section]) -> Section | None:
         return self.typed(key, TypeAdapter(model), default={})
@@ -109,6 +126,8 @@ class _Reader:
     def sites(self) -> dict[int, SiteSettings]:
         """The well-formed sites by their place; a zone that stands there twice counts once."""
         raw = self._json("sites", default=[])
+        if self.is_sealed("sites"):
+            return {}
         if not isinstance(raw, list) or not raw:
             shown = None if raw in ([], None) else json.dumps(raw)
             self._add("sites", shown, "no site: at least one zone must be chosen", EXAMPLES["sites"])
@@ -145,9 +164,11 @@ class _Reader:
             value = self._config.values.get(f"{PROJECT}:{key}", "")
             if value and f"{PROJECT}:{key}" not in self._config.secret_keys:
                 self._add(key, None, "stands in clear in the stack's file; treat it as known to others, make a new one", fix)
-                self.in_clear.add(key)
+                self.unread.add(key)
             elif value:
                 given[key] = value
+            elif self.is_sealed(key):
+                self.unread.add(key)
             elif key in _REQUIRED_SECRETS:
                 self._add(key, None, "is missing", f"{fix}   # or: edge keys {self._config.stack}")
         named = self._named_keys(given.pop("apiKeys", "{}"))
@@ -195,7 +216,7 @@ class _Reader:
         return any(problem.path.startswith(f"{PROJECT}:{key}") for problem in self.problems)
 
     def typed(self, key: str, adapter: TypeAdapter[_Value], default: object) -> _Value | None:
-        return self._validated(key, adapter, self._json(key, default))
+        return None if self.is_sealed(key) else self._validated(key, adapter, self._json(key, default))
 
     def _json(self, key: str, default: object) -> object:
         text = self._config.values.get(f"{PROJECT}:{key}")
@@ -208,7 +229,7 @@ class _Reader:
 
     def _validated(self, key: str, adapter: TypeAdapter[_Value], raw: object) -> _Value | None:
         try:
-            return adapter.validate_python(raw, by_alias=True, by_name=False)
+            return adapter.validate_python(raw, strict=True, by_alias=True, by_name=False)
         except ValidationError as error:
             is_secret = f"{PROJECT}:{key.partition('[')[0]}" in self._config.secret_keys
             for detail in error.errors(include_url=False):

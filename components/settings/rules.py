@@ -13,9 +13,9 @@ from pydantic import SecretStr
 from components import PROJECT
 from components.certificates import certificate_faults
 from components.dns_plan import site_name
-from components.problems import Problem
+from components.problems import Problem, path_part
 from components.settings.sections import NetworkSettings, RoutingSettings, SiteSettings
-from components.settings.wording import NO_DEFAULT, SECRET_FIXES, path_part
+from components.settings.wording import NO_DEFAULT, SECRET_FIXES
 from components.subnets import planned_subnets
 
 OUR_TAGS = ("Name", f"{PROJECT}:stack", f"{PROJECT}:deployment", f"{PROJECT}:replica")
@@ -79,12 +79,12 @@ def place_problems(sites: Iterable[SiteSettings], routing: RoutingSettings | Non
 
 def tls_problems(
     given: Mapping[str, SecretStr | None],
-    in_clear: Collection[str],
+    unread: Collection[str],
     routing: RoutingSettings | None,
     sites: Iterable[SiteSettings],
 ) -> Iterator[Problem]:
     """A certificate that is missing or does not fit, and sites without names. `given` has tlsCertificate and tlsPrivateKey;
-    what stands `in_clear` has been refused for it.
+    what is `unread` is there, in clear or encrypted, and not judged here.
     """
     if routing and not routing.is_on:
         yield Problem(
@@ -95,7 +95,7 @@ def tls_problems(
         )
         return
     for name, value in given.items():
-        if value is None and name not in in_clear:
+        if value is None and name not in unread:
             yield Problem(f"{PROJECT}:{name}", None, "is missing, and endpoint.tls is true", SECRET_FIXES[name])
     certificate, key = given["tlsCertificate"], given["tlsPrivateKey"]
     if not certificate or not key or not routing or not routing.domain:

@@ -43,10 +43,10 @@ from components.zones import Zone, parse_zone
 
 
 class Section(BaseModel):
-    """An object of the config; unknown keys are refused."""
+    """An object of the config; unknown keys are refused, and so is `true` for a number, or `"yes"` for true."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True, use_attribute_docstrings=True
+        extra="forbid", strict=True, frozen=True, alias_generator=to_camel, populate_by_name=True, use_attribute_docstrings=True
     )
 
 
@@ -151,7 +151,7 @@ class GeolocationSettings(Section):
     continents: dict[Continent, ZoneName] = {}
     """Zone by continent: AF, AN, AS, EU, NA, OC, SA."""
     countries: dict[Country, ZoneName] = {}
-    """Zone by country, ISO 3166-1: CA. Norway must be quoted, `"NO"`: YAML reads it as false."""
+    """Zone by country, ISO 3166-1: CA. Norway's `NO` needs no quotes: the engine reads it as text."""
     us_states: dict[UsState, ZoneName] = {}
     """Zone by US state, postal code: HI."""
 

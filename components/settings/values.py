@@ -4,6 +4,7 @@ Leaves out how values belong together: sections.py has the sections, rules.py wh
 """
 
 import re
+import unicodedata
 from ipaddress import IPv4Network
 from typing import Annotated
 
@@ -19,6 +20,7 @@ _PRIVATE_NETWORKS = tuple(IPv4Network(network) for network in ("10.0.0.0/8", "17
 _EXAMPLE_DOMAINS = re.compile(r"(^|\.)(example(\.(com|net|org))?|test|invalid|localhost|your\.domain|your-domain(\.\w+)?)$")
 """RFC 2606 and 6761, and the placeholders of this project's own documents."""
 _HOST_NAME = re.compile(r"(?=.{1,253}$)([a-z0-9_]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
+_TAG_SIGNS = " _.:/=+-@"
 _LONGEST_DOMAIN = 200
 _WIDEST_SSH_PREFIX = 8
 _SSH_PORT = 22
@@ -129,10 +131,19 @@ def _share(value: int | str) -> int | str:
     return value
 
 
+def _tag_text(value: str) -> str:
+    """AWS's rule for all services alike (General Reference, tagging)."""
+    for each in value:
+        if each not in _TAG_SIGNS and unicodedata.category(each)[0] not in "LN":
+            name = unicodedata.name(each, f"the character U+{ord(each):04X}")
+            raise ValueError(f"holds {name}, and AWS takes letters, digits, blanks and {' '.join(_TAG_SIGNS.strip())} in tags")
+    return value
+
+
 def _tag_key(value: str) -> str:
     if value.lower().startswith("aws:"):
         raise ValueError("begins with aws:, which AWS keeps for itself")
-    return value
+    return _tag_text(value)
 
 
 ClientNetwork = Annotated[str, AfterValidator(_client_network)]
@@ -153,4 +164,5 @@ Share = Annotated[Annotated[int, Field(ge=1)] | str, AfterValidator(_share)]
 """A number of replicas, or a percentage of them."""
 KeyName = Annotated[str, Field(pattern=r"^[\w-]{1,64}$")]
 TagKey = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_tag_key)]
+TagValue = Annotated[str, Field(max_length=256), AfterValidator(_tag_text)]
 EachOnce = AfterValidator(_without_repeats)

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic.alias_generators import to_camel
 
 from components import PROJECT
-from components.problems import Problem
+from components.problems import Problem, path_part
 from components.settings.sections import SECTIONS, GeolocationSettings, SiteSettings
 
 SECRET_FIXES = {
@@ -47,6 +47,22 @@ _SECTION_FIXES = {
 NO_DEFAULT = "is missing: places without a zone of their own, and addresses that Route 53 cannot place, would get no answer"
 
 
+SECRET_KEYS = frozenset(f"{PROJECT}:{key}" for key in SECRET_FIXES)
+"""Keys whose values must never stand in clear."""
+_NAMESPACES = (PROJECT, "aws")
+
+
+def namespace_problem(key: str) -> Problem | None:
+    """A key that a misspelt namespace has led astray: the engine takes any, and nobody would read it."""
+    namespace, _, name = key.partition(":")
+    if namespace in {*_NAMESPACES, "pulumi"}:
+        return None
+    is_ours = name in {*SECTIONS, "sites", "drained", "protect", *SECRET_FIXES}
+    close = [PROJECT] if is_ours else difflib.get_close_matches(namespace.strip().lower(), _NAMESPACES, n=1)
+    meant = f"{close[0]}:{name}" if close else None
+    return Problem(key, None, f"nobody reads this key; did you mean {meant}?", f"pulumi config rm '{key}'") if meant else None
+
+
 def problem_of(key: str, detail: dict[str, Any], raw: object) -> Problem:
     """A pydantic error in the words of this project."""
     is_key = bool(detail["loc"]) and detail["loc"][-1] == "[key]"
@@ -68,13 +84,6 @@ def problem_of(key: str, detail: dict[str, Any], raw: object) -> Problem:
         named = [name for name in _SECTION_FIXES if name in re.split(r"[\s:]+", reason.partition(": ")[0])]
         return Problem(where, None, reason, "\n".join(_SECTION_FIXES[name] for name in named))
     return Problem(where, json.dumps(value), reason, _fix(path))
-
-
-def path_part(part: int | str) -> str:
-    """One step of a key path as `pulumi config --path` reads it."""
-    if isinstance(part, int):
-        return f"[{part}]"
-    return f".{part}" if re.fullmatch(r"[\w-]+", part) else f'["{part}"]'
 
 
 def _fix(path: str) -> str:

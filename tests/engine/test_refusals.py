@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support import HONOLULU, LOS_ANGELES, OREGON, ROOMY, Deployment, Recording, World, assert_contract, tokens
 
-from automation.errors import DeploymentFailedError
+from automation.errors import DeploymentFailedError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,6 +49,7 @@ def _assert_nothing_was_made(refused: Deployment, log_offset: int) -> None:
 
 
 def test_a_bad_config_changes_nothing_and_all_is_told_at_once(refused: Deployment) -> None:
+    """By `edge` before anything is started, by plain Pulumi in the program."""
     refused.configure(
         [{"zone": OREGON, "replica": 2}, LOS_ANGELES, LOS_ANGELES, "nowhere"],
         access={"clientCidrs": ["127.0.0.1/8"], "sshCidrs": ["127.0.0.1/32"]},
@@ -56,10 +57,14 @@ def test_a_bad_config_changes_nothing_and_all_is_told_at_once(refused: Deploymen
         sitez=[],
     )
     offset = refused.world.log.stat().st_size
-    told = _refusal(refused.up)
-    assert told.startswith("6 problems in the configuration of stack 'refused'; nothing was changed.")
-    for path in ("sites[0].replica", "sites[2].zone", "sites[3].zone", "access.clientCidrs[0]", "endpoint.portt", "sitez"):
-        assert f"edge-inference:{path}" in told
+    with pytest.raises(UsageError) as caught:
+        refused.up()
+    told_by_program = refused.shell()("preview").stdout
+    for told in (str(caught.value), told_by_program):
+        assert "6 problems in the configuration of stack 'refused'; nothing was changed." in told
+        for path in ("sites[0].replica", "sites[2].zone", "sites[3].zone", "access.clientCidrs[0]", "endpoint.portt", "sitez"):
+            assert f"edge-inference:{path}" in told
+    assert "Traceback" not in told_by_program
     _assert_nothing_was_made(refused, offset)
 
 

@@ -20,6 +20,7 @@ from pulumi.automation.events import EngineEvent
 from automation import EdgeError, Environment
 from automation.account.orphans import Thing
 from automation.engine.command import EngineCommand, EngineKilledError
+from automation.engine.deployed import planned_sites
 from automation.engine.events import Diagnostic, Event
 from automation.engine.leftovers import Leftovers
 from automation.engine.processes import MARK
@@ -37,8 +38,15 @@ from automation.errors import (
     ProtectedError,
     UsageError,
 )
-from automation.sites.costs import _planned
 
+GOOD = """config:
+  edge-inference:sites: [{zone: us-west-2a}]
+  edge-inference:access: {clientCidrs: [8.8.8.8/32], sshCidrs: [8.8.8.8/32]}
+  edge-inference:routing: {policy: none}
+  edge-inference:sshPrivateKey: {secure: v1:a}
+  edge-inference:hostKeySecret: {secure: v1:b}
+"""
+"""A stack file that nothing is wrong with."""
 SECRET = "a-secret-of-the-config"  # noqa: S105
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 
@@ -178,7 +186,7 @@ def failure(kind: type[engine_errors.CommandError], text: str) -> engine_errors.
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Environment:
-    (tmp_path / "Pulumi.dev.yaml").write_text("config: {}\n")
+    (tmp_path / "Pulumi.dev.yaml").write_text(GOOD)
     return Environment("dev", directory=tmp_path, stack_files=tmp_path)
 
 
@@ -221,11 +229,11 @@ def test_a_folder_is_no_stack_file(tmp_path: Path) -> None:
 def test_a_stack_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "Pulumi.dev.yaml").write_bytes(b"\xff\xfe\x00config")
     environment = Environment("dev", stack_files=tmp_path)
-    with pytest.raises(UsageError, match=r"Pulumi\.dev\.yaml is no YAML"):
+    with pytest.raises(UsageError, match=r"Pulumi\.dev\.yaml is no stack file: line 1: its text is no UTF-8"):
         environment.file_config()
     assert environment.planned_replicas() == {}
     with pytest.raises(UsageError, match="edge doctor dev"):
-        _planned(environment)
+        planned_sites(environment.stack_file, environment.name)
 
 
 def test_local_is_always_on_the_local_cloud(tmp_path: Path) -> None:
@@ -308,7 +316,7 @@ def test_killed_engine_says_how_to_go_on(environment: Environment, monkeypatch: 
 
 
 def test_creates_that_were_killed_half_way_are_told_and_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "Pulumi.dev.yaml").touch()
+    (tmp_path / "Pulumi.dev.yaml").write_text(GOOD)
     said: list[str] = []
     stack = FakeStack(deployment=deployment(pending=["us-west-2a-1-host", "us-west-2a-1-address"]))
     opened(Environment("dev", directory=tmp_path, stack_files=tmp_path, say=said.append), monkeypatch, stack).up()
@@ -422,7 +430,7 @@ def test_nothing_is_refreshed_where_nothing_is_pending(environment: Environment,
 def test_destroy_removes_the_stack_on_the_local_cloud_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_local_cloud: bool, done: list[str]
 ) -> None:
-    (tmp_path / "Pulumi.dev.yaml").touch()
+    (tmp_path / "Pulumi.dev.yaml").write_text(GOOD)
     stack = FakeStack(events=[summary(delete=2)])
     environment = Environment("dev", directory=tmp_path, stack_files=tmp_path, on_local_cloud=on_local_cloud)
     assert opened(environment, monkeypatch, stack).destroy().counts == {"delete": 2}
@@ -634,7 +642,7 @@ def headless(environment: Environment, folder: Path, name: str) -> "subprocess.P
 
 
 def test_a_run_that_goes_on_without_its_edge_is_told_and_ended_by_cancel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "Pulumi.dev.yaml").touch()
+    (tmp_path / "Pulumi.dev.yaml").write_text(GOOD)
     said: list[str] = []
     environment = opened(Environment("dev", directory=tmp_path, stack_files=tmp_path, say=said.append), monkeypatch, FakeStack())
     with headless(environment, tmp_path, "pulumi") as engine:
@@ -658,7 +666,7 @@ def test_a_plugin_without_its_engine_is_ended_and_holds_nothing_up(
 def test_a_state_that_was_brought_back_is_held_against_aws_before_anything_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "Pulumi.dev.yaml").touch()
+    (tmp_path / "Pulumi.dev.yaml").write_text(GOOD)
     said: list[str] = []
     stack = FakeStack()
     environment = opened(Environment("dev", directory=tmp_path, stack_files=tmp_path, say=said.append), monkeypatch, stack)
@@ -671,3 +679,68 @@ def test_a_state_that_was_brought_back_is_held_against_aws_before_anything_is_ma
     assert "cut off" in said[0]
     assert stack.done == ["refresh", "up"]
     assert state.path.read_text() == "{}"
+
+
+# What the stack file alone shows
+
+
+def refused(tmp_path: Path, text: str, name: str = "dev", *, on_local_cloud: bool = False) -> str:
+    """What `up` says of a stack file, before anything is started."""
+    (tmp_path / f"Pulumi.{name}.yaml").write_text(text)
+    environment = Environment(name, on_local_cloud=on_local_cloud, directory=tmp_path, stack_files=tmp_path)
+    told: set[str] = set()
+    for run in (environment.plan, environment.up):
+        with pytest.raises(UsageError) as caught:
+            run()
+        told.add(str(caught.value))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"Pulumi.{name}.yaml"], "nothing was started or written"
+    return told.pop() if len(told) == 1 else "not alike"
+
+
+def test_a_typo_is_told_before_anything_is_started(tmp_path: Path) -> None:
+    text = (
+        GOOD.replace("zone:", "zoen:")
+        + "  edge-inferenc:tags: {a: b}\n  edge-inference:protect: true\n  edge-inference:protect: true\n"
+    )
+    told = refused(tmp_path, text)
+    assert told.startswith("4 problems in the configuration of stack 'dev'; nothing was changed.")
+    for word in ("did you mean zone?", "did you mean edge-inference:tags?", "stands there twice, first on line"):
+        assert word in told
+
+
+def test_a_rehearsal_is_refused_for_the_same_but_for_what_gets_stand_ins(tmp_path: Path) -> None:
+    text = "config: {'edge-inference:sites': [{zone: us-west-2a, replicas: true}], 'edge-inference:hostKeySecret': f00d}\n"
+    told = refused(tmp_path, text, on_local_cloud=True)
+    assert told.startswith("2 problems in the configuration")
+    assert "stands in clear" in told
+    assert "f00d" not in told
+
+
+def test_a_secret_of_which_a_part_stands_in_clear(tmp_path: Path) -> None:
+    told = refused(tmp_path, f"{GOOD}  edge-inference:apiKeys: {{a: {{secure: 'v1:x'}}, b: in-clear-in-clear}}\n")
+    assert "apiKeys\n    stands in clear" in told
+    assert "in-clear-in-clear" not in told
+
+
+def test_too_many_networks_are_told_beside_a_missing_routing(tmp_path: Path) -> None:
+    clients = ", ".join(f"8.8.{number}.0/24" for number in range(70))
+    text = GOOD.replace("clientCidrs: [8.8.8.8/32]", f"clientCidrs: [{clients}]").replace("{policy: none}", "{}")
+    told = refused(tmp_path, text)
+    assert told.startswith("2 problems")
+    assert "70 networks" in told
+    assert "missing domain and hostedZone" in told
+
+
+def test_what_comes_from_elsewhere_is_not_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment of Pulumi's own service may hold it."""
+    (tmp_path / "Pulumi.dev.yaml").write_text("environment: [ours]\nconfig: {}\n")
+    environment = Environment("dev", directory=tmp_path, stack_files=tmp_path)
+    environment.require_sound_file()
+    (tmp_path / "Pulumi.dev.yaml").write_text("environment: [ours]\nconfig: {a:b: 010}\n")
+    with pytest.raises(UsageError, match="1 problem"):
+        environment.require_sound_file()
+    (tmp_path / "Pulumi.dev.yaml").write_text("config: {}\n")
+    given = {"edge-inference:sites": [{"zone": "us-west-2a"}], "edge-inference:routing": {"policy": "none"}}
+    monkeypatch.setattr("automation.engine.deployed.project_defaults", lambda: given)
+    with pytest.raises(UsageError, match="4 problems"):
+        environment.require_sound_file()

@@ -257,3 +257,40 @@ def test_drained_sites_outlive_the_next_run_as_long_as_they_are_there(tmp_path: 
     _, written = stack(tmp_path, cloud, {"edge-inference:sites": sites[1:]})
     assert "edge-inference:drained" not in written["config"]
     assert not local.lists_drained(tmp_path / "Pulumi.prod.yaml")
+
+
+def test_a_secret_in_clear_is_refused_where_a_stored_one_exists(tmp_path: Path, cloud: FakeCloud) -> None:
+    """The stored one would have been taken in its place, and AWS would have refused what the rehearsal had not."""
+    stack(tmp_path, cloud, {})
+    copy = tmp_path / "world" / "projects" / "prod" / "Pulumi.prod.yaml"
+    content = json.loads(copy.read_text())
+    content["config"]["edge-inference:hostKeySecret"] = {"secure": "v1:stored"}
+    copy.write_text(json.dumps(content))
+    _, written = stack(tmp_path, cloud, {"edge-inference:hostKeySecret": "f00d"})
+    assert written["config"]["edge-inference:hostKeySecret"] == "f00d"
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"edge-inference:drained": [["us-west-2a"]]},
+        {"edge-inference:drained": ["us-west-2a"]},
+        {"edge-inference:drained": {"us-west-2a": {}}},
+        {"edge-inference:sites": [{"zone": ["us-west-2a"]}]},
+        {"edge-inference:access": {"clientCidrs": {"a": []}}},
+    ],
+    ids=str,
+)
+def test_nothing_that_a_file_left_behind_is_read_back(tmp_path: Path, cloud: FakeCloud, bad: dict[str, Any]) -> None:
+    """Also where it was good: a site that the file had drained is not, once the file says nothing of it."""
+    good = {"edge-inference:sites": [{"zone": "us-west-2a"}, {"zone": "us-west-2b"}]}
+    _, clean = stack(tmp_path, cloud, good)
+    stack(tmp_path, cloud, good | bad)
+    assert stack(tmp_path, cloud, good)[1] == clean
+
+
+@pytest.mark.parametrize("left", ["{", "[1]", "config: [a]", "config: {a: b, a: c}", "\0", '{"encryptionsalt": [1]}'])
+def test_a_copy_that_is_no_stack_file_is_made_anew(tmp_path: Path, cloud: FakeCloud, left: str) -> None:
+    _, clean = stack(tmp_path, cloud, {})
+    (tmp_path / "world" / "projects" / "prod" / "Pulumi.prod.yaml").write_text(left)
+    assert stack(tmp_path, cloud, {})[1] == clean

@@ -54,7 +54,9 @@ def stack_config(
         for key, value in values.items()
         if key not in without
     }
-    return StackConfig(stack, {"aws:region": "us-west-2", **texts}, SECRET_KEYS - {f"{PROJECT}:{key}" for key in clear})
+    return StackConfig(
+        stack, {"aws:region": "us-west-2", **texts}, SECRET_KEYS & texts.keys() - {f"{PROJECT}:{key}" for key in clear}
+    )
 
 
 def problems(config: StackConfig) -> dict[str, Problem]:

@@ -9,7 +9,7 @@ from component_helpers import G4DN, MODEL, ZONE, aws_facts, settings, sites, sta
 
 from components.aws_facts import AwsFacts, HostedZoneFacts, InstanceTypeFacts
 from components.models import ModelFacts
-from components.preflight import judge, warnings
+from components.preflight import crowded, judge, warnings
 from components.problems import Problem
 from components.settings import PROJECT, validate
 
@@ -309,6 +309,16 @@ def test_client_networks_beside_the_health_checkers(
         room = int(quota or 60) - 1 - (0 if routing else weight)
         assert f"leave room for {room} client networks" in problem.reason
         assert "--quota-code L-0EA8095F" in problem.fix
+
+
+def test_client_networks_are_judged_beside_a_routing_that_is_wrong() -> None:
+    config = validate(stack_config(access=clients(70), routing={}))
+    assert config.routing is None
+    found = judge(config, aws_facts(settings(), health_checkers_weight=25, rules_per_group=None), MODEL)
+    assert "70 networks" in [problem.value for problem in found]
+    (early,) = crowded(config)
+    assert "leave room for 34 client networks" in early.reason
+    assert crowded(validate(stack_config(access=clients(34), routing={}))) == []
 
 
 def test_rules_of_ssh_count_too() -> None:

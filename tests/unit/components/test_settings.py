@@ -257,6 +257,89 @@ def test_as_many_tags_as_aws_takes(routing: dict[str, Any], room: int) -> None:
     assert (found["tags"].value, "tag-99" in found["tags"].fix) == (f"{room + 1} tags", True)
 
 
+@pytest.mark.parametrize(
+    ("tags", "reason"),
+    [
+        ({"a" * 129: "x"}, "at most 128 characters"),
+        ({"": "x"}, "at least 1 character"),
+        ({"AWS:team": "x"}, "begins with aws:"),
+        ({"team!": "x"}, "holds EXCLAMATION MARK"),
+        ({"team": "a" * 257}, "at most 256 characters"),
+        ({"team": "a\x1b[31m"}, "holds the character U+001B"),
+        ({"team": "a,b"}, "holds COMMA, and AWS takes letters, digits, blanks and _ . : / = + - @ in tags"),
+        ({"cost": 5}, "valid string"),
+    ],
+    ids=str,
+)
+def test_tags_that_aws_refuses(tags: dict[str, object], reason: str) -> None:
+    (problem,) = problems(stack_config(tags=tags)).values()
+    assert reason in problem.reason
+    assert "\x1b" not in str(problem)
+
+
+def test_tags_that_aws_takes() -> None:
+    assert problems(stack_config(tags={"a" * 128: "", "équipe :/=+-@_.": "Straße 5 " + "x" * 247})) == {}
+
+
+@pytest.mark.parametrize(
+    ("sections", "path"),
+    [
+        ({"sites": sites("us-west-2a", replicas=True)}, "sites[0].replicas"),
+        ({"sites": sites("us-west-2a", replicas="2")}, "sites[0].replicas"),
+        ({"sites": sites("us-west-2a", replicas="22:22")}, "sites[0].replicas"),
+        ({"sites": sites("us-west-2a", optIn="yes")}, "sites[0].optIn"),
+        ({"sites": sites("us-west-2a", optIn=1)}, "sites[0].optIn"),
+        ({"endpoint": {"port": 8080.0}}, "endpoint.port"),
+        ({"protect": "yes"}, "protect"),
+        ({"protect": "NO"}, "protect"),
+        ({"protect": "1"}, "protect"),
+        ({"rollout": {"maxAway": True}}, "rollout.maxAway"),
+    ],
+    ids=str,
+)
+def test_nothing_is_taken_for_another_kind_of_value(sections: dict[str, Any], path: str) -> None:
+    assert any(found.startswith(path) for found in problems(stack_config(**sections)))
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("edge-inferenc:access", "edge-inference:access"),
+        ("edge_inference:tags", "edge-inference:tags"),
+        ("Edge-Inference:sites", "edge-inference:sites"),
+        ("pulum:drained", "edge-inference:drained"),
+        ("awz:region", "aws:region"),
+        ("aws :region", "aws:region"),
+    ],
+)
+def test_a_misspelt_namespace_is_no_other_programs(key: str, meant: str) -> None:
+    config = stack_config()
+    (problem,) = validate(StackConfig("dev", {**config.values, key: "x"}, config.secret_keys)).problems
+    assert (problem.path, f"did you mean {meant}?" in problem.reason) == (key, True)
+
+
+def test_other_programs_keys_are_theirs() -> None:
+    config = stack_config()
+    others = {"pulumi:tags": "{}", "aws:maxRetries": "1", "cloudflare:apiToken": "x", "command:a": "b"}
+    assert validate(StackConfig("dev", {**config.values, **others}, config.secret_keys)).problems == ()
+
+
+@pytest.mark.parametrize("region", ["us-west-2a", "uswest2", "us-west-2\n", "{}", "\x1b"])
+def test_a_malformed_region_of_the_provider(region: str) -> None:
+    config = stack_config()
+    (problem,) = validate(StackConfig("dev", {**config.values, "aws:region": region}, config.secret_keys)).problems
+    assert (problem.path, "is no Region" in problem.reason) == ("aws:region", True)
+
+
+def test_what_nobody_has_decrypted_is_neither_missing_nor_judged() -> None:
+    """A stack file tells the names of its secrets alone."""
+    sealed = ("sshPrivateKey", "hostKeySecret", "tlsCertificate", "tlsPrivateKey", "sites", "access")
+    config = stack_config(without=sealed, endpoint={"tls": True})
+    keys = config.secret_keys | {f"{PROJECT}:{key}" for key in sealed}
+    assert validate(StackConfig("dev", config.values, keys)).problems == ()
+    assert validate(StackConfig("dev", config.values, keys)).settings is None
+
+
 def test_bad_keys_of_tags_and_amis_are_shown_as_they_stand() -> None:
     found = problems(stack_config(tags={"aws:owner": "me"}, host={"amis": {"oregon": "ami-12345678"}}))
     assert len(found) == 2

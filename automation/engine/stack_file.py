@@ -1,0 +1,185 @@
+"""The one reader of stack files, Pulumi.NAME.yaml. What the engine's own reader refuses or misreads is refused (stack_yaml.py).
+
+Reads and writes nothing but the file. Leaves out what a value may be: components/settings, which plain `pulumi up` asks too.
+"""
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any, cast
+
+from ruamel.yaml import YAML
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
+
+from automation.engine.stack_yaml import NOT_IN_TEXT, NoYamlError, plain_values
+from automation.errors import UsageError
+from automation.paths import PROJECT_ROOT
+from components import PROJECT
+from components.problems import Problem, listed, path_part, printable
+
+MOST_BYTES = 256 * 1024
+"""Of a file: many times what a hundred sites need."""
+_TOP = ("config", "secretsprovider", "encryptedkey", "encryptionsalt", "environment")
+
+
+@dataclass(frozen=True)
+class StackFile:
+    """What a stack file says."""
+
+    content: dict[str, Any]
+    """All of it; `config` by full keys."""
+    problems: tuple[Problem, ...]
+    """Everything in it that cannot be meant so, or that the engine refuses."""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The config by full keys."""
+        return self.content["config"]
+
+    @property
+    def has_other_sources(self) -> bool:
+        """Whether values come from elsewhere too (`environment:`), so that nothing is known to be missing."""
+        return "environment" in self.content
+
+
+def look(path: Path) -> StackFile:
+    """A stack file with its problems; UsageError where it is none at all."""
+    try:
+        return _read(_text(path))
+    except NoYamlError as error:
+        raise UsageError(f"{path.name} is no stack file: {printable(str(error))}") from error
+
+
+def read(path: Path) -> StackFile:
+    """A stack file without problems; UsageError that lists them otherwise."""
+    found = look(path)
+    if found.problems:
+        count = "1 problem" if len(found.problems) == 1 else f"{len(found.problems)} problems"
+        raise UsageError(f"{path.name} is no sound stack file, {count}:\n{listed(found.problems)}")
+    return found
+
+
+def holds_secret(value: object) -> bool:
+    """Whether something encrypted is anywhere in a value."""
+    if isinstance(value, list):
+        return any(map(holds_secret, cast("list[object]", value)))
+    found = cast("dict[str, object]", value) if isinstance(value, dict) else {}
+    return "secure" in found or any(map(holds_secret, found.values()))
+
+
+def project_file() -> dict[str, Any]:
+    """The tracked Pulumi.yaml."""
+    yaml: Any = YAML(typ="safe", pure=True)
+    return yaml.load(PROJECT_ROOT / "Pulumi.yaml")
+
+
+def project_defaults() -> dict[str, Any]:
+    """What Pulumi.yaml says for stacks whose files say nothing, by full keys."""
+    described: dict[str, Any] = project_file().get("config") or {}
+    given: dict[str | None, Any] = {_full_key(key): each.get("value", each.get("default")) for key, each in described.items()}
+    return {key: value for key, value in given.items() if key and value not in (None, "", [], {})}
+
+
+def with_value(text: str, keys: Sequence[str | int], value: object) -> str:
+    """A stack file's text with one value of its config set, by its full key and the steps below it; comments and order stay."""
+    yaml: Any = YAML()
+    yaml.preserve_quotes, yaml.width = True, 100_000
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    content: Any = yaml.load(text) or {}
+    # What one reader or another would not take for text is quoted.
+    is_odd = isinstance(value, str) and not re.fullmatch(r"[a-z][a-z0-9./-]*[0-9.-][a-z0-9./-]*", value)
+    _set(content, ("config", *keys), DoubleQuotedScalarString(value) if is_odd else value)
+    out = StringIO()
+    yaml.dump(content, out)
+    return out.getvalue()
+
+
+def _set(place: Any, keys: Sequence[str | int], value: object) -> None:
+    step, *rest = keys
+    is_list = hasattr(place, "append")
+    is_there = step < len(place) if is_list and isinstance(step, int) else step in place
+    if rest:
+        below: Any = place[step] if is_there else None
+        if below is None:
+            below = [] if isinstance(rest[0], int) else {}
+        _set(below, rest, value)
+        value = below
+    if is_list and not is_there:
+        place.append(value)
+    else:
+        place[step] = value
+
+
+def _text(path: Path) -> str:
+    with path.open("rb") as file:
+        found = file.read(MOST_BYTES + 1)
+    if len(found) > MOST_BYTES:
+        raise NoYamlError(f"it has more than {MOST_BYTES // 1024} KiB")
+    try:
+        text = found.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = found.count(b"\n", 0, error.start) + 1
+        raise NoYamlError(f"line {line}: its text is no UTF-8") from error
+    if foreign := NOT_IN_TEXT.search(text):
+        line = text.count("\n", 0, foreign.start()) + 1
+        raise NoYamlError(f"line {line}: the control character {foreign[0]} stands in it")
+    return text
+
+
+def _read(text: str) -> StackFile:
+    content, problems = plain_values(text)
+    if not isinstance(content, dict):
+        raise NoYamlError("it needs a map `config:`, as in Pulumi.local.yaml")
+    whole = cast("dict[str, Any]", content)
+    problems += _top_problems(whole)
+    given: object = {} if whole.get("config") is None else whole["config"]
+    if not isinstance(given, dict):
+        raise NoYamlError("it needs a map `config:`, as in Pulumi.local.yaml")
+    config: dict[str, Any] = {}
+    for key, value in cast("dict[str, Any]", given).items():
+        full = _full_key(key)
+        if full is None:
+            problems.append(Problem(f"config.{key}", None, "is no key of a config", f"write it as {PROJECT}:KEY or aws:KEY"))
+        elif full in config:
+            problems.append(Problem(full, None, f"stands there twice, once as {key}", "leave one of them out"))
+        else:
+            config[full] = "" if value is None else value
+            problems += _secret_problems(full, value)
+    return StackFile({**whole, "config": config}, tuple(problems))
+
+
+def _top_problems(content: dict[str, Any]) -> Iterator[Problem]:
+    for key, value in content.items():
+        if key not in _TOP:
+            close = difflib.get_close_matches(key.lower(), _TOP, n=1)
+            meant = f"did you mean {close[0]}?" if close else "the engine would pass over it"
+            yield Problem(key, None, f"is no part of a stack file; {meant}", "config keys belong below `config:`, indented")
+        elif key not in {"config", "environment"} and not isinstance(value, str):
+            yield Problem(key, None, "is no text", "take back what `pulumi stack init` wrote there")
+
+
+def _full_key(key: str) -> str | None:
+    """As the engine reads a key: without a namespace the project's; `a:config:b`, of old, is `a:b`."""
+    parts = key.split(":")
+    if len(parts) == 1:
+        parts = [PROJECT, key]
+    elif len(parts) == 3 and parts[1] == "config":  # noqa: PLR2004
+        parts = [parts[0], parts[2]]
+    return ":".join(parts) if len(parts) == 2 and all(parts) else None  # noqa: PLR2004
+
+
+def _secret_problems(path: str, value: object) -> Iterator[Problem]:
+    if isinstance(value, list):
+        for index, each in enumerate(cast("list[object]", value)):
+            yield from _secret_problems(f"{path}[{index}]", each)
+    elif isinstance(value, dict):
+        found = cast("dict[str, object]", value)
+        if "secure" in found and (len(found) > 1 or not isinstance(found["secure"], str)):
+            reason = "`secure` holds an encrypted text, and nothing stands beside it"
+            yield Problem(path, None, reason, f"pulumi config set --secret --path '{path}'")
+            return
+        for key, each in found.items():
+            yield from _secret_problems(f"{path}{path_part(key)}", each)
