@@ -3,10 +3,12 @@
 Reads and writes nothing but the file. Leaves out what a value may be: components/settings, which plain `pulumi up` asks too.
 """
 
+import copy
 import difflib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from io import StringIO
 from pathlib import Path
 from typing import Any, cast
@@ -72,8 +74,13 @@ def holds_secret(value: object) -> bool:
 
 def project_file() -> dict[str, Any]:
     """The tracked Pulumi.yaml."""
+    return copy.deepcopy(_project((PROJECT_ROOT / "Pulumi.yaml").read_text(encoding="utf-8")))
+
+
+@lru_cache(maxsize=1)
+def _project(text: str) -> dict[str, Any]:
     yaml: Any = YAML(typ="safe", pure=True)
-    return yaml.load(PROJECT_ROOT / "Pulumi.yaml")
+    return yaml.load(text)
 
 
 def project_defaults() -> dict[str, Any]:
@@ -129,7 +136,9 @@ def _text(path: Path) -> str:
     return text
 
 
+@lru_cache(maxsize=8)
 def _read(text: str) -> StackFile:
+    """What nobody changes: one command reads one text several times."""
     content, problems = plain_values(text)
     if not isinstance(content, dict):
         raise NoYamlError("it needs a map `config:`, as in Pulumi.local.yaml")
