@@ -4,6 +4,7 @@ Everything that is not asked for stays unimported, so that help and completion c
 """
 
 import errno
+import os
 import signal
 import sys
 import tempfile
@@ -136,6 +137,11 @@ def _refuse_invisible(words: Sequence[str]) -> None:
 
 def main() -> None:
     """The console script: user errors are one text and an exit code, never a traceback."""
+    # `>&-`: what is written goes nowhere, and no file that is opened later gets it.
+    sys.stdin, sys.stdout, sys.stderr = (
+        stream or Path(os.devnull).open(mode)  # noqa: SIM115 - as long as the program runs
+        for stream, mode in ((sys.stdin, "r"), (sys.stdout, "w"), (sys.stderr, "w"))
+    )
     # A closed terminal and a service manager ask to stop as Ctrl-C does; the run itself decides how (engine.py).
     for number in (signal.SIGTERM, signal.SIGHUP):
         # `nohup` has it ignored, and means it.

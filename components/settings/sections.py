@@ -32,6 +32,7 @@ from components.settings.values import (
     EngineArgument,
     GroupName,
     Image,
+    OptIn,
     Share,
     SshNetwork,
     SubnetNetwork,
@@ -63,7 +64,7 @@ class SiteSettings(Section):
     """EBS type of the root volume; unset: gp2 in a Local Zone (gp3 is not in all of them), gp3 in the Region."""
     volume_gib: int = Field(default=VOLUME_GIB, ge=75, le=16384)
     """Size of the root volume in GiB, for image, weights and Docker; the AMI's own snapshot needs 75."""
-    opt_in: bool | Literal["anyway"] = False
+    opt_in: OptIn = False
     """Opt the account in to the zone's group if it is not. AWS opts out only through Support, so destroy never does. `true` wants
     to know first that the zone offers the type, which AWS may not say before; `anyway` does not."""
     subnet_cidr: SubnetNetwork | None = None

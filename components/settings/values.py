@@ -6,9 +6,9 @@ Leaves out how values belong together: sections.py has the sections, rules.py wh
 import re
 import unicodedata
 from ipaddress import IPv4Network
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from components.subnets import SUBNET_PREFIX_LENGTH
 from components.zones import is_region, is_zone_group, parse_zone
@@ -125,9 +125,16 @@ def _engine_argument(value: str) -> str:
     return value
 
 
-def _share(value: int | str) -> int | str:
-    if isinstance(value, str) and not re.fullmatch(r"[1-9]\d?%|100%", value):
+def _share(value: object) -> object:
+    is_number = isinstance(value, int) and not isinstance(value, bool) and value > 0
+    if not is_number and not (isinstance(value, str) and re.fullmatch(r"[1-9]\d?%|100%", value)):
         raise ValueError("is neither a number of replicas nor a percentage: write it like 2 or 10%")
+    return value
+
+
+def _opt_in(value: object) -> object:
+    if not isinstance(value, bool) and value != "anyway":
+        raise ValueError("is neither true nor false nor anyway")
     return value
 
 
@@ -160,7 +167,8 @@ Domain = Annotated[str, AfterValidator(_domain)]
 EndpointPort = Annotated[int, AfterValidator(_endpoint_port)]
 EngineArgument = Annotated[str, Field(pattern=r"^[\w@%+=:,./-]+$"), AfterValidator(_engine_argument)]
 Image = Annotated[str, Field(pattern=r"^[a-z0-9][a-zA-Z0-9._/:@-]*$")]
-Share = Annotated[Annotated[int, Field(ge=1)] | str, AfterValidator(_share)]
+OptIn = Annotated[bool | Literal["anyway"], BeforeValidator(_opt_in)]
+Share = Annotated[Annotated[int, Field(ge=1)] | str, BeforeValidator(_share)]
 """A number of replicas, or a percentage of them."""
 KeyName = Annotated[str, Field(pattern=r"^[\w-]{1,64}$")]
 TagKey = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_tag_key)]

@@ -44,6 +44,16 @@ _SECTION_FIXES = {
     ),
 }
 """Lines to paste for rules over a whole section, by the field that the rule's text begins with."""
+_KINDS = {
+    "model_type": "is no map of keys",
+    "dict_type": "is no map of keys",
+    "list_type": "is no list",
+    "string_type": "is no text",
+    "int_type": "is no whole number",
+    "float_type": "is no number",
+    "bool_type": "is neither true nor false",
+}
+"""What a value of another kind is not, by pydantic's name of the error."""
 NO_DEFAULT = "is missing: places without a zone of their own, and addresses that Route 53 cannot place, would get no answer"
 
 
@@ -77,12 +87,15 @@ def problem_of(key: str, detail: dict[str, Any], raw: object) -> Problem:
     if kind == "missing":
         reason = NO_DEFAULT if path == "routing.geolocation.default" else "is missing"
         return Problem(where, None, reason, _fix(path))
-    reason = str(detail["ctx"]["error"]) if kind == "value_error" else _lower_first(str(detail["msg"]))
+    told = str(detail["ctx"]["error"]) if kind == "value_error" else _lower_first(str(detail["msg"]))
+    reason = _KINDS.get(kind, told)
     if is_key:
         return Problem(where, None, f"the key {reason}", f"pulumi config rm --path '{where}'")
     if value is raw and isinstance(value, dict):  # a rule over the whole section
         named = [name for name in _SECTION_FIXES if name in re.split(r"[\s:]+", reason.partition(": ")[0])]
         return Problem(where, None, reason, "\n".join(_SECTION_FIXES[name] for name in named))
+    if key == "tags" and isinstance(value, bool | int | float):
+        return Problem(where, json.dumps(value), reason, f"pulumi config set --path --type string '{where}' {json.dumps(value)}")
     return Problem(where, json.dumps(value), reason, _fix(path))
 
 

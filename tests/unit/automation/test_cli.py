@@ -18,7 +18,7 @@ from automation import cli
 from automation.account.orphans import Thing
 from automation.account.prices import price_change
 from automation.account.sweep import Swept
-from automation.commands import cloud
+from automation.commands import cloud, terminal
 from automation.commands.terminal import say
 from automation.engine.advice import Commands
 from automation.engine.events import Diagnostic, OnEvent
@@ -701,3 +701,36 @@ def test_commands_and_files_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> N
     command = "  -> pulumi config set " + "x " * 60
     assert said(monkeypatch, command, Terminal()) == [command]
     assert said(monkeypatch, "word " * 40, io.StringIO()) == ["word " * 40]
+
+
+@pytest.mark.parametrize("closed", ["stdin", "stdout", "stderr"])
+def test_a_closed_stream_is_no_error(closed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`edge zones >&-`."""
+    before = sys.stdin, sys.stdout, sys.stderr
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "argv", ["edge", "zones", "--top", "1"])
+            setattr(sys, closed, None)
+            with pytest.raises(SystemExit) as ended:
+                cli.main()
+    finally:
+        sys.stdin, sys.stdout, sys.stderr = before
+    assert not ended.value.code
+
+
+@pytest.mark.parametrize("word", ["\x1b[31m", "--\x1b[31m", "\x9b1m", "a\u202eb", "\udcff"])
+def test_an_argument_with_control_characters_is_shown_escaped(word: str, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr(sys, "argv", ["edge", "plan", word])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    told = capsys.readouterr().err
+    assert (ended.value.code, word in told) == (2, False)
+    assert told.startswith("error: argument 2 holds characters that nobody sees, shown escaped here: ")
+
+
+def test_control_characters_of_names_and_answers_are_shown_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    say("a\x1b[31mb\r\nc")
+    terminal.show("a\x1b[31mb\x9b\nc")
+    captured = capsys.readouterr()
+    assert captured.err == "a\\x1b[31mb\\r\nc\n"
+    assert captured.out == "a\\x1b[31mb\\x9b\nc\n"

@@ -267,7 +267,7 @@ def test_as_many_tags_as_aws_takes(routing: dict[str, Any], room: int) -> None:
         ({"team": "a" * 257}, "at most 256 characters"),
         ({"team": "a\x1b[31m"}, "holds the character U+001B"),
         ({"team": "a,b"}, "holds COMMA, and AWS takes letters, digits, blanks and _ . : / = + - @ in tags"),
-        ({"cost": 5}, "valid string"),
+        ({"cost": 5}, "is no text"),
     ],
     ids=str,
 )
@@ -298,7 +298,23 @@ def test_tags_that_aws_takes() -> None:
     ids=str,
 )
 def test_nothing_is_taken_for_another_kind_of_value(sections: dict[str, Any], path: str) -> None:
-    assert any(found.startswith(path) for found in problems(stack_config(**sections)))
+    (problem,) = problems(stack_config(**sections)).values()
+    assert problem.path == f"{PROJECT}:{path}"
+    assert problem.reason.startswith(("is no ", "is neither "))
+
+
+@pytest.mark.parametrize("key", [*SECTIONS, "tags", "drained", "sites"])
+@pytest.mark.parametrize("value", [5, "x", [5], [[5]], {"x": 5}, {"": None}, None, True, {"geolocation": 5}], ids=str)
+def test_no_class_of_the_program_is_named(key: str, value: object) -> None:
+    for problem in problems(stack_config(**{key: value})).values():
+        assert not re.search(
+            r"Settings|instance of|dictionary|\[key\]|constrained|literal", f"{problem.path} {problem.reason} {problem.fix}"
+        )
+
+
+def test_the_line_for_a_tag_that_looks_like_a_number_keeps_it_a_text() -> None:
+    (problem,) = problems(stack_config(tags={"cost": 5})).values()
+    assert problem.fix == "pulumi config set --path --type string 'edge-inference:tags.cost' 5"
 
 
 @pytest.mark.parametrize(
