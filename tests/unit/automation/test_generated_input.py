@@ -33,6 +33,7 @@ from localcloud import client, keys
 from localcloud.client import CloudError, CloudStatus
 from tools.provide_engine import EngineError
 
+SEED = int(os.environ.get("EDGE_SEED") or random.SystemRandom().randrange(10**6))
 STACK_FILES, COMMAND_LINES, PROCESSES = 500, 200, 2
 _LONGEST_SECONDS = 60
 """For one input, on a machine that has other work."""
@@ -157,10 +158,9 @@ def _raises(error: Exception) -> Callable[..., Any]:
 
 @pytest.fixture
 def seed(capsys: pytest.CaptureFixture[str]) -> int:
-    chosen = int(os.environ.get("EDGE_SEED") or random.SystemRandom().randrange(10**6))
     with capsys.disabled():
-        print(f"\nseed of generated input: EDGE_SEED={chosen}")  # noqa: T201
-    return chosen
+        print(f"\nseed of generated input: EDGE_SEED={SEED}")  # noqa: T201
+    return SEED
 
 
 def _chance(seed: str) -> random.Random:

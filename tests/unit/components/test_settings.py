@@ -305,7 +305,7 @@ def test_nothing_is_taken_for_another_kind_of_value(sections: dict[str, Any], pa
 
 @pytest.mark.parametrize("key", [*SECTIONS, "tags", "drained", "sites"])
 @pytest.mark.parametrize("value", [5, "x", [5], [[5]], {"x": 5}, {"": None}, None, True, {"geolocation": 5}], ids=str)
-def test_no_class_of_the_program_is_named(key: str, value: object) -> None:
+def test_no_class_of_the_program_is_named(key: str, value: Any) -> None:
     for problem in validate(stack_config(**{key: value})).problems:
         assert not re.search(
             r"Settings|instance of|dictionary|\[key\]|constrained|literal", f"{problem.path} {problem.reason} {problem.fix}"
