@@ -17,6 +17,7 @@ from rich.text import Text
 from automation.commands.progress import is_shown, notice
 from automation.commands.waves import Waves
 from automation.engine.events import STAGES, Diagnostic, Event, Interrupted, LaunchWaits, SiteProgress, Stage, StageState
+from components.problems import printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -103,7 +104,7 @@ class LiveTable:
         if self._ended:
             return table
         below = {self._wave: "", self._latest: "dim", f"{clock(now - self._begun)}  {self._hint}": "dim"}
-        lines = (Text(line, style=style, no_wrap=True, overflow="ellipsis") for line, style in below.items() if line)
+        lines = (Text(printable(line), style=style, no_wrap=True, overflow="ellipsis") for line, style in below.items() if line)
         return Group(table, *lines)
 
     def _note(self, zone: str, stage: Stage, state: StageState) -> None:
@@ -115,7 +116,7 @@ class LiveTable:
         cell.begun = cell.begun or now
 
     def _above(self, text: str, style: str) -> None:
-        self._live.console.print(Text(text, style=style))
+        self._live.console.print(Text(printable(text), style=style))
 
 
 def clock(seconds: float) -> str:

@@ -92,3 +92,14 @@ def test_what_a_person_must_see_stands_above() -> None:
 @pytest.mark.parametrize(("seconds", "words"), [(0, "0 s"), (99.4, "99 s"), (245, "4:05"), (100 * 60, "1 h"), (7200, "2 h")])
 def test_lengths_of_time_are_short(seconds: float, words: str) -> None:
     assert clock(seconds) == words
+
+
+def test_control_characters_of_the_engines_texts_are_shown_escaped() -> None:
+    out = console(terminal=False)
+    with LiveTable(out, ZONES) as table:
+        table.on_event(Diagnostic(seconds=1.0, severity="warning", text="AWS says a\x1b[31mb\x9b"))
+    assert isinstance(out.file, io.StringIO)
+    told = out.file.getvalue()
+    assert "\x1b[31m" not in told
+    assert "\x9b" not in told
+    assert "a\\x1b[31mb" in told
