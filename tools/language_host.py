@@ -40,7 +40,8 @@ MESSAGE_SHOWN = 32
 THREADS = 64
 # As in the official host, a plugin (policy pack, component package) is never run in the surrounding Python.
 PLUGIN_ENVIRONMENT = "venv"
-STOP_SECONDS = 2.0
+# As the official host: a program is interrupted as by Ctrl-C, and killed if it does not end within this time.
+STOP_SECONDS = 5.0
 PARENT_POLL_SECONDS = 0.5
 # The engine's own limit.
 MAX_MESSAGE_BYTES = 400 * 1024 * 1024
@@ -135,11 +136,12 @@ class Processes:
 
     def __init__(self) -> None:
         self._running: set[subprocess.Popen[bytes]] = set()
+        self._interrupted: set[subprocess.Popen[bytes]] = set()
 
     def start(
         self, command: Sequence[str | Path], cwd: str, environment: Mapping[str, str], output: int | None = None
     ) -> subprocess.Popen[bytes]:
-        """Start a command in a process group of its own, so that an interrupt of the engine is no traceback in it.
+        """Start a command in a process group of its own, which alone is interrupted with it.
 
         It lives no longer than the thread that calls this, so wait for it in the same.
         """
@@ -155,30 +157,35 @@ class Processes:
         self._running.add(process)
         return process
 
-    def send(self, process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-        """Send a signal to the process and all that it started."""
-        if process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, number)
+    def interrupt(self, process: subprocess.Popen[bytes]) -> None:
+        """Interrupt the process, if it still runs, and all that it started, as Ctrl-C would. Once: it may be cleaning up."""
+        if process.poll() is None and process not in self._interrupted:
+            self._interrupted.add(process)
+            _send(process, signal.SIGINT)
 
     def finish(self, process: subprocess.Popen[bytes]) -> int:
-        """End the process if it still runs, and return its exit status."""
-        self.send(process, signal.SIGTERM)
-        try:
-            status = process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.send(process, signal.SIGKILL)
-            status = process.wait()
+        """End the process if it still runs, with all that it started, and return its exit status."""
+        self.interrupt(process)
+        if process in self._interrupted:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_SECONDS)
+            # Also where it has ended: what a shell starts in the background ignores interrupts.
+            _send(process, signal.SIGKILL)
         self._running.discard(process)
-        return status
+        return process.wait()
 
     def finish_all(self) -> None:
         """End every process that is still running."""
         running = list(self._running)
         for process in running:
-            self.send(process, signal.SIGTERM)
+            self.interrupt(process)
         for process in running:
             self.finish(process)
+
+
+def _send(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
 
 
 class LanguageHost(LanguageRuntimeServicer):
@@ -205,12 +212,13 @@ class LanguageHost(LanguageRuntimeServicer):
         }
         command = [python, "-u", self._exec_script, *run_arguments(request, self._engine_address)]
         process = self.processes.start(command, request.pwd, environment)
-        context.add_callback(lambda: self.processes.send(process, signal.SIGTERM))
+        context.add_callback(lambda: self.processes.interrupt(process))
         process.wait()
         status = self.processes.finish(process)
         if status == MESSAGE_SHOWN or self._cancelled:
             return pb.RunResponse(bail=True)
-        return pb.RunResponse(error=f"Program exited with non-zero exit code: {status}" if status else "")
+        # Of a program that a signal ended, the official host knows no more than -1.
+        return pb.RunResponse(error=f"program exited with non-zero exit code: {max(status, -1)}" if status else "")
 
     def RunPlugin(self, request: pb.RunPluginRequest, context: ServicerContext) -> Iterator[pb.RunPluginResponse]:
         """Run a policy pack or a component package, streaming what it prints, until it ends or is cancelled."""
@@ -335,7 +343,7 @@ class LanguageHost(LanguageRuntimeServicer):
     ) -> Generator[Response, None, int]:
         """Run a command, yield what it prints as it comes, and return its exit status."""
         process = self.processes.start(command, cwd, environment, subprocess.PIPE)
-        context.add_callback(lambda: self.processes.send(process, signal.SIGTERM))
+        context.add_callback(lambda: self.processes.interrupt(process))
         try:
             with selectors.DefaultSelector() as selector:
                 selector.register(cast("IO[bytes]", process.stdout), selectors.EVENT_READ, "stdout")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from automation.engine.advice import Commands, recovery
 
-_PROGRAM = re.compile(r"Program exited with non-zero exit code: -\d+")
+_PROGRAM = re.compile(r"program exited with non-zero exit code: -\d+")
 _PLUGIN = re.compile(r"Detected that \S*/pulumi-resource-(\w+) exited prematurely")
 _BROKEN = re.compile(r"error reading from server: |connection error: desc = |rpc error: code = Unavailable")
 _FULL = re.compile(r"(/\S+): no space left on device")

@@ -8,7 +8,7 @@ from automation.engine.advice import Commands, after_interruption, recovery
 from automation.engine.kills import after_a_kill, after_the_engines_kill
 
 COMMANDS = Commands("prod", is_rehearsal=True)
-PROGRAM = "Program exited with non-zero exit code: -9"
+PROGRAM = "an unhandled error occurred: program exited with non-zero exit code: -1"
 PLUGIN = "Detected that /me/plugins/resource-aws-v7.51.1/pulumi-resource-aws exited prematurely. \n  This is *always* a bug"
 BROKEN = "error reading from server: EOF"
 

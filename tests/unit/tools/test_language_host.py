@@ -95,11 +95,34 @@ def test_finish_ends_a_process_with_all_that_it_started(tmp_path: Path) -> None:
     assert process.returncode
 
 
+def test_a_program_is_interrupted_once_and_may_clean_up(tmp_path: Path) -> None:
+    """As by the official host: KeyboardInterrupt, which a program can catch, and no second one while it does."""
+    processes = Processes()
+    read, write = os.pipe()
+    go_on = tmp_path / "go-on"
+    os.mkfifo(go_on)
+    script = tmp_path / "program.py"
+    script.write_text(
+        "import time\ntry:\n    print('ready', flush=True)\n    time.sleep(60)\n"
+        f"except KeyboardInterrupt:\n    print('cleaning', flush=True)\n    print(open({str(go_on)!r}).read(), flush=True)\n"
+    )
+    process = processes.start([sys.executable, script], str(tmp_path), dict(os.environ), write)
+    os.close(write)
+    with os.fdopen(read, "rb") as output:
+        assert output.readline() == b"ready\n"
+        processes.interrupt(process)
+        assert output.readline() == b"cleaning\n"
+        processes.interrupt(process)
+        go_on.write_text("clean")
+        assert processes.finish(process) == 0
+        assert output.readline() == b"clean\n"
+
+
 def test_finish_ends_a_process_that_ignores_being_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(language_host, "STOP_SECONDS", 0.1)
     processes = Processes()
     read, write = os.pipe()
-    script = "trap '' TERM; echo ready; while :; do sleep 60; done"
+    script = "trap '' INT; echo ready; while :; do sleep 60; done"
     process = processes.start(["sh", "-c", script], str(tmp_path), dict(os.environ), write)
     os.close(write)
     with os.fdopen(read, "rb") as output:
