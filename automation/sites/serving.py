@@ -34,14 +34,20 @@ _HOME = '"${EDGE_HOST_ROOT:-}/opt/edge-inference"'
 _ON_HOST = """
 set -u; PATH="$PATH:/usr/local/bin"; IFS= read -r key
 address=$(docker port "$1" "$2/tcp" 2>/dev/null | head -n 1)
+address=${address:-127.0.0.1:$2}
 ask() {
   printf 'Authorization: Bearer %s\\n' "$key" | curl --silent --output /dev/null --write-out '%{http_code}\\n' --header @- \\
-    --cacert {home}/proxy/certificate.pem --connect-to "::${address:-127.0.0.1:$2}" "$@"
+    --cacert {home}/proxy/certificate.pem --connect-to "::$address" "$@"
 }
 ask --max-time "$4" "$3/health"
 ask --max-time "$5" --header 'Content-Type: application/json' --data "$6" "$3/v1/completions"
+exit 0
 """.replace("{home}", _HOME)
-"""Arguments: container, its port, URL, seconds for health and for a token, the prompt. The key comes on standard input."""
+"""Arguments: container, its port, URL, seconds for health and for a token, the prompt. The key comes on standard input.
+
+Docker names no port of a container on the host's network, as the proxy is. It ends well also where nothing answers curl: the
+codes tell that, and a host that takes no commands is something else.
+"""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from support import LOS_ANGELES, Deployment, Recording, World, process_files, to
 
 from automation.account.keys import new_certificate
 from automation.errors import DeploymentFailedError
+from automation.sites.hosts import find_host, run, ssh
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,6 +72,12 @@ class Guarded(Deployment):
         connection.request("POST" if body else "GET", path, json.dumps(body) if body else None, headers)
         return connection.getresponse()
 
+    def on_host(self, command: str) -> None:
+        """Runs a command on the site's host."""
+        host = find_host(self.environment, LOS_ANGELES)
+        with ssh(self.environment, host, self.environment.stack_config()) as words:
+            assert run(words, command, seconds=60) is not None
+
     def containers(self) -> dict[str, str]:
         """Status of the host's containers by name."""
         status: dict[str, Any] = self.world.status.request("GET", "status")
@@ -121,6 +128,24 @@ def test_the_health_check_asks_the_door(guarded: Guarded) -> None:
 
 def test_nothing_changed_touches_nothing(guarded: Guarded) -> None:
     assert guarded.deploy().touched == {}
+
+
+def test_where_this_machine_may_not_call_the_host_is_asked_with_key_and_certificate(guarded: Guarded) -> None:
+    """At the end of `up`, over SSH; a proxy that is stopped is noticed so, too."""
+    access = {"clientCidrs": ["127.200.2.0/24"], "sshCidrs": ["127.0.0.1/32"]}
+    guarded.configure([LOS_ANGELES], endpoint={"tls": True}, routing=ROUTING, access=access)
+    recording = guarded.deploy()
+    assert f"asked on the host, since access.clientCidrs does not hold this machine: {LOS_ANGELES}-1" in recording.text
+    with pytest.raises(OSError, match=r"reset|EOF|closed"):
+        guarded.ask("/health")
+    answers = guarded.environment.serving()
+    assert [(each.state, each.on_host) for each in answers.values()] == [("serves", True)]
+    guarded.on_host(f"sudo docker stop {PROXY}")
+    (answer,) = guarded.environment.serving().values()
+    assert (answer.state, answer.on_host) == ("dead", True), answer.finding
+    guarded.configure([LOS_ANGELES], endpoint={"tls": True}, routing=ROUTING)
+    guarded.deploy()
+    assert guarded.ask("/info", guarded.key).status == 200
 
 
 def test_another_key_and_certificate_reload_the_proxy_and_cut_no_stream(guarded: Guarded) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import ssl
+import subprocess
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
 
+from automation.account.keys import new_certificate
 from automation.sites import serving
 from automation.sites.serving import Asker, Replica, replicas
 from components.settings import StackConfig
@@ -35,17 +39,41 @@ class Server:
     url: str = ""
     health: int = 200
     token: int = 200
+    key: str | None = None
+    """The only one that it takes; any other gets 401."""
     asked: list[tuple[str, str | None]] = field(default_factory=list[tuple[str, str | None]])
+
+
+NAME = "us-west-2a.sites.llm.acme.dev"
+CERTIFICATE, PRIVATE_KEY = new_certificate(["llm.acme.dev", "*.sites.llm.acme.dev"])
+OTHER_CERTIFICATE, _ = new_certificate(["llm.acme.dev", "*.sites.llm.acme.dev"])
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
+    with serving_http() as told:
+        yield told
+
+
+@pytest.fixture
+def tls_server(tmp_path: Path) -> Iterator[Server]:
+    """The same behind TLS, by the name of its certificate."""
+    (tmp_path / "both.pem").write_text(CERTIFICATE + PRIVATE_KEY)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "both.pem")
+    with serving_http(context) as told:
+        yield told
+
+
+@contextmanager
+def serving_http(context: ssl.SSLContext | None = None) -> Generator[Server]:
     told = Server()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             told.asked.append((self.path, self.headers["Authorization"]))
-            self.send_response(told.health if self.path == "/health" else told.token)
+            is_known = told.key is None or self.headers["Authorization"] == f"Bearer {told.key}"
+            self.send_response(told.health if self.path == "/health" else told.token if is_known else 401)
             self.end_headers()
 
         do_POST = do_GET  # noqa: N815 - the base's name
@@ -54,9 +82,11 @@ def server() -> Iterator[Server]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        if context:
+            http.socket = context.wrap_socket(http.socket, server_side=True)
         thread = Thread(target=http.serve_forever)
         thread.start()
-        told.url = f"http://127.0.0.1:{http.server_port}"
+        told.url = f"https://{NAME}:{http.server_port}" if context else f"http://127.0.0.1:{http.server_port}"
         yield told
         http.shutdown()
         thread.join()
@@ -87,6 +117,25 @@ def test_one_that_is_unwell_is_dead_and_was_reached(server: Server, health: int,
     server.health, server.token = health, token
     answer = asker().ask(replica(server.url))
     assert (answer.state, answer.finding, answer.reached) == ("dead", words, True)
+
+
+@pytest.mark.parametrize(
+    ("certificate", "key", "state", "words"),
+    [
+        (CERTIFICATE, KEY, "serves", "healthy, and it generates"),
+        (CERTIFICATE, f"{KEY}-of-before", "refused", "it does not take the config's apiKey (401)"),
+        (OTHER_CERTIFICATE, KEY, "refused", "does not show the config's certificate"),
+    ],
+)
+def test_with_key_and_tls_one_serves_only_with_those_of_the_config(
+    tls_server: Server, certificate: str, key: str, state: str, words: str
+) -> None:
+    tls_server.key = KEY
+    answer = asker(apiKey=key, tlsCertificate=certificate).ask(replica(tls_server.url))
+    assert (answer.state, words in answer.finding) == (state, True), answer.finding
+    assert KEY not in answer.finding
+    if certificate != CERTIFICATE:
+        assert tls_server.asked == [], "the key goes to nobody else"
 
 
 def test_one_that_nobody_listens_for_is_dead() -> None:
@@ -125,6 +174,19 @@ def test_where_this_machine_may_not_call_the_host_is_asked(
     assert answer.state == state
     assert words in answer.finding
     assert sent == [f"{KEY}\n"]
+
+
+def test_the_question_on_the_host_ends_well_whatever_answers(server: Server) -> None:
+    """A dead server is told from a host that takes no commands. The key is on no command line."""
+    script = serving._ON_HOST  # pyright: ignore[reportPrivateUsage] - it runs on hosts
+
+    def asked(port: str) -> list[str]:
+        words = ["bash", "-c", script, "ask", "no-container", port, f"http://{NAME}:{port}", "5", "5", "{}"]
+        return subprocess.run(words, input=f"{KEY}\n", capture_output=True, text=True, check=True).stdout.split()
+
+    server.key = KEY
+    assert asked(server.url.rpartition(":")[2]) == ["200", "200"]
+    assert asked("1") == ["000", "000"]
 
 
 def test_all_are_asked_and_a_dead_one_again_until_its_time_is_over(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
