@@ -89,6 +89,12 @@ class LaunchRules(VolumeRules):
                 raise EC2ClientError("IncorrectInstanceState", f"The instance '{instance_id}' is not in the 'stopped' state.")
         return super().modify_instance_attribute(instance_id, key, value)
 
+    def stop_instances(self, instance_ids: list[str]) -> Any:
+        """Count the stops, so that the host sees one that is over before it looks."""
+        for instance in self.get_multi_instances_by_id(instance_ids):
+            instance.edge_stops = getattr(instance, "edge_stops", 0) + 1
+        return super().stop_instances(instance_ids)
+
     def all_reservations(self, filters: Any = None) -> Any:
         """AWS's filters take * and ?; moto compares an instance type to the letter."""
         patterns = (filters or {}).get("instance-type")

@@ -32,7 +32,7 @@ _refusals: dict[tuple[str, int, str], str | None] = {}
 
 @dataclass(frozen=True)
 class InstanceView:
-    """One EC2 instance. `state` is AWS's; `addresses` are the public ones associated now."""
+    """One EC2 instance. `state` is AWS's; `stops` counts how often it was stopped; `addresses` are the public ones of now."""
 
     instance_id: str
     region: str
@@ -42,6 +42,7 @@ class InstanceView:
     public_key: str | None
     instance_type: str
     addresses: tuple[str, ...]
+    stops: int
 
 
 def instances() -> list[InstanceView]:
@@ -68,6 +69,7 @@ def _view(backend: Any, instance: Any) -> InstanceView:
         public_key=material.decode() if isinstance(material, bytes) else material,
         instance_type=instance.instance_type,
         addresses=tuple(a.public_ip for a in backend.addresses if a.instance is instance),
+        stops=getattr(instance, "edge_stops", 0),
     )
 
 

@@ -67,6 +67,11 @@ class InstanceView(Protocol):
         """As AWS has it."""
         ...
 
+    @property
+    def stops(self) -> int:
+        """How often it was stopped."""
+        ...
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -116,11 +121,18 @@ class Host:
         self._host_key: asyncssh.SSHKey | None = None
         self._authorized_keys: list[str] = []
         self._booting: asyncio.Task[None] | None = None
+        self._stops_before = 0
 
     # Power
 
+    @property
+    def must_stop(self) -> bool:
+        """Whether its instance was stopped since it booted, and may have been started again meanwhile."""
+        return self.state != "stopped" and self.view.stops != self._stops_before
+
     def power_on(self) -> None:
         """Begin to boot."""
+        self._stops_before = self.view.stops
         self.state = "booting"
         self._booting = asyncio.ensure_future(self._boot())
 

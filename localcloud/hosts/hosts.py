@@ -138,11 +138,11 @@ class Hosts:
             if running and not host and self._surroundings:
                 root = self.directory / "hosts" / instance_id / "root"
                 host = self.hosts[instance_id] = Host(view, root, self._surroundings)
-            if running and host and host.state == "stopped" and not self.has_fault("never_boot", view.zone):
-                host.power_on()
-            elif not running and host and host.state != "stopped":
+            if host and host.state != "stopped" and (host.must_stop or not running):
                 self._close_doorways(host)
                 await host.power_off()
+            if running and host and host.state == "stopped" and not self.has_fault("never_boot", view.zone):
+                host.power_on()
         if self.hosts.keys() != before:
             _settle()
 

@@ -36,6 +36,15 @@ def test_an_instance_as_its_host_needs_it(reachable: tuple[Site, str, str]) -> N
     assert view.addresses == (address,)
 
 
+def test_a_stop_is_counted_though_it_is_over(ec2: Any, reachable: tuple[Site, str, str]) -> None:
+    ids = [reachable[1]]
+    assert world.instances()[0].stops == 0
+    ec2.stop_instances(InstanceIds=ids)
+    ec2.start_instances(InstanceIds=ids)
+    (view,) = world.instances()
+    assert (view.state, view.stops) == ("running", 1)
+
+
 def test_terminated_instances_are_gone(ec2: Any, reachable: tuple[Site, str, str]) -> None:
     ec2.terminate_instances(InstanceIds=[reachable[1]])
     assert world.instances() == []

@@ -44,6 +44,7 @@ class Instance:
     user_data: bytes = USER_DATA.encode()
     public_key: str | None = LOGIN.export_public_key().decode()
     addresses: tuple[str, ...] = field(default_factory=lambda: (next(_ADDRESSES),))
+    stops: int = 0
 
 
 @dataclass

@@ -172,6 +172,22 @@ def test_a_server_is_reached_through_its_published_port_streams_and_comes_back_a
     asyncio.run(run())
 
 
+def test_a_stop_that_is_over_before_anybody_looked_is_a_reboot_all_the_same(tmp_path: Path) -> None:
+    """As `up` does for a changed instanceType: stop, change, start."""
+
+    async def run() -> None:
+        async with rig(tmp_path) as r:
+            instance = await r.boot()
+            await r.serve(instance)
+            mark = r.hosts.hosts["i-1"].root / "run/x"
+            mark.touch()
+            await r.put(replace(instance, stops=1))
+            await r.until(lambda: not mark.exists())
+            await r.opened(instance, 8080)
+
+    asyncio.run(run())
+
+
 def test_termination_removes_all(tmp_path: Path) -> None:
     async def run() -> None:
         async with rig(tmp_path) as r:
