@@ -6,7 +6,7 @@ Leaves out everything that needs no run (engine/deployed.py) and what happens on
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -19,7 +19,7 @@ from automation.account.credentials import credentials_expire
 from automation.account.orphans import deployment_id
 from automation.account.prices import price_change
 from automation.engine import local
-from automation.engine.advice import after_failure, after_interruption, recovery
+from automation.engine.advice import after_bytes, after_failure, after_interruption, is_about_bytes, recovery
 from automation.engine.command import EngineCommand, EngineKilledError, Stack
 from automation.engine.deployed import Deployed, config_of, set_secrets
 from automation.engine.events import Event, Interrupted, LaunchWaits, OnEvent, SiteProgress
@@ -82,10 +82,12 @@ class Runs:
     def __init__(self, deployed: Deployed) -> None:
         self._deployed = deployed
         self._running: EngineCommand | None = None
+        self._has_told_namesakes = False
 
     def plan(self, on_event: OnEvent | None = None) -> Plan:
         """What `up` would change, resource by resource, and what that costs; changes nothing."""
         with self._run("plan", on_event, may_start=True) as run:
+            self._tell_namesakes(run.stack)
             run.stack.preview(**run.listening)
             rollout = self._plan_rollout(run)
         watch = run.watch
@@ -99,6 +101,7 @@ class Runs:
         """
         with self._run("up", on_event, may_start=True) as run:
             self._deployed.refuse_foreign_account(run.stack)
+            self._tell_namesakes(run.stack)
             self._forget_pending(run)
             config = cache(lambda: config_of(run.stack))
             again = self._mend(run, config)
@@ -306,7 +309,7 @@ class Runs:
         except engine_errors.CommandError as error:
             stages = watch.failed_stages()
             sites = {zone: SiteFailure(stage, tuple(watch.reasons.get(zone, ()))) for zone, stage in stages.items()}
-            texts = self._texts(operation, error, watch)
+            texts = self._texts(operation, error, watch) + self._bytes(error, watch, stack)
             texts += self._deployed.leftovers.advice(
                 "\n".join([str(error), *watch.errors]), lambda: self._deployed.find_orphans(stack)
             )
@@ -317,6 +320,16 @@ class Runs:
             return [after_the_engines_kill(self._deployed.commands, operation)]
         told = after_a_kill(self._deployed.commands, operation, str(error), watch.errors)
         return told or after_failure(self._deployed.commands, str(error), watch.errors, has_changed=watch.changed)
+
+    def _bytes(self, error: engine_errors.CommandError, watch: RunWatch, stack: Stack) -> list[str]:
+        """Which config values are no text, where the engine fails over one; it does not say."""
+        if not is_about_bytes("\n".join([str(error), *watch.errors])):
+            return []
+        with suppress(engine_errors.CommandError):
+            # As the engine's own JSON shows them.
+            if keys := [key for key, value in config_of(stack).values.items() if "\ufffd" in value]:
+                return [after_bytes(self._deployed.commands, keys)]
+        return []
 
     def _noted(self, error: EdgeError, log: RunLog) -> EdgeError:
         error.log = log.path
@@ -388,6 +401,19 @@ class Runs:
                 "know it."
             )
         return bool(pending)
+
+    def _tell_namesakes(self, stack: Stack) -> None:
+        """Says of a state that holds nothing what AWS has with the environment's name. Once: `edge up` plans first."""
+        if self._has_told_namesakes:
+            return
+        leftovers = self._deployed.leftovers
+        try:
+            lines = leftovers.namesake_words(leftovers.namesakes(stack.deployment, self._deployed.file_config()))
+        except EdgeError as error:
+            lines = [str(error)]
+        for line in lines:
+            self._deployed.say(line)
+        self._has_told_namesakes = bool(lines)
 
     def _forget_pending(self, run: _Run) -> None:
         """Takes creates that were killed half-way out of the state, and says so. OrphansError where AWS made them all the same:

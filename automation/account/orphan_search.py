@@ -1,4 +1,7 @@
-"""Asks AWS what it has of a deployment, with boto3: all Regions, hosted zones and health checks. Reads only, decides nothing."""
+"""Asks AWS what it has of a deployment, with boto3: all Regions, hosted zones and health checks. Reads only, decides nothing.
+
+Where a state is lost, and with it the deployment's id, only an environment's name can be asked for, which others may bear.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -6,10 +9,22 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs]
 
-from automation.account.orphans import Facts, Kind, Known, Record, Scope, Thing, known_to, orphans, route_id, scope_of
+from automation.account.orphans import (
+    Facts,
+    Kind,
+    Known,
+    Record,
+    Scope,
+    Thing,
+    in_order,
+    known_to,
+    orphans,
+    route_id,
+    scope_of,
+)
 from automation.errors import EdgeError
 from components.settings import Validated
-from components.tags import DEPLOYMENT_TAG
+from components.tags import DEPLOYMENT_TAG, STACK_TAG
 
 Client = Callable[[str, str], Any]
 """Makes a boto3 client of a service in a Region."""
@@ -53,7 +68,8 @@ def ask_aws(scope: Scope, client: Client) -> Facts:
     """What AWS has of a deployment, and what hangs on it. EdgeError where it does not say."""
     try:
         with ThreadPoolExecutor(4) as pool:
-            regions = [pool.submit(_region, client("ec2", region), region, scope.deployment) for region in sorted(scope.regions)]
+            tag = DEPLOYMENT_TAG, scope.deployment
+            regions = [pool.submit(_region, client("ec2", region), region, tag) for region in sorted(scope.regions)]
             route53 = client("route53", min(scope.regions, default="us-east-1"))
             checks = tuple(_health_checks(route53))
             zones = _hosted_zones(route53, scope)
@@ -64,8 +80,20 @@ def ask_aws(scope: Scope, client: Client) -> Facts:
     return Facts((*things, *zones.values()), checks, records)
 
 
-def _region(ec2: Any, region: str, deployment: str) -> list[Thing]:
-    own = [{"Name": f"tag:{DEPLOYMENT_TAG}", "Values": [deployment]}]
+def find_namesakes(name: str, regions: Iterable[str], client: Client) -> tuple[Thing, ...]:
+    """What carries an environment's name, of whichever deployment. EdgeError where AWS does not say."""
+    tag = STACK_TAG, name
+    try:
+        found = [each for region in regions for each in _region(client("ec2", region), region, tag) if not each.on]
+        checks = _health_checks(client("route53", "us-east-1"), tag) if found else ()
+        return in_order([*found, *checks])
+    except (BotoCoreError, ClientError) as error:
+        raise EdgeError(f"whether AWS has objects with the name '{name}' is unknown: {error}") from error
+
+
+def _region(ec2: Any, region: str, tag: tuple[str, str]) -> list[Thing]:
+    own = [{"Name": f"tag:{tag[0]}", "Values": [tag[1]]}]
+    deployment = tag[1] if tag[0] == DEPLOYMENT_TAG else None
     found: list[Thing] = []
     for kind, call, member, id_member in _TAGGED:
         # An attached volume goes, or stays, with its instance.
@@ -91,7 +119,7 @@ def _region(ec2: Any, region: str, deployment: str) -> list[Thing]:
     return found
 
 
-def _address(each: Mapping[str, Any], region: str, deployment: str) -> Iterator[Thing]:
+def _address(each: Mapping[str, Any], region: str, deployment: str | None) -> Iterator[Thing]:
     allocation, group = each["AllocationId"], each.get("NetworkBorderGroup", "")
     # A border group is a zone group or the Region: the nearest to a zone that an address has.
     yield Thing("address", allocation, region, group, deployment, address=each["PublicIp"], details={"answer": each})
@@ -100,7 +128,7 @@ def _address(each: Mapping[str, Any], region: str, deployment: str) -> Iterator[
         yield Thing("address association", each["AssociationId"], region, group, on=on)
 
 
-def _route_table(each: Mapping[str, Any], region: str, deployment: str) -> Iterator[Thing]:
+def _route_table(each: Mapping[str, Any], region: str, deployment: str | None) -> Iterator[Thing]:
     table_id = each["RouteTableId"]
     yield Thing("route table", table_id, region, deployment=deployment, details={"answer": each})
     for route in each.get("Routes", []):
@@ -137,11 +165,14 @@ def _all(client: Any, call: str, member: str, filters: list[dict[str, Any]]) -> 
         yield from page[member]
 
 
-def _health_checks(route53: Any) -> Iterator[Thing]:
+def _health_checks(route53: Any, tag: tuple[str, str] | None = None) -> Iterator[Thing]:
+    """Those that ask an address; of a tag, where one is given."""
     pages = route53.get_paginator("list_health_checks").paginate()
     asking = [each for page in pages for each in page["HealthChecks"] if each["HealthCheckConfig"].get("IPAddress")]
     tags = _route53_tags(route53, "healthcheck", [each["Id"] for each in asking])
     for each in asking:
+        if tag and tags[each["Id"]].get(tag[0]) != tag[1]:
+            continue
         yield Thing(
             "health check",
             each["Id"],

@@ -212,6 +212,11 @@ def orphans(scope: Scope, known: Known, facts: Facts) -> tuple[Thing, ...]:
     checks = {each.id for each in mine} | known.ids
     zones = scope.zones | {each.zone for each in facts.things if each.deployment == scope.deployment}
     found += _orphaned_records(_names(scope, zones), checks, known, facts.records)
+    return in_order(found)
+
+
+def in_order(found: Iterable[Thing]) -> tuple[Thing, ...]:
+    """In the order in which AWS lets go of them."""
     return tuple(sorted(found, key=lambda each: (_ORDER.index(each.kind), each.region, each.zone, each.id)))
 
 

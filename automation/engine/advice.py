@@ -71,6 +71,24 @@ def recovery(commands: Commands, operation: str) -> str:
     return "  -> " + "\n     ".join(f"{command:<{width}}   # {why}" for command, why in lines.items())
 
 
+def is_about_bytes(engines_text: str) -> bool:
+    """Whether the engine failed over text that is none: a config value, before the program starts, or a command's output."""
+    return "string field contains invalid UTF-8" in engines_text
+
+
+def after_bytes(commands: Commands, keys: Sequence[str]) -> str:
+    """What is said of config values that the engine cannot hand to the program."""
+    stack = f" --stack {commands.environment}" if commands.is_rehearsal else ""
+    shell = [f'eval "$(edge env local{stack})"'] if commands.is_local else []
+    lines = [*shell, *(f"pulumi config set --secret {key} --stack {commands.environment}" for key in keys)]
+    what = f"{keys[0]} is" if len(keys) == 1 else f"{', '.join(keys)} are"
+    return (
+        f"{what} no UTF-8 text, which the engine cannot hand to the program; nothing was changed\n  -> "
+        + "\n     ".join(lines)
+        + "   # again, in UTF-8: `locale` tells what this terminal writes"
+    )
+
+
 def last_words(text: str) -> list[str]:
     """The lines of an engine's failure that say something, where no event did."""
     lines = [line.strip().removeprefix("stderr: ") for line in text.splitlines()]

@@ -102,6 +102,14 @@ class Deployed:
         self.refuse_foreign_account(stack)
         return self.find_orphans(stack)
 
+    def namesakes(self) -> "tuple[Thing, ...]":
+        """What AWS has with the environment's name while its state holds nothing: nobody can tell whose it is."""
+        try:
+            deployment = self.open(may_start=False).deployment
+        except NothingDeployedError:
+            deployment = dict[str, Any]()
+        return self.leftovers.namesakes(deployment, self.file_config())
+
     def config_value(self, key: str) -> str | None:
         """A config value, decrypted; None where it is not set."""
         stack = self.open(may_start=False)
@@ -340,10 +348,21 @@ def config_of(stack: Stack) -> "StackConfig":
     return StackConfig(stack.name, {key: str(entry.get("value") or "") for key, entry in config.items()}, secret)
 
 
+def is_text(value: str) -> bool:
+    """Whether a value can be written as UTF-8: one from the environment or a terminal may hold bytes that are none."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def set_secrets(stack: Stack, values: Mapping[str, str]) -> None:
     """Stores secrets through the engine's standard input: the SDK's own call would show them on a command line."""
     workspace = stack.workspace
     for key, value in values.items():
+        if not is_text(value):
+            raise UsageError(f"the value of {key} holds bytes that are no UTF-8, which no run could hand to the program")
         stored = subprocess.run(  # noqa: S603
             [workspace.pulumi_command.command, "config", "set", key, "--secret", "--stack", stack.name, "--non-interactive"],
             cwd=workspace.work_dir,

@@ -21,6 +21,12 @@ _ONLY_AN_ORPHAN = re.compile(
 )
 """Errors, whichever operation they end, that mostly mean: AWS has something that the state does not."""
 
+NAMESAKE_REMEDIES = (
+    "pulumi whoami -v   # is the state kept elsewhere? then: pulumi login",
+    'README.md, "A lost state"   # how to put it back, and what to do where it is gone',
+)
+"""What to do where a state may be lost."""
+
 ReadState = Callable[[], Mapping[str, Any]]
 """Gives the exported state as it is at that moment."""
 
@@ -50,6 +56,31 @@ class Leftovers:
                 raise EdgeError(self._no_id())
             return ()  # the id is made before anything else
         return find_orphans(scope, read_state, self.client)
+
+    def namesakes(self, deployment: Mapping[str, Any], config: "StackConfig") -> "tuple[Thing, ...]":
+        """What AWS has with the environment's name, in its sites' Regions, while its state holds nothing: it may be lost, or
+        another's of that name may be elsewhere. EdgeError where AWS does not say.
+        """
+        from automation.account.orphan_search import find_namesakes
+        from components.settings import validate
+
+        if deployment.get("resources") or deployment.get("pending_operations"):
+            return ()
+        return find_namesakes(self.commands.environment, validate(config).regions, self.client)
+
+    def namesake_words(self, found: "Sequence[Thing]") -> list[str]:
+        """What is told of namesakes: nothing can be done about them from here."""
+        from automation.account.orphans import listed
+
+        if not found:
+            return []
+        name, count = self.commands.environment, "one object" if len(found) == 1 else f"{len(found)} objects"
+        return [
+            f"The state of '{name}' holds nothing, and AWS has {count} with its name (tag edge-inference:stack):",
+            *listed(found),
+            "Nobody can tell whether they are yours: another state may hold them. None is touched; `up` deploys beside them.",
+            "  -> " + "\n     ".join(NAMESAKE_REMEDIES),
+        ]
 
     def words(self, found: "Sequence[Thing]") -> list[str]:
         """What is told of what was found, with the command that removes it; nothing where nothing was."""

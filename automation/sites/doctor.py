@@ -21,6 +21,7 @@ import requests
 from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs]
 
 from automation.account.questions import Image, ask_account, caller, image, instances, newest_of_kind
+from automation.engine.leftovers import NAMESAKE_REMEDIES
 from automation.engine.locks import is_held
 from automation.engine.plugins import Plugin, needed_plugins
 from automation.errors import CloudNotRunningError, EdgeError, NothingDeployedError
@@ -345,6 +346,11 @@ class _Doctor:
             yield Check(subject, "unknown", "a run is at work, and AWS has what it is making")
             return
         try:
+            if same_name := self._environment.namesakes():
+                shown = "; ".join(", ".join(filter(None, (each.kind, each.id, each.price))) for each in same_name)
+                finding = f"it holds nothing, and AWS has what carries this name, of which nobody can tell whose it is: {shown}"
+                yield Check(subject, "warning", finding, "\n".join(NAMESAKE_REMEDIES))
+                return
             found = self._environment.orphans()
         except NothingDeployedError:
             return

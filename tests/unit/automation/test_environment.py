@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +18,7 @@ from pulumi.automation import errors as engine_errors
 from pulumi.automation.events import EngineEvent
 
 from automation import EdgeError, Environment
+from automation.account import orphan_search
 from automation.account.orphans import Thing
 from automation.engine.command import EngineCommand, EngineKilledError
 from automation.engine.deployed import planned_sites
@@ -303,6 +304,26 @@ def test_failure_without_events_shows_the_engines_last_words(environment: Enviro
         opened(environment, monkeypatch, stack).plan()
 
 
+@pytest.mark.parametrize("is_local", [False, True])
+def test_a_config_value_that_is_no_text_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_local: bool) -> None:
+    """The engine hands nothing to the program then, and does not say what is wrong."""
+    (tmp_path / "Pulumi.dev.yaml").touch()
+    environment = Environment("dev", directory=tmp_path, stack_files=tmp_path, on_local_cloud=is_local)
+    error = failure(
+        engine_errors.CommandError, "code: 255\nstderr: error: grpc: error while marshaling: string field contains invalid UTF-8"
+    )
+    stack = FakeStack(fails=error)
+    entry = {"value": "k\ufffd", "secret": True}
+    monkeypatch.setattr(stack, "config", lambda: {"edge-inference:apiKey": entry, "edge-inference:b": {"value": "text"}})
+    with pytest.raises(DeploymentFailedError) as raised:
+        opened(environment, monkeypatch, stack).plan()
+    told = str(raised.value)
+    assert "edge-inference:apiKey is no UTF-8 text" in told
+    assert "pulumi config set --secret edge-inference:apiKey --stack dev" in told
+    assert ('eval "$(edge env local --stack dev)"' in told) == is_local
+    assert "\ufffd" not in told
+
+
 def test_second_run_at_once(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     stack = FakeStack(fails=failure(engine_errors.ConcurrentUpdateError, "the stack is currently locked by 1 lock(s)"))
     with pytest.raises(EnvironmentBusyError, match="edge cancel dev"):
@@ -358,6 +379,30 @@ def test_what_a_killed_run_left_is_not_made_once_more(
     assert f"-> edge sweep {environment.arguments}" in str(caught.value)
     left.clear()
     assert opened(environment, monkeypatch, stack).up()
+
+
+def test_what_has_the_name_of_an_empty_state_is_told_once_and_left_alone(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    asked: list[str] = []
+    environment.say = said.append
+    environment.stack_file.write_text("config:\n  edge-inference:sites:\n    - zone: us-west-2a\n")
+
+    def find(name: str, regions: Iterable[str], _: object) -> tuple[Thing, ...]:
+        asked.extend([name, *regions])
+        return (HOST,)
+
+    monkeypatch.setattr(orphan_search, "find_namesakes", find)
+    opened(environment, monkeypatch, FakeStack()).plan()
+    environment.up()
+    assert asked == ["dev", "us-west-2"]
+    assert [line for line in said if "whether they are yours" in line] == said[-2:-1]
+    assert HOST.id in "\n".join(said)
+    asked.clear()
+    other = Environment("dev", directory=environment.directory, stack_files=environment.stack_file.parent)
+    opened(other, monkeypatch, FakeStack(deployment={"resources": [WITH_ID]})).plan()
+    assert asked == [], "a state that holds something knows its own"
 
 
 @pytest.mark.parametrize("error", _ORPHANS_ERRORS)
@@ -466,6 +511,14 @@ def test_secret_that_cannot_be_stored(environment: Environment, monkeypatch: pyt
     with pytest.raises(EdgeError, match="storing edge-inference:a failed: error: passphrase must be set") as raised:
         opened(environment, monkeypatch, stack).store_secrets({"edge-inference:a": "hf_secret"})
     assert "hf_secret" not in str(raised.value)
+
+
+def test_a_secret_that_is_no_text_is_not_stored(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stack = FakeStack(engine=FakeEngine(tmp_path))
+    with pytest.raises(UsageError, match="edge-inference:a holds bytes that are no UTF-8"):
+        opened(environment, monkeypatch, stack).store_secrets({"edge-inference:a": "key\udcff"})
 
 
 def test_config_that_is_there(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
