@@ -153,3 +153,19 @@ def test_everything_that_no_state_knows_is_listed_and_removed_in_order(
     assert neighbours <= remains
     assert not any("orphaned" in each for each in remains - neighbours)
     assert world.host_processes() == []
+
+
+def test_of_what_has_our_name_while_the_state_holds_nothing_nobody_can_tell_whose_it_is(
+    orphaned: Deployment, neighbours: set[str]
+) -> None:
+    """Another stack's of our name: as it would be with our own, had the state been lost."""
+    before = orphaned.world.inventory()
+    namesakes = {"VPC", "address"}
+    (warning,) = (each for each in orphaned.environment.doctor().checks if each.subject == "beside the state")
+    assert warning.state == "warning"
+    assert all(kind in warning.finding for kind in namesakes)
+    orphaned.said.clear()
+    orphaned.preview()
+    (told, *_) = [line for line in orphaned.said if "holds nothing" in line]
+    assert "AWS has 2 objects with its name (tag edge-inference:stack)" in told
+    assert orphaned.world.inventory() == before >= neighbours
