@@ -11,6 +11,7 @@ neither.
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -43,6 +44,10 @@ def vcpus(instance_type: str) -> int:
 def counts_against_gpu_quota(instance_type: str) -> bool:
     """Whether the type is in the bucket of quota L-DB2E81BA, "G and VT instances"."""
     return instance_type.startswith(("g", "vt"))
+
+
+STOPS: Counter[str] = Counter()
+"""How often each instance was stopped."""
 
 
 class LaunchRules(VolumeRules):
@@ -90,10 +95,10 @@ class LaunchRules(VolumeRules):
         return super().modify_instance_attribute(instance_id, key, value)
 
     def stop_instances(self, instance_ids: list[str]) -> Any:
-        """Count the stops, so that the host sees one that is over before it looks."""
-        for instance in self.get_multi_instances_by_id(instance_ids):
-            instance.edge_stops = getattr(instance, "edge_stops", 0) + 1
-        return super().stop_instances(instance_ids)
+        """Count them, so that the host sees a stop that is over before it looks."""
+        stopped = super().stop_instances(instance_ids)
+        STOPS.update(instance_ids)
+        return stopped
 
     def all_reservations(self, filters: Any = None) -> Any:
         """AWS's filters take * and ?; moto compares an instance type to the letter."""

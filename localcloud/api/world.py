@@ -19,6 +19,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from localcloud.api.ec2_addresses import backends
+from localcloud.api.ec2_launches import STOPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -69,7 +70,7 @@ def _view(backend: Any, instance: Any) -> InstanceView:
         public_key=material.decode() if isinstance(material, bytes) else material,
         instance_type=instance.instance_type,
         addresses=tuple(a.public_ip for a in backend.addresses if a.instance is instance),
-        stops=getattr(instance, "edge_stops", 0),
+        stops=STOPS[instance.id],
     )
 
 
