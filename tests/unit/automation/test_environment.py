@@ -191,6 +191,16 @@ def environment(tmp_path: Path) -> Environment:
     return Environment("dev", directory=tmp_path, stack_files=tmp_path)
 
 
+@pytest.fixture(autouse=True)
+def no_namesakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test of this module asks AWS."""
+
+    def find(*_: object) -> tuple[Thing, ...]:
+        return ()
+
+    monkeypatch.setattr(orphan_search, "find_namesakes", find)
+
+
 def opened(environment: Environment, monkeypatch: pytest.MonkeyPatch, stack: FakeStack) -> Environment:
     def open_stack(*, may_start: bool, command: object = None) -> FakeStack:
         del may_start, command
@@ -307,7 +317,7 @@ def test_failure_without_events_shows_the_engines_last_words(environment: Enviro
 @pytest.mark.parametrize("is_local", [False, True])
 def test_a_config_value_that_is_no_text_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_local: bool) -> None:
     """The engine hands nothing to the program then, and does not say what is wrong."""
-    (tmp_path / "Pulumi.dev.yaml").touch()
+    (tmp_path / "Pulumi.dev.yaml").write_text(GOOD)
     environment = Environment("dev", directory=tmp_path, stack_files=tmp_path, on_local_cloud=is_local)
     error = failure(
         engine_errors.CommandError, "code: 255\nstderr: error: grpc: error while marshaling: string field contains invalid UTF-8"
@@ -387,7 +397,6 @@ def test_what_has_the_name_of_an_empty_state_is_told_once_and_left_alone(
     said: list[str] = []
     asked: list[str] = []
     environment.say = said.append
-    environment.stack_file.write_text("config:\n  edge-inference:sites:\n    - zone: us-west-2a\n")
 
     def find(name: str, regions: Iterable[str], _: object) -> tuple[Thing, ...]:
         asked.extend([name, *regions])
