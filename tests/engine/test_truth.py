@@ -16,6 +16,7 @@ from support import HONOLULU, LOS_ANGELES, OREGON, Deployment, World, assert_con
 
 from automation.errors import DeploymentFailedError, EdgeError
 from automation.sites.bench import Clients
+from automation.sites.drain import put_back, take_out
 from automation.sites.hosts import find_host, run, ssh
 from ttft.schedule import Plan
 
@@ -103,6 +104,11 @@ def test_after_a_failed_step_serving_sites_are_told_to_serve(truth: Truth) -> No
     truth.assert_all_say(*ZONES)
     routes = truth.environment.routes()
     assert {site.zone for site in routes.sites if site.healthy} == set(ZONES)
+    # Its TTL is not waited for: tests/unit/automation/test_drain.py has that.
+    take_out(truth.environment, LOS_ANGELES)
+    assert [site.zone for site in truth.environment.routes().sites if site.drained] == [LOS_ANGELES]
+    put_back(truth.environment, LOS_ANGELES)
+    truth.assert_all_say(*ZONES)
     truth.configure(ZONES, host={"connectBudgetSeconds": 60})
     assert not any("host" in name for name in truth.up().touched)
 
