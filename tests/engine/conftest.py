@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
@@ -40,8 +41,8 @@ def with_official_parts(binary: Path, folder: Path) -> Path:
         shutil.copy2(path, bin_folder)
     on_path.mkdir()
     (on_path / "pulumi-resource-command").symlink_to(parts / "pulumi-resource-command")
-    # The engine prefers a plugin on PATH to an installed one; and the official one dials port 22 itself.
-    os.environ["PATH"] = f"{on_path}{os.pathsep}{os.environ['PATH']}"
+    # The engine prefers a plugin on PATH to an installed one; the official host takes the python there; the plugin dials port 22.
+    os.environ["PATH"] = os.pathsep.join([str(on_path), str(Path(sys.executable).parent), os.environ["PATH"]])
     os.environ["EDGE_CLOUD_LOW_PORTS"] = "yes"
     return bin_folder / "pulumi"
 
