@@ -46,12 +46,24 @@ class Environment(DeployedSites):
         """What `up` would change, resource by resource, and what that costs; changes nothing."""
         return self._runs.plan(on_event)
 
-    def up(self, on_event: OnEvent | None = None) -> Changes:
+    def up(
+        self,
+        on_event: OnEvent | None = None,
+        *,
+        site: str | None = None,
+        replace_hosts: Sequence[str] = (),
+        all_at_once: bool = False,
+    ) -> Changes:
         """Deploys: afterwards every replica of the config serves. DeploymentFailedError names what does not; one site that
         fails does not keep others from being made, but those that served and wait for it are not touched. What is gone, stopped
-        or dead is mended though nothing has changed.
+        or dead is mended though nothing has changed. Hosts that are stopped or replaced go one after another.
+
+        `site`: the zone of the only site that is brought up to the config. `replace_hosts`: hosts (`ZONE` or `ZONE-N`) that are
+        replaced though nothing in the config says so. `all_at_once`: nothing waits for anything, and nobody is led elsewhere.
         """
-        return self._runs.up(on_event)
+        from automation.up import UpOptions
+
+        return self._runs.up(on_event, UpOptions(site, tuple(replace_hosts), all_at_once))
 
     def refresh(self, on_event: OnEvent | None = None) -> Changes:
         """Reads back what is really there into the state; creations that were cut off are forgotten, and told by `say`.

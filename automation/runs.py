@@ -7,9 +7,8 @@ import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from pulumi import automation
@@ -25,11 +24,12 @@ from automation.engine.deployed import Deployed, config_of, set_secrets
 from automation.engine.events import Event, Interrupted, LaunchWaits, OnEvent, SiteProgress
 from automation.engine.kills import after_a_kill, after_the_engines_kill
 from automation.engine.locks import only_run
-from automation.engine.outputs import recorded_outputs, told_outputs
+from automation.engine.outputs import told_outputs
 from automation.engine.processes import end_all, end_run, marked
 from automation.engine.redaction import Redactor, config_secrets, environment_secrets
 from automation.engine.results import Changes, Drift, Inventory, Plan, inventory_of
 from automation.engine.rollout import RolloutPlan
+from automation.engine.run import Run
 from automation.engine.run_log import RunLog
 from automation.engine.state_files import StateFile, require_room
 from automation.engine.watching import RunWatch
@@ -42,38 +42,19 @@ from automation.errors import (
     SiteFailure,
     UsageError,
 )
+from automation.up import ROUTING_TARGETS, Up, UpOptions, tell_host_turns
 from components.release import newer_deployment_problem
 
 if TYPE_CHECKING:
     from automation.account.orphans import Thing
     from automation.account.sweep import Swept
-    from components.settings import StackConfig
 
 # A killed engine makes the SDK warn, from a thread of its own, of its broken event stream.
 warnings.filterwarnings("ignore", "Error in event stream")
 
 _DRAINED = "edge-inference:drained"
 _ID_TARGET = "**::deployment"
-_ROUTING_TARGETS = ["**::routing", "**::routing-*", _ID_TARGET]
-"""URNs of the routing component and all that it makes (components/build.py names it), also of what is yet to be made; and of
-the deployment's id, which all of it is tagged with, and which a state of an older release does not have."""
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class _Run:
-    """A run of the engine that has begun."""
-
-    stack: Stack
-    watch: RunWatch
-    log: RunLog
-    is_restored: bool
-    """Whether the state had been cut off, and an older one was put in its place."""
-
-    @property
-    def listening(self) -> dict[str, Any]:
-        """How the engine's operations tell it what happens."""
-        return {"on_event": self.watch.on_engine_event, "on_output": self.log.write, "on_error": self.log.write, "color": "never"}
 
 
 class Runs:
@@ -88,29 +69,23 @@ class Runs:
         """What `up` would change, resource by resource, and what that costs; changes nothing."""
         with self._run("plan", on_event, may_start=True) as run:
             self._tell_namesakes(run.stack)
+            tell_host_turns(run)
             run.stack.preview(**run.listening)
             rollout = self._plan_rollout(run)
         watch = run.watch
         price = price_change(inventory_of(run.stack.deployment).instances, list(watch.instances.values()))
         return Plan(watch.counts, watch.seconds, resources=tuple(watch.resources), log=run.log.path, price=price, rollout=rollout)
 
-    def up(self, on_event: OnEvent | None = None) -> Changes:
+    def up(self, on_event: OnEvent | None = None, options: UpOptions | None = None) -> Changes:
         """Deploys: afterwards every replica of the config serves. DeploymentFailedError names what does not; one site that
         fails does not keep others from being made, but those that served and wait for it are not touched. What is gone, stopped
-        or dead is mended though nothing has changed.
+        or dead is mended though nothing has changed. Hosts that are stopped or replaced go one after another.
         """
         with self._run("up", on_event, may_start=True) as run:
             self._deployed.refuse_foreign_account(run.stack)
             self._tell_namesakes(run.stack)
             self._forget_pending(run)
-            config = cache(lambda: config_of(run.stack))
-            again = self._mend(run, config)
-            run.stack.up(continue_on_error=True, replace=again or None, **run.listening)
-            outputs = told_outputs(run.watch.outputs or run.stack.read_outputs(), {}, self._deployed.endpoint_url)
-            if outputs.get("sites"):
-                from automation.sites.closing import require_serving
-
-                require_serving(self._deployed, outputs, config(), tuple(run.watch.resources), run.watch.warn)
+            outputs = Up(self._deployed, run, options or UpOptions()).deploy()
         return _changes(run, outputs)
 
     def refresh(self, on_event: OnEvent | None = None) -> Changes:
@@ -233,7 +208,7 @@ class Runs:
         with self._run("drain", on_event, may_start=False) as run:
             self._deployed.refuse_foreign_account(run.stack)
             self._store_drained(run.stack, drained)
-            run.stack.up(continue_on_error=True, target=_ROUTING_TARGETS, **run.listening)
+            run.stack.up(continue_on_error=True, target=ROUTING_TARGETS, **run.listening)
             outputs = run.watch.outputs or run.stack.read_outputs()
         return _changes(run, told_outputs(outputs, {}, self._deployed.endpoint_url))
 
@@ -243,7 +218,7 @@ class Runs:
             stack = self._deployed.open(may_start=True)
             set_secrets(stack, values)
 
-    def _plan_rollout(self, run: _Run) -> RolloutPlan | None:
+    def _plan_rollout(self, run: Run) -> RolloutPlan | None:
         from automation.sites.rollout_plan import changed_steps, plan_rollout
         from components.settings import validate
 
@@ -256,7 +231,7 @@ class Runs:
         )
 
     @contextmanager
-    def _run(self, operation: str, on_event: OnEvent | None, *, may_start: bool) -> Generator[_Run]:
+    def _run(self, operation: str, on_event: OnEvent | None, *, may_start: bool) -> Generator[Run]:
         """One run: alone, logged, watched; what goes wrong in it becomes an EdgeError that names the log.
 
         What deploys (`may_start`) is refused for what its stack file alone shows, before anything is started.
@@ -285,7 +260,7 @@ class Runs:
                     )
                     command.on_interrupt = watch.interrupted
                     with self._explained(operation, stack, watch, log), watch, state.kept() if state else nullcontext():
-                        yield _Run(stack, watch, log, is_restored)
+                        yield Run(stack, watch, log, is_restored)
                     log.write(f"{operation} ended well: {watch.counts}")
             finally:
                 self._running = None
@@ -376,23 +351,6 @@ class Runs:
                 f"  -> {self._deployed.commands.edge('unprotect')}   # then: {self._deployed.commands.edge('destroy')}"
             )
 
-    def _mend(self, run: _Run, config: Callable[[], "StackConfig"]) -> list[str]:
-        """What is gone, stopped or dead is mended, or handed to the run: the URNs of the commands that it must do again."""
-        if not inventory_of(run.stack.deployment).sites:
-            return []
-        from automation.sites.repairs import mend
-
-        return mend(
-            run.stack,
-            told_outputs(recorded_outputs(run.stack.deployment), run.stack.deployment, self._deployed.endpoint_url),
-            self._deployed.planned_replicas(),
-            config=config(),
-            client=self._deployed.aws_client,
-            ports=self._deployed,
-            say=run.watch.warn,
-            log=run.log.write,
-        )
-
     def _tell_pending(self, stack: Stack) -> bool:
         pending = inventory_of(stack.deployment).pending
         if pending:
@@ -415,7 +373,7 @@ class Runs:
             self._deployed.say(line)
         self._has_told_namesakes = bool(lines)
 
-    def _forget_pending(self, run: _Run) -> None:
+    def _forget_pending(self, run: Run) -> None:
         """Takes creates that were killed half-way out of the state, and says so. OrphansError where AWS made them all the same:
         they would be made once more.
         """
@@ -425,7 +383,7 @@ class Runs:
                 self._look_for_orphans(run, quietly=True), "the killed run left what this one would make again", "up"
             )
 
-    def _look_for_orphans(self, run: _Run, *, quietly: bool = False) -> "tuple[Thing, ...]":
+    def _look_for_orphans(self, run: Run, *, quietly: bool = False) -> "tuple[Thing, ...]":
         """As `_orphans`; none also where nobody can tell, which is said."""
         try:
             found = self._deployed.find_orphans(run.stack)
@@ -450,7 +408,7 @@ class Runs:
                 stack.set_config(f"{_DRAINED}[{number}]", automation.ConfigValue(zone), path=True)
 
 
-def _changes(run: _Run, outputs: Mapping[str, Any]) -> Changes:
+def _changes(run: Run, outputs: Mapping[str, Any]) -> Changes:
     watch = run.watch
     return Changes(
         watch.counts,

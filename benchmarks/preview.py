@@ -102,10 +102,10 @@ def descendants(ancestor: int) -> Iterator[int]:
         waiting += found
 
 
-def forty_sites() -> dict[str, object]:
-    """A config with 40 sites.
+def many_zones(count: int) -> list[str]:
+    """So many zones over three parent Regions.
 
-    Three Regions sell GPUs in fewer zones than that, so some zones stand in it for their number alone: a preview asks the same
+    Three Regions sell GPUs in fewer zones than 40, so some zones stand in for their number alone: a preview asks the same
     questions about them.
     """
     zones = [
@@ -113,8 +113,15 @@ def forty_sites() -> dict[str, object]:
         *(zone for group in GROUPS.values() if group.region in REGION_ZONES for zone in group.zones if group.instance_types),
         *(zone for group in GROUPS.values() if group.region in REGION_ZONES for zone in group.zones if not group.instance_types),
     ]
-    sites = [{"zone": zone, **({"optIn": "anyway"} if "-" in zone.removeprefix(region_of(zone)) else {})} for zone in zones]
-    return {"config": {"aws:region": "us-west-2", "edge-inference:sites": sites[:SITES]}}
+    return zones[:count]
+
+
+def forty_sites() -> dict[str, object]:
+    """A config with 40 sites."""
+    sites = [
+        {"zone": zone, **({"optIn": "anyway"} if "-" in zone.removeprefix(region_of(zone)) else {})} for zone in many_zones(SITES)
+    ]
+    return {"config": {"aws:region": "us-west-2", "edge-inference:sites": sites}}
 
 
 def region_of(zone: str) -> str:

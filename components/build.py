@@ -8,12 +8,14 @@ from ipaddress import IPv4Network
 import pulumi
 
 from components.args import EndpointArgs, HostArgs, RolloutArgs, ServerArgs, VolumeType
-from components.dns_plan import Replica, site_name
+from components.dns_plan import site_name
 from components.door import notice_seconds
 from components.engines import Engine, Server, server_process
+from components.host_changes import host_changes, planned_hosts, told_together
+from components.listeners import Listener, silent
 from components.models import ModelFacts
 from components.network import RegionNetwork
-from components.rollout import Rollout, waves
+from components.rollout import Mode, Rollout, order, replica_keys
 from components.routing import GeolocationArgs, RoutingPolicy, ServiceRouting, ServiceRoutingArgs
 from components.settings import GeolocationSettings, HostSettings, ServerSettings, Settings, SiteSettings
 from components.site import EdgeInferenceSite, EdgeInferenceSiteArgs
@@ -50,23 +52,47 @@ def networks(config: CheckedConfig, tags: Tags) -> dict[str, RegionNetwork]:
 def sites(config: CheckedConfig, networks: dict[str, RegionNetwork], tags: Tags) -> dict[str, EdgeInferenceSite]:
     """One site for each chosen zone. Where replicas served before, they change one wave after another."""
     settings = config.settings
-    # Drained sites first: nobody misses them.
-    ordered = sorted(settings.sites, key=lambda site: site.zone not in settings.drained)
-    rollout = Rollout(_waves(config, ordered))
-    made = {
+    rollout = _rollout(config)
+    return {
         site.zone: EdgeInferenceSite(
             site.zone,
             _site_args(config, networks[site.parsed_zone.region], settings.regions[site.parsed_zone.region], site, tags),
             pulumi.ResourceOptions(transformations=[rollout.in_order]),
         )
-        for site in ordered
+        for site in settings.sites
     }
-    return {site.zone: made[site.zone] for site in settings.sites}
 
 
-def _waves(config: CheckedConfig, ordered: list[SiteSettings]) -> list[list[str]]:
-    keys = [Replica(site.parsed_zone, number).key for site in ordered for number in range(1, site.replicas + 1)]
-    return waves([key for key in keys if key in config.served], config.settings.rollout.away(len(keys)))
+def _rollout(config: CheckedConfig) -> Rollout:
+    """The order in which replicas that served change their server; tells of what it cannot protect."""
+    settings = config.settings
+    keys = order(settings)
+    max_away = settings.rollout.away(len(keys))
+    if config.mode is Mode.ALL_AT_ONCE:
+        return Rollout([], max_away)
+    if config.mode is Mode.PLAIN and (stopped := host_changes(config.before.hosts, planned_hosts(settings))):
+        pulumi.log.warn(told_together(stopped, pulumi.get_stack()))
+    listeners = _listeners(config) if settings.is_routed else {}
+    dead = silent(listeners)
+    if dead:
+        pulumi.log.warn(
+            f"{', '.join(sorted(dead))} does not answer: no other server is changed before it serves again\n"
+            f"  -> edge up {pulumi.get_stack()}   # mends it first"
+        )
+    return Rollout([key for key in keys if key in config.before.served], max_away, dead=dead, listeners=listeners)
+
+
+def _listeners(config: CheckedConfig) -> dict[str, Listener]:
+    """Where the replicas that should serve are asked, those that served before."""
+    settings, addresses = config.settings, config.before.addresses
+    endpoint, domain = settings.endpoint, settings.routing.domain or ""
+    path = server_process(Server(Engine(settings.server.engine))).health_path
+    return {
+        key: Listener(addresses[key], endpoint.public_port, path, site_name(domain, site.parsed_zone) if endpoint.tls else None)
+        for site in settings.sites
+        for key in replica_keys(site)
+        if key in addresses and site.zone not in settings.drained
+    }
 
 
 def routing(config: CheckedConfig, sites: dict[str, EdgeInferenceSite], tags: Tags) -> ServiceRouting | None:

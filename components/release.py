@@ -24,7 +24,7 @@ def record_release() -> None:
 
 def newer_release_problem() -> str | None:
     """What is wrong where the running stack's state was written by a newer release; None where it was not."""
-    return _problem({urn: each.get("outputs") for urn, each in resource_outputs().items()})
+    return _problem(resource_outputs())
 
 
 def newer_deployment_problem(deployment: Mapping[str, Any]) -> str | None:

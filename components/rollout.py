@@ -1,19 +1,52 @@
 """The order of a rollout: which replicas change their server together, and who waits for whom.
 
-A rollout is nothing but the dependencies of the hosts' last steps: one fails, and those that wait for it are not touched. Only
-replicas that served before are in it, so that first deployments do not queue; hosts and all other steps never wait.
+A host's last step is registered when those of the waves before have ended; where one failed, it depends on that, so that the
+engine leaves it out. Only replicas that served before are in the order, so that first deployments do not queue; hosts and all
+other steps never wait. No order stays in the state: a run of chosen resources fails where its order differs from the state's.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, cast
 
 import pulumi
 
+from components.dns_plan import Replica
+from components.host_changes import HostFacts, deployed_hosts
+from components.listeners import Listener, silent
 from components.running_state import resource_outputs
+from components.settings import Settings, SiteSettings
 
+MODE_VARIABLE = "EDGE_INFERENCE_ROLLOUT"
+"""By which `edge up` tells the program of a rollout what it does about hosts itself, or that there shall be no order."""
 _LAST_STEP = "-ready"
 """Of a host's steps the only one that takes a serving server away (host_steps.py)."""
-_COMMAND = "command:remote:Command"
+_COMMAND, _ADDRESS = "command:remote:Command", "aws:ec2/eip:Eip"
+_SECOND_LOOK_SECONDS = 3.0
+
+
+class Mode(Enum):
+    """What the run is asked to do about the replicas that serve."""
+
+    PLAIN = ""
+    """Servers change in order; hosts that must be stopped or replaced go together."""
+    HOSTS_IN_TURN = "hosts-in-turn"
+    """The same, by a caller that hands hosts over one after another."""
+    ALL_AT_ONCE = "all-at-once"
+    """No order, and nothing is protected."""
+
+
+def order(settings: Settings) -> list[str]:
+    """All replicas of a config in the order of their change: drained sites first, nobody misses them; then as in `sites`."""
+    sites = sorted(settings.sites, key=lambda site: site.zone not in settings.drained)
+    return [key for site in sites for key in replica_keys(site)]
+
+
+def replica_keys(site: SiteSettings) -> list[str]:
+    """The keys of a site's replicas."""
+    return [Replica(site.parsed_zone, number).key for number in range(1, site.replicas + 1)]
 
 
 def waves(replicas: Sequence[str], max_away: int) -> list[list[str]]:
@@ -22,36 +55,114 @@ def waves(replicas: Sequence[str], max_away: int) -> list[list[str]]:
     return [list(replicas[:1]), *rest] if replicas else []
 
 
-def served_before() -> frozenset[str]:
-    """The keys of the replicas whose last step is in the running stack's state: each has served at some time."""
-    steps = {urn.rpartition("::")[2] for urn in resource_outputs() if f"{_COMMAND}::" in urn}
-    return frozenset(step.removesuffix(_LAST_STEP) for step in steps if step.endswith(_LAST_STEP))
+def planned_waves(replicas: Sequence[str], max_away: int, dead: Collection[str] = ()) -> list[list[str]]:
+    """The same, behind those that do not serve anyway: nobody misses them, and no other goes while they are away."""
+    first = [each for each in replicas if each in dead]
+    rest = waves([each for each in replicas if each not in dead], max_away)
+    return [first, *rest] if first else rest
 
 
-@dataclass
+@dataclass(frozen=True)
+class Before:
+    """What the running stack's state says of the replicas before this run."""
+
+    served: frozenset[str] = frozenset()
+    """Keys of the replicas whose last step is in the state: each has served at some time."""
+    addresses: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Their public addresses, by key."""
+    hosts: Mapping[str, HostFacts] = field(default_factory=dict[str, HostFacts])
+    """What each host of the state is made from."""
+
+
+def before() -> Before:
+    """Asks the state."""
+    state = resource_outputs()
+    names = {urn: urn.rpartition("::")[2] for urn in state}
+    steps = {name for urn, name in names.items() if f"{_COMMAND}::" in urn and name.endswith(_LAST_STEP)}
+    served = frozenset(step.removesuffix(_LAST_STEP) for step in steps)
+    addresses = {
+        name.removesuffix("-address"): str(state[urn]["publicIp"])
+        for urn, name in names.items()
+        if f"{_ADDRESS}::" in urn and state[urn].get("publicIp")
+    }
+    return Before(served, {key: each for key, each in addresses.items() if key in served}, deployed_hosts(state))
+
+
 class Rollout:
-    """Makes each last step wait for those of the waves before. The steps must be registered in the order of the waves."""
+    """Makes each last step wait for those of the waves before, and refuses it while another replica is dead.
 
-    waves: list[list[str]]
-    _steps: dict[str, pulumi.Resource] = field(default_factory=dict[str, pulumi.Resource])
+    `order`: the replicas that served before. `dead`: those of them that do not answer. `listeners`: where to ask those that
+    should serve, before each step. Images, weights and files are fetched everywhere before the first server is taken away; a
+    replica where that fails is in no wave, and keeps its server.
+    """
+
+    def __init__(
+        self,
+        order: Sequence[str],
+        max_away: int,
+        *,
+        dead: Collection[str] = (),
+        listeners: Mapping[str, Listener] | None = None,
+    ) -> None:
+        self._order, self._max_away, self._dead = order, max_away, dead
+        self._listeners = listeners or {}
+        self._steps: dict[str, pulumi.Resource] = {}
+        self._prepared: dict[str, list[pulumi.Resource]] = {}
+        self._hooks = None
+        if len(self._listeners) > 1:
+            self._hooks = pulumi.ResourceHookBinding(before_update=[pulumi.ResourceHook("no-other-is-dead", self._refuse)])
 
     def in_order(self, step: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformationResult | None:
         """A transformation of everything below a site: of its replicas' last steps it changes what they depend on."""
         key = step.name.removesuffix(_LAST_STEP)
-        place = next((number for number, wave in enumerate(self.waves) if key in wave), None)
-        if step.type_ != _COMMAND or key == step.name or place is None:
+        if step.type_ != _COMMAND or key == step.name or key not in self._order:
             return None
         self._steps[key] = step.resource
-        earlier = [self._steps[each] for wave in self.waves[:place] for each in wave]
-        step.opts.depends_on = [*_listed(step.opts.depends_on), *earlier]
+        self._prepared[key] = _listed(step.opts.depends_on)
+        step.opts.depends_on = pulumi.Output.from_input(self._waits_for(key))
+        step.opts.hooks = self._hooks
         return pulumi.ResourceTransformationResult(step.props, step.opts)
+
+    async def _waits_for(self, key: str) -> list[pulumi.Resource]:
+        """Returns when it is the replica's turn: its own steps before, and those last steps of the waves before that failed."""
+        own = self._prepared[key]
+        if pulumi.runtime.is_dry_run():
+            return own
+        known = [each for each in self._order if each in self._prepared]
+        fetched = await asyncio.gather(*(_went_well(self._prepared[each]) for each in known))
+        planned = planned_waves(
+            [each for each, is_there in zip(known, fetched, strict=True) if is_there], self._max_away, self._dead
+        )
+        place = next((number for number, wave in enumerate(planned) if key in wave), 0)
+        earlier = [self._steps[each] for wave in planned[:place] for each in wave]
+        return [*own, *[each for each in earlier if not await _went_well([each])]]
+
+    async def _refuse(self, step: pulumi.ResourceHookArgs) -> None:
+        """Ends a step before it begins: a server may not go while another replica, but for those of its own wave, is dead."""
+        key = step.name.removesuffix(_LAST_STEP)
+        planned = planned_waves(self._order, self._max_away, self._dead)
+        mine = [each for wave in planned if key in wave for each in wave]
+        asked = {each: where for each, where in self._listeners.items() if each == key or each not in mine}
+        dead = await asyncio.to_thread(silent, asked)
+        if dead and key not in dead:
+            await asyncio.sleep(_SECOND_LOOK_SECONDS)
+            dead = await asyncio.to_thread(silent, asked)
+        if dead and key not in dead:
+            stack = pulumi.get_stack()
+            raise RuntimeError(
+                f"{key} keeps its server for now: {', '.join(sorted(dead))} does not answer, and one more would be away\n"
+                f"  -> edge up {stack}   # mends it first; edge drain {stack} ZONE takes it out; edge up {stack} --all-at-once"
+            )
+
+
+async def _went_well(commands: Sequence[pulumi.Resource]) -> bool:
+    """Returns when they have ended. What a command prints stays unknown where it failed or was left out."""
+    outputs = [cast("pulumi.Output[str]", cast("Any", each).stdout) for each in commands]
+    return all([await each.is_known() for each in outputs])
 
 
 def _listed(depends_on: object) -> list[pulumi.Resource]:
-    if depends_on is None:
-        return []
-    if isinstance(depends_on, pulumi.Resource):
-        return [depends_on]
-    if not isinstance(depends_on, list):
-        raise TypeError(f"the last step depends on {type(depends_on).__name__}, not on a list of resources")
-    return depends_on  # type: ignore[return-value] # as components/server.py gives it
+    listed: list[object] = cast("list[object]", depends_on) if isinstance(depends_on, list) else [depends_on]
+    if not all(isinstance(each, pulumi.Resource) for each in listed):
+        raise TypeError(f"the last step depends on {depends_on!r}, not on resources")
+    return cast("list[pulumi.Resource]", listed)

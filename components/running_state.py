@@ -14,4 +14,5 @@ def resource_outputs() -> dict[str, Mapping[str, Any]]:
     stack = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
     answer: Any = pulumi.runtime.invoke("pulumi:pulumi:readStackResourceOutputs", {"stackName": stack}).value
     found = cast("dict[str, Any]", answer or {})
-    return cast("dict[str, Mapping[str, Any]]", found.get("outputs") or {})
+    resources = cast("dict[str, dict[str, Any]]", found.get("outputs") or {})
+    return {urn: each.get("outputs") or {} for urn, each in resources.items()}

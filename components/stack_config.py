@@ -3,8 +3,9 @@
 The only module that turns problems into the program's end. Leaves out judging: settings/, models.py and preflight.py do.
 """
 
+import os
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 import pulumi
@@ -24,7 +25,7 @@ from components.preflight import judge, smallest_gpu_mib, warnings
 from components.problems import ConfigurationError, Problem
 from components.provider_lookups import AwsSilentError, ask_aws
 from components.release import newer_release_problem
-from components.rollout import served_before
+from components.rollout import MODE_VARIABLE, Before, Mode, before
 from components.settings import PROJECT, ServerSettings, Settings, StackConfig, Validated, validate
 from components.ssh_agent import agent_problem
 
@@ -39,8 +40,9 @@ class CheckedConfig:
     settings: Settings
     aws: AwsFacts
     model: ModelFacts
-    served: frozenset[str] = frozenset()
-    """Keys of the replicas that have served before this run (rollout.py)."""
+    before: Before = field(default_factory=Before)
+    """The replicas that have served before this run (rollout.py)."""
+    mode: Mode = Mode.PLAIN
 
 
 def checked_config() -> CheckedConfig:
@@ -92,7 +94,7 @@ def _check(validated: Validated) -> CheckedConfig:
     for warning in (*warnings(settings, facts), *unknowns(settings.server, model, hub)):
         pulumi.log.warn(warning)
     limited = with_limits(settings.server, model, smallest_gpu_mib(settings, facts))
-    return CheckedConfig(replace(settings, server=limited), facts, model, served_before())
+    return CheckedConfig(replace(settings, server=limited), facts, model, before(), Mode(os.environ.get(MODE_VARIABLE, "")))
 
 
 def _token_problems(server: ServerSettings, token: str) -> list[Problem]:

@@ -53,10 +53,24 @@ def plan(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = Fal
     )
 
 
-def up(env: EnvironmentName, local: LocalFlag = False, as_json: EventsFlag = False, yes: YesFlag = False) -> None:  # noqa: FBT002
+def up(  # noqa: PLR0913, PLR0917 - its options
+    env: EnvironmentName,
+    local: LocalFlag = False,  # noqa: FBT002
+    as_json: EventsFlag = False,  # noqa: FBT002
+    yes: YesFlag = False,  # noqa: FBT002
+    site: Annotated[str | None, typer.Option("--site", metavar="ZONE", help="Bring only this site up to the config.")] = None,
+    replace_host: Annotated[
+        list[str] | None,
+        typer.Option("--replace-host", metavar="ZONE[-N]", help="Replace these hosts, drained and one after another."),
+    ] = None,
+    all_at_once: Annotated[  # noqa: FBT002
+        bool, typer.Option("--all-at-once", help="Change all servers and hosts together, without draining any: for emergencies.")
+    ] = False,
+) -> None:
     """Deploy an environment: afterwards every site serves.
 
-    On a terminal a table shows how far each site is. Ctrl-C once finishes the steps at work and stops; twice cuts them off.
+    Servers and hosts that serve change one after another, so that users notice nothing (config: rollout). On a terminal a table
+    shows how far each site is. Ctrl-C once finishes the steps at work and stops; twice cuts them off.
 
     Example: edge up local
     """
@@ -68,7 +82,7 @@ def up(env: EnvironmentName, local: LocalFlag = False, as_json: EventsFlag = Fal
     waves = () if as_json else _waves(environment, planned)
     try:
         with told("Deploying", environment, as_json=as_json, waves=waves) as on_event:
-            changes = environment.up(on_event)
+            changes = environment.up(on_event, site=site, replace_hosts=replace_host or (), all_at_once=all_at_once)
     except DeploymentFailedError as error:
         error.summary = tuple(_sites_after(environment, error)) if error.sites else ()
         raise

@@ -183,6 +183,13 @@ class Deployed:
         cloud = local.require_cloud(self.directory, self.commands.edge("up"))
         return int(cloud.request("GET", f"ports/{address}/{port}")["port"])
 
+    def route53_speed(self) -> float:
+        """How much faster than AWS's the clock of health checkers and resolvers goes: 1 but for tests on the local cloud."""
+        if not self.on_local_cloud:
+            return 1.0
+        cloud = local.require_cloud(self.directory, self.commands.edge("up"))
+        return float(cloud.request("GET", "health-checkers")["speed"])
+
     def dns_port(self) -> int | None:
         """The port of the local cloud's DNS server on loopback; None on AWS."""
         if not self.on_local_cloud:

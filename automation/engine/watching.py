@@ -75,6 +75,10 @@ class RunWatch:
         """The errors as the engine words them, each once, with the name of the resource."""
         self.warnings: list[str] = []
         self.counts: dict[str, int] = {}
+        """How many resources by operation; of a run in parts, what all of them did."""
+        self._counted: dict[str, int] = {}
+        self._counted_before: dict[str, int] = {}
+        """As the engine counts them: all parts so far, and those before this one."""
         self.resources: list[ResourceChange] = []
         self.instances: dict[str, tuple[str, str]] = {}
         """By URN, zone and type of every instance that is there after the run, or would be after a plan."""
@@ -158,7 +162,13 @@ class RunWatch:
             elif event.summary_event:
                 counts = event.summary_event.resource_changes or {}
                 told = {str(getattr(each, "value", each)): count for each, count in counts.items()}
-                self.counts = _with_forgotten(told, self.resources)
+                self._counted = _added(told, self._counted_before)
+                self.counts = _with_forgotten(self._counted, self.resources)
+
+    def next_part(self) -> None:
+        """Another operation of the engine follows in the same run."""
+        with self._lock:
+            self._counted_before = {each: count for each, count in self._counted.items() if each not in _UNCHANGING}
 
     def interrupted(self, times: int) -> None:
         """The run was asked to stop."""
@@ -381,6 +391,10 @@ def _operation(step: "StepEventMetadata") -> str:
 
 def _is_removal(operation: str) -> bool:
     return operation.startswith("delete") or operation == "forget"
+
+
+def _added(counts: Mapping[str, int], earlier: Mapping[str, int]) -> dict[str, int]:
+    return {each: counts.get(each, 0) + earlier.get(each, 0) for each in counts.keys() | earlier.keys()}
 
 
 def _with_forgotten(counts: dict[str, int], resources: Sequence[ResourceChange]) -> dict[str, int]:

@@ -158,6 +158,7 @@ def mend(  # noqa: PLR0913 - who is asked, and by what
     if found.gone:
         targets = [urn for key in found.gone for urn in kept[key].resources]
         stack.refresh(target=targets, on_output=log, on_error=log, color="never")
+        stack.deployment = stack.exported()
     return [urn for key in (*found.again, *start_stopped(client, kept, found.stopped, say)) for urn in kept[key].commands]
 
 

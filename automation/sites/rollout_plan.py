@@ -12,9 +12,9 @@ from automation.engine.results import ResourceChange
 from automation.engine.rollout import Effect, ReplicaChange, RolloutPlan
 from automation.sites.takeover import Users
 from automation.sites.transactions import compared, json_object, transaction_in
-from components.dns_plan import RECORD_TTL_SECONDS, Replica
+from components.dns_plan import RECORD_TTL_SECONDS
 from components.door import notice_seconds
-from components.rollout import waves
+from components.rollout import order, waves
 from components.settings import Settings
 
 _COMMAND, _CHECK = "command:remote:Command", "aws:route53/healthCheck:HealthCheck"
@@ -59,11 +59,9 @@ def changed_steps(changes: Iterable[ResourceChange]) -> dict[str, tuple[str, str
 
 
 def waves_of(settings: Settings, served: Iterable[str]) -> list[list[str]]:
-    """The order in which the replicas that served would change, as components/build.py makes it."""
-    known = frozenset(served)
-    sites = sorted(settings.sites, key=lambda site: site.zone not in settings.drained)
-    keys = [Replica(site.parsed_zone, number).key for site in sites for number in range(1, site.replicas + 1)]
-    return waves([key for key in keys if key in known], settings.rollout.away(len(keys)))
+    """The order in which the replicas that served would change."""
+    known, all_replicas = frozenset(served), order(settings)
+    return waves([key for key in all_replicas if key in known], settings.rollout.away(len(all_replicas)))
 
 
 def served_replicas(deployment: Mapping[str, Any]) -> frozenset[str]:

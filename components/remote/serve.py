@@ -16,6 +16,7 @@ from typing import Any
 
 import containers
 import door_unit
+import leave
 import probe
 import serving_record
 from common import StepError, pause, say, try_docker, wait_until
@@ -118,14 +119,11 @@ class Transaction:
         if rollout["is_alone"]:
             say("not protected: no other replica is there to take its users; changed at once")
             return
+        if leave.is_at_once():
+            say("not protected: --all-at-once waits for nothing")
+            return
         self._is_closed = True
-        door_unit.close()
-        self.outcome.protected = door_unit.is_asked()
-        if self.outcome.protected:
-            pause(rollout["notice_seconds"] + rollout["ttl_seconds"], "health checkers and resolvers to lead users elsewhere")
-        else:
-            say("not protected: no health checker has asked this host in the last minutes; only what it is at is waited for")
-        self.outcome.cut = probe.wait_until_idle(self.spec["door"], self.spec["busy_metrics"], rollout["drain_seconds"])
+        self.outcome.protected, self.outcome.cut = leave.close_and_wait(self.spec["door"], self.spec["busy_metrics"], rollout)
 
     def _open(self) -> None:
         door_unit.reopen()

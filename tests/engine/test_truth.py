@@ -21,7 +21,7 @@ from automation.sites.hosts import find_host, run, ssh
 from ttft.schedule import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.engine
@@ -93,8 +93,10 @@ def _failure(run: Callable[[], object]) -> DeploymentFailedError:
 
 
 @pytest.fixture(scope="module")
-def truth(world: World, stack_files: Path) -> Truth:
-    return Truth(world, stack_files)
+def truth(world: World, stack_files: Path) -> Iterator[Truth]:
+    deployed = Truth(world, stack_files)
+    yield deployed
+    deployed.destroy()
 
 
 def test_after_a_failed_step_serving_sites_are_told_to_serve(truth: Truth) -> None:

@@ -75,7 +75,7 @@ class FakeEnvironment:
             raise self.fails
         return Changes(self.counts, 1.5, OUTPUTS, resources=self.resources, log=LOG)
 
-    def up(self, on_event: OnEvent) -> Changes:
+    def up(self, on_event: OnEvent, **_: object) -> Changes:
         return self._run("up", on_event)
 
     def plan(self, on_event: OnEvent | None = None) -> Plan:

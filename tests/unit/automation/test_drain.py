@@ -47,6 +47,9 @@ class FakeEnvironment:
     def routes(self) -> FakeRoutes:
         return self._routes
 
+    def route53_speed(self) -> float:
+        return 1.0
+
     def reroute(self, drained: list[str], on_event: object) -> Changes:
         del on_event
         self.stored.append(drained)

@@ -5,25 +5,24 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from checked_settings import settings
 from hypothesis import given
 from hypothesis import strategies as st
 
 from automation.account.credentials import credentials_expire
-from automation.account.keys import new_deployer_key
 from automation.commands.rollout_words import rollout_lines
 from automation.engine.results import ResourceChange
 from automation.engine.rollout import RolloutPlan, Taker
-from automation.sites.rollout_plan import plan_rollout, waves_of
+from automation.sites.rollout_plan import plan_rollout
 from automation.sites.takeover import Users
 from automation.sites.transactions import compared
 from components.engines import Engine, Server
 from components.host_steps import Rollout, ServingSpec, serving_steps, transaction
 from components.proxy import Proxy
-from components.settings import PROJECT, Settings, StackConfig, validate
+from components.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,27 +31,6 @@ OREGON, LAX, HONOLULU, ATLANTA = "us-west-2a", "us-west-2-lax-1a", "us-west-2-hn
 SPEC = ServingSpec(Server())
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 PROXY = Proxy("docker.io/library/caddy:2.10", "us-west-2a.sites.llm.acme.dev", 443, True, True, "/health")
-
-
-@cache
-def _key() -> str:
-    return new_deployer_key()
-
-
-def settings(*zones: str, **sections: Any) -> Settings:
-    """Checked settings with one replica in each zone; `zones` may have a number behind: `us-west-2a*2`."""
-    described = [{"zone": zone, "replicas": int(count or 1)} for zone, _, count in (each.partition("*") for each in zones)]
-    values: dict[str, Any] = {
-        "sites": described,
-        "access": {"clientCidrs": ["93.184.216.34/32"], "sshCidrs": ["93.184.216.35/32"]},
-        "routing": {"domain": "llm.acme.dev", "hostedZone": "acme.dev"},
-        "sshPrivateKey": _key(),
-        "hostKeySecret": "0123456789abcdef" * 4,
-        "huggingFaceToken": "hf_" + "secret" * 5,
-    } | sections
-    secret = frozenset(f"{PROJECT}:{name}" for name in ("sshPrivateKey", "hostKeySecret", "huggingFaceToken"))
-    texts = {f"{PROJECT}:{key}": each if isinstance(each, str) else json.dumps(each) for key, each in values.items()}
-    return validate(StackConfig("dev", {"aws:region": "us-west-2", **texts}, secret)).require("dev")
 
 
 def text(spec: ServingSpec = SPEC, *, instance: str = "i-1", secrets: str = "") -> str:

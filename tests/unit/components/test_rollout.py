@@ -1,14 +1,20 @@
+# pyright: reportPrivateUsage=false
 """The order of a rollout: its waves, and the dependencies that they are."""
 
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+import pulumi
 import pytest
 from component_helpers import checked_config
 from hypothesis import given
 from hypothesis import strategies as st
 from recorded_program import Deployed, deploy
 
-from components.rollout import waves
+from components import rollout
+from components.listeners import Listener
+from components.rollout import Before, planned_waves, waves
 
 KEYS = ("us-west-2a-1", "us-west-2a-2", "us-west-2-lax-1a-1")
 SITES = [{"zone": "us-west-2a", "replicas": 2}, {"zone": "us-west-2-lax-1a"}]
@@ -22,8 +28,18 @@ def test_waves_hold_each_replica_once_the_canary_alone_and_never_too_many(replic
     assert not replicas or len(planned[0]) == 1
 
 
+@pytest.fixture
+def all_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every last step fails, so that who waits for one is left out by its dependency on it."""
+
+    async def went_well(commands: Sequence[pulumi.Resource]) -> bool:
+        return not any(str(each._name).endswith("-ready") for each in commands)
+
+    monkeypatch.setattr(rollout, "_went_well", went_well)
+
+
 def waited_for(program: Deployed, key: str) -> set[str]:
-    """The last steps of other replicas that a replica's last step waits for."""
+    """The last steps of other replicas that a replica's last step is left out with."""
     step = program.one("Command", f"{key}-ready")
     return {each.removesuffix("-ready").removeprefix("Command ") for each in step.depends_on if each.endswith("-ready")}
 
@@ -31,6 +47,7 @@ def waited_for(program: Deployed, key: str) -> set[str]:
 NOBODY = frozenset[str]()
 
 
+@pytest.mark.usefixtures("all_fail")
 @pytest.mark.parametrize(
     ("served", "drained", "expected"),
     [
@@ -44,20 +61,85 @@ NOBODY = frozenset[str]()
 def test_who_served_before_waits_for_the_waves_before(
     served: tuple[str, ...], drained: list[str], expected: list[set[str]]
 ) -> None:
-    config = replace(checked_config(sites=SITES, drained=drained), served=frozenset(served))
+    config = replace(checked_config(sites=SITES, drained=drained), before=Before(frozenset(served)))
     program = deploy(config)
     assert [waited_for(program, key) for key in KEYS] == expected
 
 
+def test_the_last_step_waits_for_its_own_replicas_steps_too() -> None:
+    program = deploy(replace(checked_config(sites=SITES), before=Before(frozenset(KEYS))))
+    for key in KEYS:
+        assert f"Command {key}-proxy" in program.one("Command", f"{key}-ready").depends_on
+
+
+def test_those_that_are_dead_go_first_and_together() -> None:
+    assert planned_waves(["a", "b", "c", "d"], 1, {"c", "b"}) == [["b", "c"], ["a"], ["d"]]
+    assert planned_waves(["a", "b"], 1) == [["a"], ["b"]]
+
+
+def test_where_all_goes_well_no_order_stays_in_the_state() -> None:
+    """Else a run of chosen resources would find its own order against the state's, and fail."""
+    program = deploy(replace(checked_config(sites=SITES), before=Before(frozenset(KEYS))))
+    assert [waited_for(program, key) for key in KEYS] == [set(), set(), set()]
+    order = [each.name.removesuffix("-ready") for each in program.resources if each.name.endswith("-ready")]
+    assert order == list(KEYS), "they were registered in turn all the same"
+
+
+@pytest.mark.usefixtures("all_fail")
 def test_two_may_be_away_at_once_after_the_canary() -> None:
-    config = replace(checked_config(sites=SITES, rollout={"maxAway": 2}), served=frozenset(KEYS))
+    config = replace(checked_config(sites=SITES, rollout={"maxAway": 2}), before=Before(frozenset(KEYS)))
     assert [waited_for(deploy(config), key) for key in KEYS] == [set(), {KEYS[0]}, {KEYS[0]}]
 
 
 def test_hosts_and_other_steps_never_wait_for_another_replica() -> None:
-    program = deploy(replace(checked_config(sites=SITES), served=frozenset(KEYS)))
+    program = deploy(replace(checked_config(sites=SITES), before=Before(frozenset(KEYS))))
     for resource in program.resources:
         key = next((key for key in KEYS if resource.name.startswith(f"{key}-")), None)
         if key and not resource.name.endswith("-ready"):
             others = [each for each in resource.depends_on for other in KEYS if other != key and f" {other}-" in each]
             assert not others, resource.label
+
+
+def refusal(monkeypatch: pytest.MonkeyPatch, key: str, dead: set[str]) -> str | None:
+    """Why a replica's last step is not begun while others are dead."""
+    asked: dict[str, Listener] = {key: Listener("127.0.0.1", 1, "/health") for key in KEYS}
+
+    def silent(listeners: Mapping[str, Listener]) -> frozenset[str]:
+        return frozenset(dead & listeners.keys())
+
+    def hook(name: str, call: Callable[..., object]) -> object:
+        del name
+        return call
+
+    monkeypatch.setattr(rollout, "silent", silent)
+    monkeypatch.setattr(rollout, "_SECOND_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(pulumi, "get_stack", lambda: "prod")
+    monkeypatch.setattr(pulumi, "ResourceHook", hook)
+    made = rollout.Rollout(KEYS, 2, listeners=asked)
+    try:
+        asyncio.run(made._refuse(pulumi.ResourceHookArgs("urn", "id", f"{key}-ready", "type")))
+    except RuntimeError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize(
+    ("key", "dead", "refused"),
+    [
+        (KEYS[0], set[str](), False),
+        (KEYS[0], {KEYS[1]}, True),
+        (KEYS[1], {KEYS[0]}, True),
+        # Those of its own wave are away, and it may be dead itself.
+        (KEYS[1], {KEYS[2]}, False),
+        (KEYS[0], {KEYS[0]}, False),
+        (KEYS[0], {KEYS[0], KEYS[1]}, False),
+    ],
+)
+def test_no_server_goes_while_a_replica_outside_its_wave_is_dead(
+    key: str, dead: set[str], refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = refusal(monkeypatch, key, dead)
+    assert (told is not None) is refused
+    if told:
+        assert f"{key} keeps its server for now: {', '.join(dead)} does not answer" in told
+        assert "-> edge up prod" in told

@@ -15,6 +15,7 @@ from components.aws_facts import AwsFacts, InstanceTypeFacts
 from components.models import HubAnswer
 from components.problems import Problem
 from components.provider_lookups import AwsSilentError
+from components.rollout import Before
 from components.settings import StackConfig
 
 SILENT_HUB = HubAnswer(None, "the Hugging Face Hub cannot be reached (ConnectTimeout)")
@@ -42,7 +43,7 @@ class Program:
         self._monkeypatch.setattr(pulumi.runtime, "get_config_secret_keys_env", lambda: list(config.secret_keys))
         self._answer = self.aws or (lambda: aws_facts(settings(), **facts))
         self._monkeypatch.setattr(program, "newer_release_problem", lambda: self.newer_release)
-        self._monkeypatch.setattr(program, "served_before", lambda: frozenset({"us-west-2a-1"}))
+        self._monkeypatch.setattr(program, "before", lambda: Before(frozenset({"us-west-2a-1"})))
         self._monkeypatch.setattr(program, "ask_aws", self._ask_aws)
         self._monkeypatch.setattr(program, "ask_hub", self._ask_hub)
         self._monkeypatch.setattr(program, "token_problem", self._try_token)

@@ -1,0 +1,213 @@
+"""Hosts that a run stops, replaces or removes: which go together, and how each is drained before and seen to serve afterwards.
+
+A host leaves by its own door, as for a change of its server, so that no record changes; a site that is removed leaves in the
+same way. Leaves out the runs themselves (runs.py), and servers that change on hosts that stay: their order is the program's.
+"""
+
+import json
+import shlex
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
+
+from automation.errors import EdgeError, UsageError
+from automation.sites.hosts import Host, run, ssh
+from automation.sites.repairs import deployed_replicas
+from components.dns_plan import RECORD_TTL_SECONDS
+from components.door import notice_seconds
+from components.engines import BUSY_METRICS
+from components.host_changes import deployed_hosts, host_changes, planned_hosts
+from components.settings import PROJECT, Settings, StackConfig
+
+if TYPE_CHECKING:
+    from automation.engine.command import Stack
+    from automation.sites.endpoints import Ports
+    from automation.sites.resolution import Routes
+
+_SCRIPT = 'cd "${EDGE_HOST_ROOT:-}/opt/edge-inference/releases" && "./$(ls -t | head -n 1)/leave.sh" "$1"'
+"""The newest release's folder; a host of an earlier release has no such script, and is not protected."""
+_MARK = '"${EDGE_HOST_ROOT:-}/run/edge-inference/at-once"'
+_COMMAND = "command:remote:Command"
+_SSH_SECONDS = 60.0
+_POLL_SECONDS = 1.0
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Hosts that are away together."""
+
+    hosts: Mapping[str, str]
+    """By replica, why, in words."""
+    resources: tuple[str, ...]
+    """URNs of all that goes with them and that a run for others must leave alone."""
+    instances: tuple[str, ...]
+    """URNs of those that are to be replaced though nothing in the config says so."""
+
+
+def host_turns(
+    deployment: Mapping[str, Any], settings: Settings, asked: Sequence[str] = (), but: Collection[str] = ()
+) -> list[Turn]:
+    """The turns of a run, in the order of the config: at most `rollout.maxAway` hosts each; all of a site whose subnet changes.
+
+    `deployment`: the exported state. `asked`: replicas whose host is to be replaced by request. `but`: those that are gone or
+    dead, and need no turn.
+    """
+    state = {str(each["urn"]): _outputs(each) for each in _resources(deployment) if not each.get("delete")}
+    hosts = deployed_hosts(state)
+    changes = dict.fromkeys(asked, "asked for") | host_changes(hosts, planned_hosts(settings))
+    waiting = {key: reason for key, reason in changes.items() if key in hosts and key not in but}
+    max_away = settings.rollout.away(sum(site.replicas for site in settings.sites))
+    batches: list[list[str]] = []
+    for key, reason in waiting.items():
+        zone = key.rpartition("-")[0]
+        together = "subnet " in reason and batches and batches[-1][0].rpartition("-")[0] == zone
+        if together or (batches and len(batches[-1]) < max_away and len(batches) > 1):
+            batches[-1].append(key)
+        else:
+            batches.append([key])
+    replicas = deployed_replicas(deployment)
+    return [
+        Turn(
+            {key: waiting[key] for key in batch},
+            tuple(urn for key in batch for urn in (*replicas[key].resources, *replicas[key].commands)),
+            tuple(replicas[key].resources[0] for key in batch if key in asked),
+        )
+        for batch in batches
+    ]
+
+
+def chosen_hosts(deployment: Mapping[str, Any], chosen: Iterable[str]) -> list[str]:
+    """The replicas that `ZONE` or `ZONE-N` name; UsageError for what is none."""
+    known = deployed_replicas(deployment)
+    found: list[str] = []
+    for name in chosen:
+        named = [key for key, each in known.items() if name in {key, each.zone}]
+        if not named:
+            raise UsageError(f"there is no host '{name}'\n  -> its hosts are {', '.join(known) or 'none'}")
+        found += named
+    return found
+
+
+def with_the_hosts_key(config: StackConfig, settings: Settings, stack: "Stack") -> StackConfig:
+    """The config with the SSH key that the hosts know: where it is being changed, the one before, which the state has."""
+    state = {str(each["urn"]): _outputs(each) for each in _resources(stack.deployment)}
+    if not any("sshPrivateKey" in why for why in host_changes(deployed_hosts(state), planned_hosts(settings)).values()):
+        return config
+    shown: dict[str, Any] = json.loads(stack.ask("stack", "export", "--show-secrets", "--stack", stack.name))["deployment"]
+    steps = [_outputs(each) for each in _resources(shown) if each["type"] == _COMMAND]
+    before = next((key for step in steps if (key := _clear(_clear(step.get("connection"))["privateKey"]))), None)
+    return replace(config, values={**config.values, f"{PROJECT}:sshPrivateKey": before}) if before else config
+
+
+def _clear(value: Any) -> Any:
+    """A value of a state shown with its secrets, each of which is wrapped, as JSON."""
+    if isinstance(value, dict) and isinstance(wrapped := cast("dict[str, Any]", value).get("plaintext"), str):
+        return json.loads(wrapped)
+    return cast("Any", value)
+
+
+class Departures:
+    """Sends hosts away from their users, and back. `outputs`: the stack's, of before the run."""
+
+    def __init__(self, ports: "Ports", config: StackConfig, settings: Settings, outputs: Mapping[str, Any], say: Say) -> None:
+        self._ports, self._config, self._settings, self._say = ports, config, settings, say
+        self._addresses = {
+            f"{zone}-{number}": each["address"]
+            for zone, site in outputs.get("sites", {}).items()
+            for number, each in enumerate(site["replicas"], 1)
+        }
+        self._away: set[str] = set()
+
+    def removed(self) -> list[str]:
+        """The replicas that the config has no more."""
+        planned = {f"{site.zone}-{number}" for site in self._settings.sites for number in range(1, site.replicas + 1)}
+        return [key for key, address in self._addresses.items() if key not in planned and address]
+
+    def leave(self, hosts: Mapping[str, str]) -> None:
+        """Returns when nobody is sent to these hosts any more and nothing runs there; says what is not protected, or cut."""
+        others = self._addresses.keys() - hosts.keys() - self._away
+        rollout, routing = self._settings.rollout, self._settings.routing
+        if not others:
+            self._say(f"not protected: no other replica is there to take the users of {', '.join(hosts)}")
+            return
+        for key, reason in hosts.items():
+            self._say(f"{key} ({reason}): leads its users elsewhere, then it is changed")
+        notice = notice_seconds(routing.health_interval_seconds, routing.health_failure_threshold)
+        spec = {
+            "busy_metrics": BUSY_METRICS,
+            "rollout": {
+                "notice_seconds": notice,
+                "ttl_seconds": RECORD_TTL_SECONDS,
+                "drain_seconds": rollout.drain_seconds,
+            },
+        }
+        longest = notice + RECORD_TTL_SECONDS + rollout.drain_seconds + _SSH_SECONDS
+        self._away |= hosts.keys()
+        with ThreadPoolExecutor(len(hosts)) as pool:
+            told = {key: pool.submit(self._on_host, key, _SCRIPT, json.dumps(spec), longest) for key in hosts}
+            for key, said in told.items():
+                self._tell(key, said.result())
+
+    def come_back(self) -> None:
+        """Opens the doors of those that left and are there still, as after a run that broke off."""
+        for key in self._away:
+            self._on_host(key, _SCRIPT, "back", _SSH_SECONDS)
+        self._away.clear()
+
+    def are_back(self, hosts: Iterable[str], routes: "Callable[[], Routes] | None") -> None:
+        """Returns when Route 53 counts them as healthy, in twice the time that it needs at most."""
+        self._away -= set(hosts)
+        addresses = {self._addresses[key] for key in hosts}
+        routing = self._settings.routing
+        longest = 2.0 * notice_seconds(routing.health_interval_seconds, routing.health_failure_threshold)
+        deadline = time.monotonic() + longest
+        while routes and (unseen := addresses - _healthy(routes())):
+            if time.monotonic() > deadline:
+                self._say(f"Route 53 does not call {', '.join(sorted(unseen))} healthy after {longest:.0f} s; going on")
+                return
+            time.sleep(_POLL_SECONDS)
+
+    def mark_at_once(self, *, yes: bool) -> None:
+        """Has all hosts change their servers without waiting for anything, as long as this holds."""
+        script = f'mkdir -p "$(dirname {_MARK})" && touch {_MARK}' if yes else f"rm -f {_MARK}"
+        reachable = [key for key, address in self._addresses.items() if address]
+        with ThreadPoolExecutor(max(1, len(reachable))) as pool:
+            for asked in [pool.submit(self._on_host, key, script, "", _SSH_SECONDS) for key in reachable]:
+                asked.result()
+
+    def _tell(self, key: str, said: str | None) -> None:
+        lines = (said or "").strip().splitlines()
+        outcome: dict[str, Any] = {}
+        with suppress(ValueError, IndexError):
+            outcome = json.loads(lines[-1])
+        if not outcome:
+            self._say(f"not protected: {key} does not take the order to lead its users elsewhere")
+        elif not outcome["protected"]:
+            self._say(f"not protected: no health checker has asked {key} in the last minutes")
+        if outcome.get("cut"):
+            self._say(f"{key}: {outcome['cut']} requests outlast rollout.drainSeconds and are cut")
+
+    def _on_host(self, key: str, script: str, argument: str, seconds: float) -> str | None:
+        zone, _, number = key.rpartition("-")
+        words = f"sudo bash -c {shlex.quote(script)} edge {shlex.quote(argument)}"
+        try:
+            with ssh(self._ports, Host(zone, int(number), address=self._addresses[key]), self._config) as command:
+                return run(command, words, seconds=seconds)
+        except EdgeError:
+            return None
+
+
+def _healthy(routes: "Routes") -> set[str | None]:
+    return {each.address for site in routes.sites for each in site.replicas if each.health and each.health.healthy}
+
+
+def _resources(deployment: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return cast("list[dict[str, Any]]", deployment.get("resources") or [])
+
+
+def _outputs(resource: Mapping[str, Any]) -> dict[str, Any]:
+    return cast("dict[str, Any]", resource.get("outputs") or {})

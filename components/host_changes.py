@@ -1,0 +1,96 @@
+"""Which hosts a config stops or replaces, told from the state before anything is touched: by type, AMI, key or subnet.
+
+Pure. Leaves out what changes in place while the host serves on, and a changed VPC, which takes all hosts of its Region.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from typing import Any
+
+from components.dns_plan import Replica
+from components.host_identity import deployer_public_key
+from components.settings import Settings
+from components.subnets import planned_subnets
+
+_INSTANCE, _KEY_PAIR, _SUBNET = "aws:ec2/instance:Instance", "aws:ec2/keyPair:KeyPair", "aws:ec2/subnet:Subnet"
+
+
+@dataclass(frozen=True)
+class HostFacts:
+    """What a host is made from, as far as another value stops or replaces it; None: whatever it has."""
+
+    instance_type: str | None
+    ami: str | None
+    public_key: str | None
+    subnet_cidr: str | None
+
+
+def deployed_hosts(state: Mapping[str, Mapping[str, Any]]) -> dict[str, HostFacts]:
+    """The hosts of a state, by replica; `state`: each resource's outputs by URN."""
+    named = {(urn.split("::")[2].rpartition("$")[2], urn.rpartition("::")[2]): outputs for urn, outputs in state.items()}
+    found: dict[str, HostFacts] = {}
+    for (kind, name), outputs in named.items():
+        if kind != _INSTANCE or not name.endswith("-host"):
+            continue
+        key = name.removesuffix("-host")
+        zone = key.rpartition("-")[0]
+        found[key] = HostFacts(
+            _text(outputs, "instanceType"),
+            _text(outputs, "ami"),
+            _key(_text(named.get((_KEY_PAIR, f"{zone}-key"), {}), "publicKey")),
+            _text(named.get((_SUBNET, f"{zone}-subnet"), {}), "cidrBlock"),
+        )
+    return found
+
+
+def planned_hosts(settings: Settings) -> dict[str, HostFacts]:
+    """The hosts of a config, by replica."""
+    public_key = _key(deployer_public_key(settings.secrets.ssh_private_key.get_secret_value()))
+    found: dict[str, HostFacts] = {}
+    for region, sites in settings.regions.items():
+        subnets = planned_subnets(IPv4Network(settings.network.vpc_cidr), {site.zone: site.subnet_cidr for site in sites})
+        ami = settings.host.amis.get(region)
+        for site in sites:
+            facts = HostFacts(site.instance_type, ami, public_key, str(subnets[site.zone]))
+            found |= {Replica(site.parsed_zone, number).key: facts for number in range(1, site.replicas + 1)}
+    return found
+
+
+def host_changes(deployed: Mapping[str, HostFacts], planned: Mapping[str, HostFacts]) -> dict[str, str]:
+    """The replicas of both whose host is stopped or replaced, each with what differs, in words."""
+    return {
+        key: reason for key, wanted in planned.items() if (before := deployed.get(key)) and (reason := _reason(before, wanted))
+    }
+
+
+def told_together(changes: Mapping[str, str], stack: str) -> str:
+    """What plain `pulumi up` says of them: it takes all of them at once."""
+    words = ", ".join(sorted(set(changes.values())))
+    hosts = "1 host is" if len(changes) == 1 else f"{len(changes)} hosts are"
+    return (
+        f"{hosts} stopped or replaced at once ({words}): {', '.join(changes)}. Their users are not led elsewhere beforehand\n"
+        f"  -> edge up {stack}   # drains and takes them one after another"
+    )
+
+
+def _reason(before: HostFacts, wanted: HostFacts) -> str:
+    named = {
+        "instanceType": (before.instance_type, wanted.instance_type),
+        "AMI": (before.ami, wanted.ami),
+        "subnet": (before.subnet_cidr, wanted.subnet_cidr),
+    }
+    differs = [f"{name} {old} to {new}" for name, (old, new) in named.items() if old and new and old != new]
+    if before.public_key and before.public_key != wanted.public_key:
+        differs.append("sshPrivateKey")
+    return ", ".join(differs)
+
+
+def _text(outputs: Mapping[str, Any], name: str) -> str | None:
+    value = outputs.get(name)
+    return value if isinstance(value, str) else None
+
+
+def _key(public: str | None) -> str | None:
+    """Kind and key, without a comment."""
+    return " ".join(public.split()[:2]) if public else None
