@@ -55,11 +55,12 @@ def _times(plan: "RolloutPlan") -> Iterator[str]:
     waves = sum(any(each.effect == "restart" for each in wave) for wave in plan.waves)
     order = f"{plan.at_once} of {plan.replicas} at once" if plan.replicas > 1 else "the only replica"
     canary = ", the first alone" if plan.at_once > 1 and waves > 1 else ""
+    longest = max(away, key=lambda each: sum(each.seconds.values()))
+    parts = ", ".join(f"{part} {seconds:.0f}" for part, seconds in longest.seconds.items() if round(seconds))
     if len(known) < len(away):
-        yield f"{order}{canary}; for how long each is away is unknown: none has changed its server yet"
+        yield f"{order}{canary}; away {f'for {parts} s and ' if parts else ''}as long as the server loads:"
+        yield "that is unknown, since no replica's last run started one"
         return
-    longest = max(away, key=lambda each: each.away_seconds or 0.0)
-    parts = ", ".join(f"{part} {seconds:.0f}" for part, seconds in (longest.seconds or {}).items() if round(seconds))
     yield f"{order}{canary}; {'each ' if plan.replicas > 1 else ''}away for about {duration(max(known))}"
     yield f"({parts or 0} s, by the last change)"
     yield f"all of it: about {duration(plan.seconds)}{_credentials(plan)}"

@@ -32,10 +32,10 @@ class ReplicaChange:
     effect: Effect
     what: tuple[str, ...]
     """What changes, in the config's terms: `model A to B`, `image ...`."""
-    seconds: Mapping[str, float] | None = field(default_factory=dict[str, float])
-    """How long its parts will take, about: drain, stop, load, judge, return. None: nobody can tell."""
+    seconds: Mapping[str, float] = field(default_factory=dict[str, float])
+    """How long its parts will take, about: drain, stop, load, judge, return; those that are known."""
     based_on: str | None = None
-    """The replica whose last change took as long."""
+    """The replica whose last change took as long; None where no last run started a server, so that nobody knows its part."""
     takers: tuple[Taker, ...] = ()
     """Who takes its users meanwhile; its own zone for other replicas there. Nobody where it has no users or no protection."""
     unprotected: str | None = None
@@ -43,8 +43,9 @@ class ReplicaChange:
 
     @property
     def away_seconds(self) -> float | None:
-        """From the moment that its users are led elsewhere until they are back, about."""
-        return None if self.seconds is None else round(sum(self.seconds.values()), 1)
+        """From the moment that its users are led elsewhere until they are back, about; None where nobody can tell."""
+        is_known = self.effect != "restart" or self.based_on is not None
+        return round(sum(self.seconds.values()), 1) if is_known else None
 
 
 @dataclass(frozen=True)

@@ -123,21 +123,20 @@ class _Turn:
         door: Mapping[str, Any] = self._old["door"] if self._old else {}
         return None if self._state.asks_door(self.key, door.get("port")) else "no health check asks its door before this run"
 
-    def _seconds(self, *, is_led_away: bool) -> tuple[dict[str, float] | None, str | None]:
-        """How long each part takes, and of which replica that is known."""
+    def _seconds(self, *, is_led_away: bool) -> tuple[dict[str, float], str | None]:
+        """How long each part takes, as far as it is known, and of which replica that of the server is."""
         known = self._state.loads()
         source = self.key if self.key in known else max(known, key=lambda key: sum(known[key].values()), default=None)
-        if source is None:
-            return None, None
-        own = {part: known[source][part] for part in _CHANGED_SERVER}
-        before, after = self._led_away(known[source], source) if is_led_away else (0.0, 0.0)
+        own = {part: known[source][part] for part in _CHANGED_SERVER} if source else {}
+        before, after = self._led_away(source) if is_led_away else (0.0, 0.0)
         return {"drain": before, **own, "return": after}, source
 
-    def _led_away(self, parts: Mapping[str, float], source: str) -> tuple[float, float]:
+    def _led_away(self, source: str | None) -> tuple[float, float]:
         """How long users take to leave and to come back: as the last time, where they were led away then, else by the rules."""
         old, new = (each["rollout"]["notice_seconds"] if each else None for each in (self._old, self._new))
-        if self._state.outcome(source).get("protected") and old == new and {"drain", "return"} <= parts.keys():
-            return parts["drain"], parts["return"]
+        last = self._state.outcome(source) if source else {}
+        if last.get("protected") and old == new:
+            return float(last["seconds"]["drain"]), float(last["seconds"]["return"])
         routing = self._settings.routing
         notice = notice_seconds(routing.health_interval_seconds, routing.health_failure_threshold)
         return float(notice + RECORD_TTL_SECONDS), float(notice)

@@ -211,7 +211,9 @@ def test_who_was_led_away_before_takes_as_long_as_then() -> None:
 def test_where_no_replica_ever_changed_its_server_nobody_knows_how_long() -> None:
     config = settings(OREGON, LAX)
     plan = planned(config, state(config, {"judge": 0.5}))
-    assert (plan.changes[0].seconds, plan.changes[0].away_seconds, plan.seconds) == (None, None, None)
+    first = plan.changes[0]
+    assert (first.seconds, first.based_on) == ({"drain": 160.0, "return": 100.0}, None)
+    assert (first.away_seconds, plan.seconds) == (None, None)
     assert any("unknown" in line for line in rollout_lines(plan))
     broken = state(config)
     for resource in broken["resources"]:
