@@ -124,6 +124,7 @@ def test_an_old_or_early_date_is_refused() -> None:
         f"AWS4-HMAC-SHA256 Credential={KEYS.access_key_id}/20260101/us-west-2/ec2/aws4_request, SignedHeaders=host, Signature=",
         "AWS4-HMAC-SHA256 Credential=ä, SignedHeaders=host, Signature=" + "0" * 64,
     ],
+    ids=["none", "bearer", "no more than its kind", "no signature", "an empty one", "no ASCII"],
 )
 def test_what_is_no_signature_is_none(authorization: str) -> None:
     assert _problem(Received("POST", "/", [("Authorization", authorization)])) == "missing"

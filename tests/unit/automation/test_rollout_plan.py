@@ -16,7 +16,7 @@ from automation.account.credentials import credentials_expire
 from automation.commands.rollout_words import rollout_lines
 from automation.engine.results import ResourceChange
 from automation.engine.rollout import RolloutPlan, Taker
-from automation.sites.rollout_plan import plan_rollout
+from automation.sites.rollout_plan import plan_rollout, waves_of
 from automation.sites.takeover import Users
 from automation.sites.transactions import compared
 from components.engines import Engine, Server

@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import pytest
@@ -12,7 +12,7 @@ from components.listeners import Listener, answers, silent
 
 
 @contextmanager
-def server(answer: bytes | None) -> Iterator[Listener]:
+def server(answer: bytes | None) -> Generator[Listener]:
     """A listener that gives one answer to everybody; None: it takes the question and says nothing."""
     listening = socket.create_server(("127.0.0.1", 0))
     kept: list[socket.socket] = []
