@@ -60,6 +60,7 @@ class Up:
             if settings is None:
                 # What is malformed, the program judges.
                 return self._engine(again)
+            self._tell_order(settings)
             if self._options.all_at_once:
                 return self._all_at_once(settings, again)
             return self._in_turns(settings, again)
@@ -108,6 +109,12 @@ class Up:
             return self._engine([*again, *(urn for turn in turns for urn in turn.instances)])
         finally:
             departures.mark_at_once(yes=False)
+
+    def _tell_order(self, settings: Settings) -> None:
+        from automation.sites.rollout_plan import served_replicas, waves_of
+
+        waves = waves_of(settings, served_replicas(self._deployment))
+        self._run.watch.tell_order(waves, sum(site.replicas for site in settings.sites))
 
     def _engine(self, again: Sequence[str] = (), *, later: Sequence[str] = ()) -> Mapping[str, Any]:
         """One run of the engine, but for what comes later; then every replica must serve. The outputs."""

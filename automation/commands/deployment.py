@@ -75,13 +75,11 @@ def up(  # noqa: PLR0913, PLR0917 - its options
     Example: edge up local
     """
     environment = open_environment(env, local=local)
-    planned = None
     if not environment.on_local_cloud and not yes:
-        planned = _planned(environment)
-        confirm(f"Deploy '{env}' to AWS, at {planned.price.after}?")
-    waves = () if as_json else _waves(environment, planned)
+        price = _planned(environment).price
+        confirm(f"Deploy '{env}' to AWS, at {price.after}?")
     try:
-        with told("Deploying", environment, as_json=as_json, waves=waves) as on_event:
+        with told("Deploying", environment, as_json=as_json, has_table=True) as on_event:
             changes = environment.up(on_event, site=site, replace_hosts=replace_host or (), all_at_once=all_at_once)
     except DeploymentFailedError as error:
         error.summary = tuple(_sites_after(environment, error)) if error.sites else ()
@@ -244,11 +242,9 @@ def told(
     *,
     as_json: bool = False,
     is_plan: bool = False,
-    waves: Sequence[Sequence[str]] | None = None,
+    has_table: bool = False,
 ) -> Generator["OnEvent"]:
-    """How a run's events are told: as JSON lines, else as plain lines, or of a deployment, which has `waves`, as a table on a
-    terminal.
-    """
+    """How a run's events are told: as JSON lines, as a table on a terminal, else as plain lines."""
     from automation.engine.events import as_json as described
 
     if as_json:
@@ -259,10 +255,9 @@ def told(
             raise
         return
     say(f"{title}: '{environment.name}' on {_where(environment)}")
-    has_table = waves is not None and sys.stderr.isatty()
-    with _table(environment, waves or ()) if has_table else _lines(environment, waves or (), is_plan=is_plan) as shown:
+    with _table(environment) if has_table and sys.stderr.isatty() else _lines(is_plan=is_plan) as shown:
         yield shown.on_event
-    if environment.name != "local" and (is_plan or waves is not None):
+    if environment.name != "local" and (is_plan or has_table):
         for stand_in in environment.stand_ins:
             say(f"  stand-in  {stand_in}")
 
@@ -315,29 +310,18 @@ def _planned(environment: "Environment") -> "Plan":
     return planned
 
 
-def _table(environment: "Environment", waves: Sequence[Sequence[str]]) -> Any:
+def _table(environment: "Environment") -> Any:
     from rich.console import Console
 
     from automation.commands.live_table import LiveTable
-    from automation.commands.waves import Waves
 
-    zones = environment.planned_replicas()
-    return LiveTable(Console(stderr=True, highlight=False), zones, Waves(waves, sum(zones.values())))
+    return LiveTable(Console(stderr=True, highlight=False), environment.planned_replicas())
 
 
-def _lines(environment: "Environment", waves: Sequence[Sequence[str]], *, is_plan: bool) -> Any:
+def _lines(*, is_plan: bool) -> Any:
     from automation.commands.progress import ProgressLines
-    from automation.commands.waves import Waves
 
-    told_waves = Waves(waves, sum(environment.planned_replicas().values())) if waves else None
-    return ProgressLines(say, is_plan=is_plan, waves=told_waves)
-
-
-def _waves(environment: "Environment", planned: "Plan | None") -> Sequence[Sequence[str]]:
-    """The waves that a run may have: of those that change, where there is a plan, else of all that served."""
-    if planned is None:
-        return environment.waves()
-    return [[each.key for each in wave] for wave in planned.rollout.waves] if planned.rollout else ()
+    return ProgressLines(say, is_plan=is_plan)
 
 
 def _show_deployed(environment: "Environment", changes: "Changes") -> None:

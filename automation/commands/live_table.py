@@ -54,8 +54,8 @@ class _Cell:
 class LiveTable:
     """Shows a run's events as a table; use it as a context manager."""
 
-    def __init__(self, console: Console, zones: Mapping[str, int], waves: Waves | None = None) -> None:
-        self._lock, self._waves, self._wave = threading.Lock(), waves, ""
+    def __init__(self, console: Console, zones: Mapping[str, int]) -> None:
+        self._lock, self._waves, self._wave = threading.Lock(), Waves(), ""
         self._cells = {zone: {stage: _Cell() for stage in STAGES} for zone in zones}
         self._latest, self._hint = "the engine starts; config and AWS are checked", "Ctrl-C finishes the steps at work and stops"
         self._begun = time.monotonic()
@@ -72,7 +72,7 @@ class LiveTable:
 
     def on_event(self, event: Event) -> None:
         """Takes one event."""
-        if self._waves and (line := self._waves.take(event)):
+        if line := self._waves.take(event):
             self._wave = line
         if isinstance(event, SiteProgress):
             with self._lock:

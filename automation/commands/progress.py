@@ -40,8 +40,8 @@ class ProgressLines:
     A plan tells what would be done when a step begins, since nothing is done then.
     """
 
-    def __init__(self, write: Callable[[str], None], *, is_plan: bool = False, waves: Waves | None = None) -> None:
-        self._write, self._is_plan, self._waves = write, is_plan, waves
+    def __init__(self, write: Callable[[str], None], *, is_plan: bool = False) -> None:
+        self._write, self._is_plan, self._waves = write, is_plan, Waves()
         self._lock = threading.RLock()
         self._at_work: dict[str, tuple[str, float]] = {}
         self._has_begun = False
@@ -79,7 +79,7 @@ class ProgressLines:
             elif isinstance(event, LaunchWaits | Interrupted):
                 for line in notice(event):
                     self.say(f"  {line}")
-            if self._waves and (line := self._waves.take(event)):
+            if line := self._waves.take(event):
                 self.say(f"  {line}")
 
     def _begin(self, event: ResourceStarted) -> None:

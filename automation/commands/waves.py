@@ -1,26 +1,26 @@
-"""Which wave of a rollout is at work, in one line: from the waves that were known before a run, and its events.
+"""Which wave of a rollout is at work, in one line, from a run's events.
 
-Pure. Knows of a replica that it changes nothing only when its turn comes: without a plan, waves are those of all that served.
+Pure. Knows of a replica that nothing changes there only when its turn comes.
 """
 
-from collections.abc import Sequence
-
-from automation.engine.events import Event, ResourceDone, ResourceFailed, ResourceStarted
+from automation.engine.events import Event, ResourceDone, ResourceFailed, ResourceStarted, RolloutOrder
 
 _LAST_STEP, _COMMAND = "-ready", "Command"
 _MOST_NAMES = 2
 
 
 class Waves:
-    """The waves of a run; `replicas`: how many there are in all."""
+    """The waves of a run; none until it has told their order."""
 
-    def __init__(self, waves: Sequence[Sequence[str]], replicas: int) -> None:
-        self._waves, self._replicas = [list(wave) for wave in waves], replicas
+    def __init__(self) -> None:
+        self._waves: list[list[str]] = []
+        self._replicas = self._done = 0
         self._at_work: list[str] = []
-        self._done = 0
 
     def take(self, event: Event) -> str | None:
         """Takes one event; a line where it changes what is the case."""
+        if isinstance(event, RolloutOrder):
+            self._waves, self._replicas = [list(wave) for wave in event.waves], event.replicas
         if not isinstance(event, ResourceStarted) or event.resource.kind != _COMMAND:
             return None
         key = event.resource.name.removesuffix(_LAST_STEP)

@@ -108,6 +108,16 @@ class Interrupted(Event):
     at_work: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class RolloutOrder(Event):
+    """In which order the replicas that served may change; whether one changes at all shows when its turn comes."""
+
+    waves: tuple[tuple[str, ...], ...]
+    """Keys of replicas; those of a wave change at once."""
+    replicas: int
+    """How many there are, with those that are in no wave."""
+
+
 OnEvent = Callable[[Event], None]
 """Is called from a thread of the run, one event at a time."""
 

@@ -20,6 +20,7 @@ from automation.engine.events import (
     ResourceDone,
     ResourceFailed,
     ResourceStarted,
+    RolloutOrder,
     SiteProgress,
     Stage,
     StageState,
@@ -180,6 +181,12 @@ class RunWatch:
         """Tells of something that is no error."""
         with self._lock:
             self._diagnose("warning", text, None)
+
+    def tell_order(self, waves: Sequence[Sequence[str]], replicas: int) -> None:
+        """Tells in which order replicas may change."""
+        with self._lock:
+            order = tuple(tuple(wave) for wave in waves)
+            self._emit(RolloutOrder(seconds=self.seconds, waves=order, replicas=replicas))
 
     def tick(self) -> None:
         """Tells of launches that wait and commands that say nothing; called about every second."""

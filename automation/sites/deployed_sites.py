@@ -3,10 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pulumi.automation import CommandError
-
-from automation.engine.deployed import Deployed, config_of
-from automation.errors import EdgeError
+from automation.engine.deployed import Deployed
 
 if TYPE_CHECKING:
     from automation.sites.resolution import Routes
@@ -21,21 +18,6 @@ class DeployedSites(Deployed):
         from automation.sites.serving import Asker
 
         return Asker(self, self.stack_config()).ask_all(outputs or self.outputs())
-
-    def waves(self) -> list[list[str]]:
-        """In which order the replicas that serve would change their server, those of a wave at once; none where that is unknown:
-        a run says why.
-        """
-        from automation.sites.rollout_plan import served_replicas, waves_of
-        from components.settings import validate
-
-        try:
-            stack = self.open(may_start=False)
-            served = served_replicas(stack.deployment)
-            settings = validate(config_of(stack)).settings if served else None
-        except (EdgeError, CommandError):
-            return []
-        return waves_of(settings, served) if settings else []
 
     def routes(self) -> "Routes":
         """The records that lead users to the sites, and what the health checkers say: as Route 53 has them at this moment."""

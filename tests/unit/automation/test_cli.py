@@ -114,9 +114,6 @@ class FakeEnvironment:
     def planned_replicas(self) -> dict[str, int]:
         return {"us-west-2a": 1, "us-west-2-lax-1a": 1}
 
-    def waves(self) -> list[list[str]]:
-        return []
-
     def outputs(self) -> dict[str, Any]:
         self.done.append("outputs")
         return OUTPUTS

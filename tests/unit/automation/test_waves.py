@@ -8,7 +8,7 @@ from rich.console import Console
 from automation.commands.live_table import LiveTable
 from automation.commands.progress import ProgressLines
 from automation.commands.waves import Waves
-from automation.engine.events import Event, Resource, ResourceDone, ResourceFailed, ResourceStarted
+from automation.engine.events import Event, Resource, ResourceDone, ResourceFailed, ResourceStarted, RolloutOrder
 
 OREGON, LAX, HONOLULU = "us-west-2a-1", "us-west-2-lax-1a-1", "us-west-2-hnl-1a-1"
 
@@ -21,12 +21,22 @@ def step(key: str, kind: str = "begin", operation: str = "update", part: str = "
     return made(seconds=2, resource=resource, operation=operation, is_real=operation != "same", took_seconds=1)
 
 
+def order(waves: list[list[str]], replicas: int) -> RolloutOrder:
+    return RolloutOrder(seconds=0, waves=tuple(tuple(wave) for wave in waves), replicas=replicas)
+
+
+def of(waves: list[list[str]], replicas: int) -> Waves:
+    known = Waves()
+    assert known.take(order(waves, replicas)) is None
+    return known
+
+
 def lines(waves: Waves, *events: Event) -> list[str | None]:
     return [waves.take(event) for event in events]
 
 
 def test_one_wave_after_the_other() -> None:
-    waves = Waves([[OREGON], [LAX], [HONOLULU]], 3)
+    waves = of([[OREGON], [LAX], [HONOLULU]], 3)
     told = lines(waves, step(OREGON), step(OREGON, "done"), step(LAX), step(LAX, "done"), step(HONOLULU), step(HONOLULU, "done"))
     assert told == [
         f"wave 1 of 3: {OREGON} is being changed (1 of 3 replicas), 0 done",
@@ -39,7 +49,7 @@ def test_one_wave_after_the_other() -> None:
 
 
 def test_several_at_once() -> None:
-    waves = Waves([["a-1"], ["a-2", "a-3", "a-4"]], 5)
+    waves = of([["a-1"], ["a-2", "a-3", "a-4"]], 5)
     told = lines(waves, step("a-1"), step("a-1", "done"), step("a-2"), step("a-3"), step("a-4"), step("a-3", "done"))
     assert told[-3:] == [
         "wave 2 of 2: a-2, a-3 are being changed (2 of 5 replicas), 1 done",
@@ -49,7 +59,7 @@ def test_several_at_once() -> None:
 
 
 def test_what_stays_as_it_is_has_no_wave() -> None:
-    waves = Waves([[OREGON], [LAX]], 2)
+    waves = of([[OREGON], [LAX]], 2)
     told = lines(waves, step(OREGON, operation="same"), step(OREGON, "done", "same"), step(LAX), step(LAX, "done"))
     assert told == [
         None,
@@ -60,27 +70,29 @@ def test_what_stays_as_it_is_has_no_wave() -> None:
 
 
 def test_a_failure_says_what_is_not_touched() -> None:
-    waves = Waves([[OREGON], [LAX], [HONOLULU]], 3)
+    waves = of([[OREGON], [LAX], [HONOLULU]], 3)
     assert lines(waves, step(OREGON), step(OREGON, "failed"))[1] == (
         f"wave 1 of 3: {OREGON} failed; the 2 replicas of the waves after it stay as they are"
     )
-    assert lines(Waves([[OREGON]], 1), step(OREGON), step(OREGON, "failed"))[1] == f"wave 1 of 1: {OREGON} failed"
+    assert lines(of([[OREGON]], 1), step(OREGON), step(OREGON, "failed"))[1] == f"wave 1 of 1: {OREGON} failed"
 
 
 @pytest.mark.parametrize(
     "event", [step(LAX, operation="create"), step(LAX, part="image"), step(HONOLULU), step("routing-x", part="y")]
 )
 def test_other_steps_are_none_of_it(event: Event) -> None:
-    assert Waves([[OREGON], [LAX]], 3).take(event) is None
+    assert of([[OREGON], [LAX]], 3).take(event) is None
 
 
 def test_plain_lines_and_the_table_tell_it() -> None:
     written: list[str] = []
-    with ProgressLines(written.append, waves=Waves([[OREGON], [LAX]], 2)) as shown:
+    with ProgressLines(written.append) as shown:
+        shown.on_event(order([[OREGON], [LAX]], 2))
         shown.on_event(step(OREGON))
     wave = f"wave 1 of 2: {OREGON} is being changed (1 of 2 replicas), 0 done"
     assert written == [f"  {wave}"]
-    table = LiveTable(Console(file=io.StringIO()), {"us-west-2a": 1}, Waves([[OREGON], [LAX]], 2))
+    table = LiveTable(Console(file=io.StringIO()), {"us-west-2a": 1})
+    table.on_event(order([[OREGON], [LAX]], 2))
     table.on_event(step(OREGON))
     screen = Console(file=io.StringIO(), width=80, color_system=None)
     screen.print(table.render())
