@@ -53,7 +53,7 @@ start() {
     ssh | sshd) /usr/sbin/sshd -E /var/log/sshd.log ;;
     *) hand_over "$unit" </dev/null >>"/var/log/$unit.log" 2>&1 & ;;
   esac
-  for _ in $(seq 200); do
+  for _ in $(seq 1200); do
     if active; then return; fi
     sleep 0.05
   done
