@@ -18,10 +18,11 @@ import numpy as np
 
 from tests.host.delayed_path import delayed_path
 from ttft.receiver import ask_for_timestamps, next_arrival
+from ttft.results import Difference
 from ttft.samples import Run, Sample, Target
 from ttft.schedule import Plan, run
 from ttft.selftest import server_process, truth_ms
-from ttft.summary import Difference, summarize
+from ttft.summary import summarize
 
 TRUTH_MS = -25.0
 """a minus b."""

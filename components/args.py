@@ -4,8 +4,9 @@ Plain types decide which resources there are; whatever a program may learn only 
 stand in defaults.py and with the classes that these become: `Server` (engines.py) and `Host` (host_steps.py).
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import pulumi
 
@@ -98,6 +99,19 @@ class RolloutArgs(TypedDict):
     """Longest median time to first token, in ms over loopback, with which a changed server may serve. Default: any."""
     max_slowdown: NotRequired[float]
     """How many times as long as the server before a changed one may take to its first token. Default: any."""
+
+
+def require_known(component: str, args: Mapping[str, Any], kind: type[Any]) -> None:
+    """ValueError where an argument of a component is missing, or is none of `kind`'s, a TypedDict."""
+    required: frozenset[str] = kind.__required_keys__
+    optional: frozenset[str] = kind.__optional_keys__
+    missing = sorted(required - args.keys())
+    unknown = sorted(args.keys() - required - optional)
+    if missing:
+        raise ValueError(f"{component}: {kind.__name__} needs {', '.join(missing)}")
+    if unknown:
+        known = ", ".join(sorted(required | optional))
+        raise ValueError(f"{component}: {kind.__name__} knows no {', '.join(unknown)}; it has {known}")
 
 
 def endpoint_port(endpoint: EndpointArgs) -> int:

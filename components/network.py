@@ -8,6 +8,7 @@ from typing import NotRequired, TypedDict
 import pulumi
 import pulumi_aws as aws
 
+from components.args import require_known
 from components.defaults import VPC_CIDR
 from components.order import after
 from components.tags import Tags
@@ -28,7 +29,7 @@ class RegionNetworkArgs(TypedDict):
 
 
 class RegionNetwork(pulumi.ComponentResource):
-    """One VPC with an internet gateway and a route to it.
+    """One VPC with an internet gateway and a route to it. The name begins those of all children.
 
     Token `edge-inference:index:RegionNetwork`. Children: `aws.ec2` Vpc, InternetGateway, RouteTable, Route; for each group of
     `opt_in_groups` an AvailabilityZoneGroup, which stays when the component goes.
@@ -42,6 +43,7 @@ class RegionNetwork(pulumi.ComponentResource):
     """The groups of `opt_in_groups`. Who uses one comes after the opt-in."""
 
     def __init__(self, name: str, args: RegionNetworkArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        require_known(name, args, RegionNetworkArgs)
         super().__init__("edge-inference:index:RegionNetwork", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
         region, tags = args["region"], Tags(pulumi.get_stack(), args.get("tags", {}))

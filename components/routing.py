@@ -10,6 +10,7 @@ from typing import NotRequired, TypedDict
 import pulumi
 import pulumi_aws as aws
 
+from components.args import require_known
 from components.defaults import HEALTH_FAILURE_THRESHOLD, HEALTH_INTERVAL_SECONDS, HEALTH_PATH, endpoint_url, public_port
 from components.dns_plan import (
     RECORD_TTL_SECONDS,
@@ -68,7 +69,8 @@ class ServiceRoutingArgs(TypedDict):
     domain: str
     """The service's name: `llm.acme.dev`. Names follow from it, so it is plain."""
     hosted_zone_id: NotRequired[pulumi.Input[str]]
-    """Id of the public hosted zone that the domain lies in. Default: `hosted_zone` is created."""
+    """Id of the public hosted zone that the domain lies in; `hosted_zone` then means nothing. Default: `hosted_zone` is
+    created."""
     hosted_zone: NotRequired[str]
     """Name of the hosted zone to create: `acme.dev`. Default: none is created."""
     sites: list[RoutedSiteArgs]
@@ -76,9 +78,11 @@ class ServiceRoutingArgs(TypedDict):
     policy: NotRequired[RoutingPolicy]
     """By what a user's site is chosen. Default: `RoutingPolicy.LATENCY`."""
     bias: NotRequired[dict[str, int]]
-    """By zone group or Region: 1 to 99 draws users from farther away than distance alone would, -1 to -99 fewer. Default: 0."""
+    """By zone group or Region: 1 to 99 draws users from farther away than distance alone would, -1 to -99 fewer:
+    `{"us-west-2-lax-1": 20}`. Default: 0."""
     geolocation: NotRequired[GeolocationArgs]
-    """Which zone serves whom; `RoutingPolicy.GEOLOCATION` needs it. Default: none."""
+    """Which zone serves whom, for `RoutingPolicy.GEOLOCATION`, which needs it:
+    `{"default": "us-west-2a", "us_states": {"HI": "us-west-2-hnl-1a"}}`. Default: none."""
     drained: NotRequired[list[str]]
     """Zones that get no users by the service's name. Default: none."""
     port: NotRequired[int]
@@ -96,7 +100,7 @@ class ServiceRoutingArgs(TypedDict):
 
 
 class ServiceRouting(pulumi.ComponentResource):
-    """The service's name and all records under it.
+    """The service's name and all records under it. The name begins those of all children.
 
     Token `edge-inference:index:ServiceRouting`. Children: an `aws.route53` Zone (unless `hosted_zone_id` is given), a HealthCheck
     for each replica, and the Records that `plan_dns` plans.
@@ -114,6 +118,7 @@ class ServiceRouting(pulumi.ComponentResource):
     """Of a hosted zone that was created: what its parent domain must delegate to."""
 
     def __init__(self, name: str, args: ServiceRoutingArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        require_known(name, args, ServiceRoutingArgs)
         super().__init__("edge-inference:index:ServiceRouting", name, None, opts)
         self._name, self._args, self._tags = name, args, Tags(pulumi.get_stack(), args.get("tags", {}))
         self._tls = args.get("tls", False)

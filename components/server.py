@@ -10,7 +10,7 @@ from typing import NotRequired, TypedDict
 import pulumi
 from pulumi_command import remote
 
-from components.args import EndpointArgs, HostArgs, RolloutArgs, ServerArgs, endpoint_port
+from components.args import EndpointArgs, HostArgs, RolloutArgs, ServerArgs, endpoint_port, require_known
 from components.defaults import PROXY_IMAGE
 from components.engines import Server, server_process
 from components.host_steps import Host, Rollout, ServingSpec, Step, dial_attempts, install_scripts, serving_steps
@@ -47,7 +47,7 @@ class InferenceServerArgs(TypedDict):
 
 
 class InferenceServer(pulumi.ComponentResource):
-    """One host that serves the model.
+    """One host that serves the model. The name begins those of all children.
 
     Token `edge-inference:index:InferenceServer`. Children: six `command.remote.Command`, one after the other. They go with the
     resource that the component's own option `deleted_with` names: the instance.
@@ -59,6 +59,8 @@ class InferenceServer(pulumi.ComponentResource):
     """The host's public address. Who uses it comes after the last step: a DNS record, a health check."""
 
     def __init__(self, name: str, args: InferenceServerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        require_known(name, args, InferenceServerArgs)
+        require_known(name, args.get("endpoint", {}), EndpointArgs)
         opts = copy(opts) if opts else pulumi.ResourceOptions()
         # The commands alone go with the instance. A component that would is skipped by the engine when the instance fails, and
         # its outputs then end the whole run (engine 3.230: "registration isn't pending").

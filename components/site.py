@@ -9,7 +9,7 @@ from typing import NotRequired, TypedDict
 import pulumi
 import pulumi_aws as aws
 
-from components.args import EndpointArgs, HostArgs, RolloutArgs, ServerArgs, VolumeType, endpoint_port
+from components.args import EndpointArgs, HostArgs, RolloutArgs, ServerArgs, VolumeType, endpoint_port, require_known
 from components.defaults import AMI_PARAMETER, INSTANCE_TYPE, VOLUME_GIB, endpoint_url
 from components.dns_plan import Replica
 from components.door import door_port
@@ -35,11 +35,14 @@ class EdgeInferenceSiteArgs(TypedDict):
     """A subnet of the zone with a route to the internet; the hosts come after all that the id depends on. Default: one is made
     from `subnet_cidr` and `route_table_id`."""
     subnet_cidr: NotRequired[pulumi.Input[str]]
-    """Network of the subnet to make, inside the VPC's. Default: none is made."""
+    """Network of the subnet to make, inside the VPC's; needs `route_table_id`, means nothing beside `subnet_id`. Default: none is
+    made."""
     route_table_id: NotRequired[pulumi.Input[str]]
-    """Route table of the subnet to make; it must lead to the internet. Default: none is made."""
+    """Route table of the subnet to make, which must lead to the internet; means nothing beside `subnet_id`. Default: none is
+    made."""
     opted_in: NotRequired[pulumi.Input[str]]
-    """What the subnet comes after where the account is being opted in: `opted_in[group]` of a RegionNetwork. Default: nothing."""
+    """What the subnet to make comes after where the account is being opted in: `opted_in[group]` of a RegionNetwork. Default:
+    nothing."""
     client_cidrs: list[str]
     """Networks of the endpoint's callers. Names follow from them, so they are plain."""
     ssh_cidrs: list[str]
@@ -93,7 +96,7 @@ class _Place:
 
 
 class EdgeInferenceSite(pulumi.ComponentResource):
-    """One zone that serves.
+    """One zone that serves. The name begins those of all children.
 
     Token `edge-inference:index:EdgeInferenceSite`. Children: `aws.ec2` Subnet and RouteTableAssociation (unless `subnet_id` is
     given), SecurityGroup, KeyPair; an `aws.vpc` SecurityGroupIngressRule for each network, a SecurityGroupEgressRule; for each
@@ -112,6 +115,8 @@ class EdgeInferenceSite(pulumi.ComponentResource):
     """True for each replica that came to the end of its last step."""
 
     def __init__(self, name: str, args: EdgeInferenceSiteArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        require_known(name, args, EdgeInferenceSiteArgs)
+        require_known(name, args.get("endpoint", {}), EndpointArgs)
         super().__init__("edge-inference:index:EdgeInferenceSite", name, None, opts)
         self.zone, self._zone = args["zone"], parse_zone(args["zone"])
         self._name, self._args = name, args

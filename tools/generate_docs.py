@@ -1,6 +1,6 @@
 """Writes what is documented from the pydantic models: JSON Schemas of stack config and ttft's summary, and README's table.
 
-Run it after a change to components/settings/ or ttft/summary.py; `--check` (CI) writes nothing and ends with 1 where something
+Run it after a change to components/settings/ or ttft/results.py; `--check` (CI) writes nothing and ends with 1 where something
 is stale.
 """
 
@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import models_json_schema
 
 from components.settings import DRAINED, PROJECT, SECTIONS, Secrets, SiteSettings
-from ttft.summary import summary_schema
+from ttft.results import summary_schema
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA_FILE = ROOT / "docs" / "stack-config.schema.json"

@@ -15,9 +15,10 @@ from typer.exceptions import TyperException
 from ttft.errors import TtftError
 
 if TYPE_CHECKING:
+    from ttft.results import Summary
     from ttft.samples import Connection, Run
     from ttft.schedule import Plan
-    from ttft.summary import Judgement, Summary
+    from ttft.summary import Judgement
 
 EXIT_SLO_MISSED, EXIT_USAGE, EXIT_NO_SAMPLES, EXIT_INTERRUPTED = 1, 2, 3, 130
 _EPILOG = """\b
@@ -237,7 +238,8 @@ def _read(file: Path, judgement: "Judgement | None" = None) -> "tuple[Summary, R
     from pydantic import ValidationError
 
     from ttft.files import read_raw
-    from ttft.summary import Summary, summarize
+    from ttft.results import Summary
+    from ttft.summary import summarize
 
     try:
         text = file.read_text(encoding="utf-8")

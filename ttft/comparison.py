@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ttft.samples import Connection
 
 if TYPE_CHECKING:
-    from ttft.summary import Summary, TargetResult
+    from ttft.results import Summary, TargetResult
 
 _SAME = ("output_tokens", "load", "dialect", "servers", "prompts")
 """Parts of the set-up that make numbers comparable."""

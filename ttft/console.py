@@ -20,7 +20,7 @@ from ttft.samples import Failure, Sample, Target
 
 if TYPE_CHECKING:
     from ttft.comparison import Comparison
-    from ttft.summary import Summary, TargetResult
+    from ttft.results import Summary, TargetResult
 
 _WIDTH = 80
 """Of plain output, and at most of tables."""

@@ -16,7 +16,7 @@ from ttft import statistics, words
 from ttft.samples import Connection, Failure, Run, Sample
 
 if TYPE_CHECKING:
-    from ttft.summary import Difference, Summary, Sweep, TargetResult
+    from ttft.results import Difference, Summary, Sweep, TargetResult
 
 _JITTER_SEED = 7
 _KINDS = {

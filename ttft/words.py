@@ -7,21 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from itertools import groupby
-from typing import TYPE_CHECKING, cast
+from typing import cast
 from urllib.parse import urlsplit
 
 from ttft import statistics
-
-if TYPE_CHECKING:
-    from ttft.summary import Difference, Headline, Part, Simulated, Sweep, TargetResult
+from ttft.results import Difference, Headline, Part, Simulated, Sweep, TargetResult
 
 
 def headlines(
     targets: "Sequence[TargetResult]", differences: "Sequence[Difference]", simulated: "Simulated"
 ) -> "tuple[Headline, ...]":
     """For each city and kind of connection, at the shortest prompt: the first site to answer against every other."""
-    from ttft.summary import Headline
-
     shortest = min((each.prompt_tokens for each in targets), default=0)
     groups: dict[tuple[str | None, str], list[TargetResult]] = {}
     for each in targets:

@@ -1,4 +1,7 @@
-"""`edge plan`, `up`, `refresh`, `drift`, `destroy`, `outputs` and what unblocks them: from nothing to serving, and back."""
+"""`edge plan`, `up`, `refresh`, `drift`, `destroy`, `outputs` and what unblocks them: from nothing to serving, and back.
+
+Longer than others: one command after the other, each with the words that it is told in.
+"""
 
 import json
 import re

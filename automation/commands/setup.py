@@ -180,7 +180,7 @@ def _ask(question: str, default: str | None = None) -> str:
 
 
 def _own_cidr() -> str:
-    from automation.sites.doctor import own_address
+    from automation.sites.own_address import own_address
 
     address = own_address()
     return f"{address}/32" if address else ""

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import dns.exception
 import dns.resolver
-import requests
 from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs]
 
 from automation.account.questions import Image, ask_account, caller, image, instances, newest_of_kind
@@ -27,6 +26,7 @@ from automation.engine.plugins import Plugin, needed_plugins
 from automation.errors import CloudNotRunningError, EdgeError, NothingDeployedError
 from automation.paths import PROJECT_ROOT
 from automation.sites.names import delegation, expected_answers
+from automation.sites.own_address import OWN_ADDRESS_URL, own_address
 from components.aws_facts import AwsFacts, RegionFacts, ZoneFacts, checkers_list
 from components.models import HubAnswer, ModelFacts, ask_hub, known_facts, model_problems, token_problem
 from components.preflight import judge
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
 State = Literal["ok", "warning", "failed", "unknown"]
 
-OWN_ADDRESS_URL = "https://checkip.amazonaws.com"
-_ADDRESS_SECONDS = 3.0
 _DNS_SECONDS = 5.0
 _OLD_IMAGE_DAYS = 90
 _OLDEST_PYTHON = (3, 11)
@@ -80,15 +78,6 @@ def examine(environment: "DeployedSites") -> Examination:
     cloud is needed and does not run.
     """
     return Examination(environment.name, tuple(_Doctor(environment).checks()))
-
-
-def own_address() -> IPv4Address | None:
-    """The address by which the internet knows this machine; None where the service that tells it cannot be reached."""
-    try:
-        answer = requests.get(OWN_ADDRESS_URL, timeout=_ADDRESS_SECONDS)
-        return IPv4Address(answer.text.strip()) if answer.ok else None
-    except (requests.RequestException, ValueError):
-        return None
 
 
 class _Doctor:

@@ -20,6 +20,7 @@ import urllib3
 from automation.errors import EdgeError
 from automation.sites.endpoints import Ports, api_key, connections
 from automation.sites.hosts import Host, run, ssh
+from automation.sites.own_address import own_address
 from components.engines import Engine, Server, server_process
 from components.settings import PROJECT, StackConfig, validate
 
@@ -169,8 +170,6 @@ class Asker:
 
     def _judge_admission(self) -> bool | None:
         """Whether this machine may call the endpoints, by `access.clientCidrs`; None where its own address is unknown."""
-        from automation.sites.doctor import own_address
-
         access = validate(self._config).access
         address = IPv4Address("127.0.0.1") if self._ports.on_local_cloud else own_address()
         if access is None or address is None:

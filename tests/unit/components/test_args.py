@@ -8,10 +8,11 @@ from itertools import chain
 import pytest
 from pulumi.provider.experimental.analyzer import Analyzer, AnalyzeResult, PropertyDefinition
 
-from components.args import HostArgs, RolloutArgs, ServerArgs
+from components import defaults
+from components.args import HostArgs, RolloutArgs, ServerArgs, require_known
 from components.engines import Engine, Server
 from components.host_steps import Host, Rollout
-from components.network import RegionNetwork
+from components.network import RegionNetwork, RegionNetworkArgs
 from components.routing import ServiceRouting
 from components.server import InferenceServer
 from components.site import EdgeInferenceSite
@@ -69,6 +70,34 @@ def test_secrets_may_come_from_anywhere_and_are_sealed_here() -> None:
     for name, each in found.items():
         assert not (each.items or each).plain, name  # how many keys there are decides what is made
         assert name == "TlsArgs.certificate" or "A secret; the component seals it" in " ".join((each.description or "").split())
+
+
+SAID_DEFAULTS = {
+    "RegionNetwork.vpcCidr": defaults.VPC_CIDR,
+    "EdgeInferenceSite.instanceType": defaults.INSTANCE_TYPE,
+    "EdgeInferenceSite.volumeGib": str(defaults.VOLUME_GIB),
+    "ServiceRouting.healthPath": defaults.HEALTH_PATH,
+    "ServiceRouting.healthIntervalSeconds": str(defaults.HEALTH_INTERVAL_SECONDS),
+    "ServiceRouting.healthFailureThreshold": str(defaults.HEALTH_FAILURE_THRESHOLD),
+    "EndpointArgs.proxyImage": defaults.PROXY_IMAGE,
+}
+
+
+@pytest.mark.parametrize(("argument", "default"), SAID_DEFAULTS.items())
+def test_a_default_in_words_is_the_one_that_holds(argument: str, default: str) -> None:
+    assert re.search(rf"Default: `?{re.escape(default)}`?\.", " ".join((inputs()[argument].description or "").split()))
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        ({}, "west: RegionNetworkArgs needs region"),
+        ({"region": "us-west-2", "vpc_cdir": "10.0.0.0/16"}, "west: RegionNetworkArgs knows no vpc_cdir; it has opt_in_groups, "),
+    ],
+)
+def test_a_missing_or_misspelt_argument_is_told_by_name(args: dict[str, str], told: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(told)):
+        require_known("west", args, RegionNetworkArgs)
 
 
 @pytest.mark.parametrize(("args", "of"), [(ServerArgs, Server), (HostArgs, Host), (RolloutArgs, Rollout)])

@@ -6,8 +6,9 @@ import made_up
 
 from ttft import console
 from ttft.comparison import compare
+from ttft.results import Summary
 from ttft.samples import Run
-from ttft.summary import Summary, summarize
+from ttft.summary import summarize
 
 
 def faster(run: Run, name: str, by_ms: float) -> Summary:

@@ -10,8 +10,9 @@ import jsonschema
 import made_up
 import pytest
 
+from ttft.results import Summary, summary_schema
 from ttft.samples import Run, ServerView
-from ttft.summary import Judgement, Summary, summarize, summary_schema
+from ttft.summary import Judgement, summarize
 
 SCHEMA = Path(__file__).resolve().parents[3] / "docs" / "ttft-summary.schema.json"
 

@@ -13,9 +13,10 @@ import pytest
 
 from ttft import cli, schedule
 from ttft.files import write_raw
+from ttft.results import Summary
 from ttft.samples import Run
 from ttft.selftest_server import SelftestServer, Timing, selftest_server
-from ttft.summary import Summary, summarize
+from ttft.summary import summarize
 
 Ttft = Callable[..., int]
 

@@ -6,8 +6,9 @@ import made_up
 import pytest
 
 from ttft import words
+from ttft.results import Simulated
 from ttft.samples import Run
-from ttft.summary import Simulated, summarize
+from ttft.summary import summarize
 
 
 def headline(run: Run) -> str:
