@@ -41,8 +41,8 @@ class EdgeInferenceSiteArgs(TypedDict):
     """Route table of the subnet to make, which must lead to the internet; means nothing beside `subnet_id`. Default: none is
     made."""
     opted_in: NotRequired[pulumi.Input[str]]
-    """What the subnet to make comes after where the account is being opted in: `opted_in[group]` of a RegionNetwork. Default:
-    nothing."""
+    """What the subnet to make comes after where the account is being opted in: `opted_in[group]` of a RegionNetwork.
+    Default: nothing."""
     client_cidrs: list[str]
     """Networks of the endpoint's callers. Names follow from them, so they are plain."""
     ssh_cidrs: list[str]
