@@ -32,7 +32,7 @@ if __name__ == "__main__":
     # Run by itself; pytest finds these by its own.
     sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parent)]
 
-from support import LOS_ANGELES, OREGON, ROOMY, Deployment, World, process_files, tokens
+from support import CLOCK, LOS_ANGELES, OREGON, ROOMY, Deployment, World, process_files, tokens
 
 from automation.errors import EdgeError
 from automation.paths import LOCAL_DIRECTORY, PROJECT_ROOT
@@ -168,6 +168,8 @@ class Campaign:
             client.start(self.world.directory, port=0)
             self.world.set_faults(**ROOMY)
             self._drained = False
+        # Also of a cloud that was started as a remedy.
+        self.world.status.request("PUT", "health-checkers", {"speed": CLOCK})
 
     def _prepare(self, operation: str) -> None:
         """Before an `up` there is nothing, before anything else all is deployed."""
