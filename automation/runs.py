@@ -42,8 +42,9 @@ from automation.errors import (
     SiteFailure,
     UsageError,
 )
-from automation.up import ROUTING_TARGETS, Up, UpOptions, tell_host_turns
+from automation.up import ROUTING_TARGETS, Up, UpOptions, set_mode, tell_host_turns
 from components.release import newer_deployment_problem
+from components.rollout import Mode
 
 if TYPE_CHECKING:
     from automation.account.orphans import Thing
@@ -208,6 +209,8 @@ class Runs:
         with self._run("drain", on_event, may_start=False) as run:
             self._deployed.refuse_foreign_account(run.stack)
             self._store_drained(run.stack, drained)
+            # Hosts that the config changes are none of this run's.
+            set_mode(run, Mode.HOSTS_IN_TURN)
             run.stack.up(continue_on_error=True, target=ROUTING_TARGETS, **run.listening)
             outputs = run.watch.outputs or run.stack.read_outputs()
         return _changes(run, told_outputs(outputs, {}, self._deployed.endpoint_url))

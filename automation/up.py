@@ -4,10 +4,10 @@ One run of the engine where no host goes; else one for everything but them, and 
 (runs.py) and how a host leaves and comes back (sites/host_turns.py).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from automation.engine.deployed import Deployed, config_of
 from automation.engine.outputs import recorded_outputs, told_outputs
@@ -17,10 +17,10 @@ from automation.errors import ProtectedError, UsageError
 from components.rollout import MODE_VARIABLE, Mode
 from components.settings import Settings, StackConfig, validate
 
-_ID, _RELEASE = "**::deployment", "**::release"
-_NETWORK_PARTS = ("vpc", "gateway", "routes", "internet", "opt-in-*")
-"""What components/network.py makes, behind its Region's name."""
-ROUTING_TARGETS = ["**::routing", "**::routing-*", _ID]
+if TYPE_CHECKING:
+    from automation.sites.host_turns import Departures, Turn
+
+ROUTING_TARGETS = ["**::routing", "**::routing-*", "**::deployment"]
 """URNs of the routing component and all that it makes (components/build.py names it), also of what is yet to be made; and of
 the deployment's id, which all of it is tagged with, and which a state of an older release does not have."""
 
@@ -52,11 +52,14 @@ class Up:
     def deploy(self) -> Mapping[str, Any]:
         """Everything; the outputs. DeploymentFailedError where a replica does not serve in the end."""
         self._refuse_unknown_site()
-        _set_mode(self._run, Mode.ALL_AT_ONCE if self._options.all_at_once else Mode.HOSTS_IN_TURN)
+        set_mode(self._run, Mode.ALL_AT_ONCE if self._options.all_at_once else Mode.HOSTS_IN_TURN)
         try:
             if not self._has_sites:
                 return self._engine()
-            again, settings = self._mend(), validate(self._config).settings
+            settings = validate(self._config).settings
+            if settings:
+                self._refuse_protected(settings)
+            again = self._mend()
             if settings is None:
                 # What is malformed, the program judges.
                 return self._engine(again)
@@ -65,32 +68,26 @@ class Up:
                 return self._all_at_once(settings, again)
             return self._in_turns(settings, again)
         finally:
-            _set_mode(self._run, Mode.PLAIN)
+            set_mode(self._run, Mode.PLAIN)
 
     @cached_property
     def _config(self) -> StackConfig:
         return config_of(self._run.stack)
 
     def _in_turns(self, settings: Settings, again: Sequence[str]) -> Mapping[str, Any]:
-        from automation.sites.host_turns import chosen_hosts, host_turns
+        from automation.sites.host_turns import host_turns
 
-        asked = chosen_hosts(self._deployment, self._options.replace_hosts)
-        turns = [
-            turn
-            for turn in host_turns(self._deployment, settings, asked, but=_replicas_of(again))
-            if self._options.site in {None, *(key.rpartition("-")[0] for key in turn.hosts)}
-        ]
-        self._refuse_protected([key for turn in turns for key in turn.hosts])
+        asked, site = self._asked_for(), self._options.site
+        turns = host_turns(self._deployment, settings, asked, but=_replicas_of(again), site=site)
         departures = self._departures(settings)
-        removed = {} if self._options.site else dict.fromkeys(departures.removed(), "removed from `sites`")
+        removed = {} if site else dict.fromkeys(departures.removed(), "removed from `sites`")
         try:
             if removed and settings.is_routed:
                 departures.leave(removed)
-            outputs = self._engine(again, later=[urn for turn in turns for urn in turn.resources])
+            outputs = self._engine(again, later=turns)
             for number, turn in enumerate(turns, 1):
                 departures.leave(turn.hosts)
-                later = [urn for each in turns[number:] for urn in each.resources]
-                outputs = self._engine(turn.instances, later=later)
+                outputs = self._engine(turn.instances, later=turns[number:])
                 departures.are_back(turn.hosts, self._routes(outputs) if settings.is_routed else None)
         except BaseException:
             departures.come_back()
@@ -98,11 +95,9 @@ class Up:
         return outputs
 
     def _all_at_once(self, settings: Settings, again: Sequence[str]) -> Mapping[str, Any]:
-        from automation.sites.host_turns import chosen_hosts, host_turns
+        from automation.sites.host_turns import host_turns
 
-        asked = chosen_hosts(self._deployment, self._options.replace_hosts)
-        turns = host_turns(self._deployment, settings, asked)
-        self._refuse_protected([key for turn in turns for key in turn.hosts])
+        turns = host_turns(self._deployment, settings, self._asked_for(), site=self._options.site)
         departures = self._departures(settings)
         departures.mark_at_once(yes=True)
         try:
@@ -116,39 +111,47 @@ class Up:
         waves = waves_of(settings, served_replicas(self._deployment))
         self._run.watch.tell_order(waves, sum(site.replicas for site in settings.sites))
 
-    def _engine(self, again: Sequence[str] = (), *, later: Sequence[str] = ()) -> Mapping[str, Any]:
-        """One run of the engine, but for what comes later; then every replica must serve. The outputs."""
+    def _engine(self, again: Sequence[str] = (), *, later: "Sequence[Turn]" = ()) -> Mapping[str, Any]:
+        """One run of the engine, but for the hosts that come later; then every other replica must serve. The outputs."""
         from automation.sites.closing import require_serving
 
         run = self._run
-        targets = self._targets() if self._options.site else None
+        left_out = [*(urn for turn in later for urn in turn.resources), *self._other_sites()]
         run.watch.next_part()
-        run.stack.up(continue_on_error=True, replace=[*again] or None, exclude=[*later] or None, target=targets, **run.listening)
+        run.stack.up(continue_on_error=True, replace=[*again] or None, exclude=left_out or None, **run.listening)
         outputs = told_outputs(run.watch.outputs or run.stack.read_outputs(), {}, self._deployed.endpoint_url)
-        if outputs.get("sites"):
-            require_serving(self._deployed, self._asked(outputs), self._config, tuple(run.watch.resources), run.watch.warn)
+        waiting = {key for turn in later for key in turn.hosts}
+        if answerable := self._answerable(outputs, waiting):
+            require_serving(self._deployed, answerable, self._config, tuple(run.watch.resources), run.watch.warn)
         return outputs
 
-    def _asked(self, outputs: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The outputs of the sites that this run is answerable for."""
+    def _answerable(self, outputs: Mapping[str, Any], waiting: Collection[str]) -> Mapping[str, Any]:
+        """The outputs of what this run is answerable for so far: of the chosen site, without those whose turn is to come."""
+        sites: dict[str, Any] = {}
+        for zone, site in outputs.get("sites", {}).items():
+            replicas = [each for number, each in enumerate(site["replicas"], 1) if f"{zone}-{number}" not in waiting]
+            # The numbers of the others follow from their places.
+            if self._options.site in {None, zone} and len(replicas) == len(site["replicas"]):
+                sites[zone] = site
+        return {**outputs, "sites": sites} if sites else {}
+
+    def _other_sites(self) -> list[str]:
+        """URNs of all that belongs to other sites than the chosen one, deployed or not."""
         if self._options.site is None:
-            return outputs
-        return {**outputs, "sites": {zone: site for zone, site in outputs["sites"].items() if zone == self._options.site}}
+            return []
+        zones = {*inventory_of(self._deployment).sites, *self._deployed.planned_replicas()} - {self._options.site}
+        return [pattern for zone in sorted(zones) for pattern in (f"**::{zone}", f"**::{zone}-*")]
 
-    def _targets(self) -> list[str]:
-        from components.zones import parse_zone
+    def _asked_for(self) -> list[str]:
+        from automation.sites.host_turns import chosen_hosts
 
-        zone = str(self._options.site)
-        region = parse_zone(zone).region
-        network = [f"**::{region}", *(f"**::{region}-{part}" for part in _NETWORK_PARTS)]
-        return [f"**::{zone}", f"**::{zone}-*", *network, *ROUTING_TARGETS, _RELEASE]
+        return chosen_hosts(self._deployment, self._options.replace_hosts)
 
-    def _departures(self, settings: Settings) -> Any:
-        from automation.sites.host_turns import Departures, with_the_hosts_key
+    def _departures(self, settings: Settings) -> "Departures":
+        from automation.sites.host_turns import Departures, keys_before
 
-        outputs = told_outputs(recorded_outputs(self._deployment), self._deployment, self._deployed.endpoint_url)
-        config = with_the_hosts_key(self._config, settings, self._run.stack)
-        return Departures(self._deployed, config, settings, outputs, self._run.watch.warn)
+        stack, config, warn = self._run.stack, self._config, self._run.watch.warn
+        return Departures(self._deployed, config, settings, stack.deployment, warn, keys=keys_before(stack, settings))
 
     def _routes(self, outputs: Mapping[str, Any]) -> Any:
         """What asks Route 53 how it sees the sites."""
@@ -177,31 +180,45 @@ class Up:
         )
 
     def _refuse_unknown_site(self) -> None:
-        zones = self._deployed.planned_replicas()
-        if self._options.site and zones and self._options.site not in zones:
-            raise UsageError(f"`sites` has none in '{self._options.site}'\n  -> its zones are {', '.join(zones)}")
+        """A site that is not in the config; and one beside others that are not there yet, whose records the engine would miss."""
+        site, zones = self._options.site, self._deployed.planned_replicas()
+        if site is None or not zones:
+            return
+        if site not in zones:
+            raise UsageError(f"`sites` has none in '{site}'\n  -> its zones are {', '.join(zones)}")
+        there = inventory_of(self._deployment).sites
+        missing = [zone for zone, count in zones.items() if zone != site and (zone not in there or there[zone].instances < count)]
+        if missing:
+            edge = self._deployed.commands.edge("up")
+            raise UsageError(f"not all of {', '.join(missing)} is deployed, so that no site can be brought up alone\n  -> {edge}")
 
-    def _refuse_protected(self, hosts: Sequence[str]) -> None:
+    def _refuse_protected(self, settings: Settings) -> None:
+        from automation.sites.host_turns import changed_hosts
+
         protected = set(inventory_of(self._deployment).protected)
-        if held := [key for key in hosts if f"{key}-host" in protected]:
+        removed = () if self._options.site else self._departures(settings).removed()
+        going = dict.fromkeys([*self._asked_for(), *changed_hosts(self._deployment, settings), *removed])
+        chosen = [key for key in going if self._options.site in {None, key.rpartition("-")[0]}]
+        if held := [key for key in chosen if f"{key}-host" in protected]:
             zones = dict.fromkeys(key.rpartition("-")[0] for key in held)
             lines = "\n".join(f"  -> {self._deployed.commands.edge('unprotect')} {zone}" for zone in zones)
-            raise ProtectedError(f"{', '.join(held)} must be stopped or replaced, and is protected; nothing was changed\n{lines}")
+            gone = "must be stopped, replaced or removed, and is protected; nothing was changed"
+            raise ProtectedError(f"{', '.join(held)} {gone}\n{lines}")
 
 
 def tell_host_turns(run: Run) -> None:
     """Before a plan: says which hosts `up` stops or replaces, one turn after another."""
     from automation.sites.host_turns import host_turns
 
-    _set_mode(run, Mode.HOSTS_IN_TURN)
+    set_mode(run, Mode.HOSTS_IN_TURN)
     settings = validate(config_of(run.stack)).settings if inventory_of(run.stack.deployment).sites else None
     for turn in host_turns(run.stack.deployment, settings) if settings else ():
         told = ", ".join(f"{key} ({reason})" for key, reason in turn.hosts.items())
         run.watch.warn(f"is drained, then stopped or replaced, in its turn: {told}")
 
 
-def _set_mode(run: Run, mode: Mode) -> None:
-    """Tells the program what it need not do, or say."""
+def set_mode(run: Run, mode: Mode) -> None:
+    """Tells the program what it need not do, or say of it."""
     workspace = run.stack.workspace
     workspace.env_vars = {**workspace.env_vars, MODE_VARIABLE: mode.value}
 

@@ -3,6 +3,7 @@
 The only module that knows both the settings and the components' arguments.
 """
 
+import time
 from ipaddress import IPv4Network
 
 import pulumi
@@ -15,7 +16,7 @@ from components.host_changes import host_changes, planned_hosts, told_together
 from components.listeners import Listener, silent
 from components.models import ModelFacts
 from components.network import RegionNetwork
-from components.rollout import Mode, Rollout, order, replica_keys
+from components.rollout import SECOND_LOOK_SECONDS, Mode, Rollout, order, replica_keys
 from components.routing import GeolocationArgs, RoutingPolicy, ServiceRouting, ServiceRoutingArgs
 from components.settings import GeolocationSettings, HostSettings, ServerSettings, Settings, SiteSettings
 from components.site import EdgeInferenceSite, EdgeInferenceSiteArgs
@@ -70,20 +71,34 @@ def _rollout(config: CheckedConfig) -> Rollout:
     max_away = settings.rollout.away(len(keys))
     if config.mode is Mode.ALL_AT_ONCE:
         return Rollout([], max_away)
-    if config.mode is Mode.PLAIN and (stopped := host_changes(config.before.hosts, planned_hosts(settings))):
-        pulumi.log.warn(told_together(stopped, pulumi.get_stack()))
+    changed = host_changes(config.before.hosts, planned_hosts(settings))
+    if config.mode is Mode.PLAIN and changed:
+        pulumi.log.warn(told_together(changed, pulumi.get_stack()))
     listeners = _listeners(config) if settings.is_routed else {}
-    dead = silent(listeners)
-    if dead:
+    dead = _silent_twice(listeners)
+    drained = {key for site in settings.sites if site.zone in settings.drained for key in replica_keys(site)}
+    if missed := dead - drained:
         pulumi.log.warn(
-            f"{', '.join(sorted(dead))} does not answer: no other server is changed before it serves again\n"
+            f"{', '.join(sorted(missed))} does not answer: no other server is changed before it serves again\n"
             f"  -> edge up {pulumi.get_stack()}   # mends it first"
         )
-    return Rollout([key for key in keys if key in config.before.served], max_away, dead=dead, listeners=listeners)
+    # A host that is new, or goes in this run, has no server to take away; of a drained one that is dead nobody expects anything.
+    standing = config.before.served & config.before.hosts.keys() - changed.keys() - (dead & drained)
+    should_serve = {key: listener for key, listener in listeners.items() if key not in drained}
+    return Rollout([key for key in keys if key in standing], max_away, dead=dead, listeners=should_serve)
+
+
+def _silent_twice(listeners: dict[str, Listener]) -> frozenset[str]:
+    """Those that do not answer, nor a little later: one lost packet makes nobody dead."""
+    dead = silent(listeners)
+    if dead:
+        time.sleep(SECOND_LOOK_SECONDS)
+        dead &= silent(listeners)
+    return dead
 
 
 def _listeners(config: CheckedConfig) -> dict[str, Listener]:
-    """Where the replicas that should serve are asked, those that served before."""
+    """Where the replicas that served before are asked."""
     settings, addresses = config.settings, config.before.addresses
     endpoint, domain = settings.endpoint, settings.routing.domain or ""
     path = server_process(Server(Engine(settings.server.engine))).health_path
@@ -91,7 +106,7 @@ def _listeners(config: CheckedConfig) -> dict[str, Listener]:
         key: Listener(addresses[key], endpoint.public_port, path, site_name(domain, site.parsed_zone) if endpoint.tls else None)
         for site in settings.sites
         for key in replica_keys(site)
-        if key in addresses and site.zone not in settings.drained
+        if key in addresses
     }
 
 

@@ -16,6 +16,9 @@ from components.subnets import planned_subnets
 _INSTANCE, _KEY_PAIR, _SUBNET = "aws:ec2/instance:Instance", "aws:ec2/keyPair:KeyPair", "aws:ec2/subnet:Subnet"
 
 
+_BEFORE = "the one before"
+
+
 @dataclass(frozen=True)
 class HostFacts:
     """What a host is made from, as far as another value stops or replaces it; None: whatever it has."""
@@ -35,11 +38,12 @@ def deployed_hosts(state: Mapping[str, Mapping[str, Any]]) -> dict[str, HostFact
             continue
         key = name.removesuffix("-host")
         zone = key.rpartition("-")[0]
+        pair, subnet = named.get((_KEY_PAIR, f"{zone}-key"), {}), named.get((_SUBNET, f"{zone}-subnet"), {})
         found[key] = HostFacts(
             _text(outputs, "instanceType"),
             _text(outputs, "ami"),
-            _key(_text(named.get((_KEY_PAIR, f"{zone}-key"), {}), "publicKey")),
-            _text(named.get((_SUBNET, f"{zone}-subnet"), {}), "cidrBlock"),
+            _key(_own(outputs, "keyName", pair, "keyName", "publicKey")),
+            _own(outputs, "subnetId", subnet, "id", "cidrBlock"),
         )
     return found
 
@@ -84,6 +88,14 @@ def _reason(before: HostFacts, wanted: HostFacts) -> str:
     if before.public_key and before.public_key != wanted.public_key:
         differs.append("sshPrivateKey")
     return ", ".join(differs)
+
+
+def _own(host: Mapping[str, Any], reference: str, other: Mapping[str, Any], identity: str, name: str) -> str | None:
+    """A value of the key pair or subnet that a host was made with; `_BEFORE` where the state has another one by now, as after a
+    run that broke off.
+    """
+    had, has = _text(host, reference), _text(other, identity)
+    return _BEFORE if had and has and had != has else _text(other, name)
 
 
 def _text(outputs: Mapping[str, Any], name: str) -> str | None:

@@ -7,6 +7,7 @@ other steps never wait. No order stays in the state: a run of chosen resources f
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, cast
@@ -24,7 +25,8 @@ MODE_VARIABLE = "EDGE_INFERENCE_ROLLOUT"
 _LAST_STEP = "-ready"
 """Of a host's steps the only one that takes a serving server away (host_steps.py)."""
 _COMMAND, _ADDRESS = "command:remote:Command", "aws:ec2/eip:Eip"
-_SECOND_LOOK_SECONDS = 3.0
+SECOND_LOOK_SECONDS = 3.0
+"""After which a replica that did not answer is asked once more."""
 
 
 class Mode(Enum):
@@ -106,6 +108,9 @@ class Rollout:
     ) -> None:
         self._order, self._max_away, self._dead = order, max_away, dead
         self._listeners = listeners or {}
+        self._waves = planned_waves(order, max_away, dead)
+        # The SDK's own threads may all be waiting for steps that wait for this hook.
+        self._asking = ThreadPoolExecutor(1)
         self._steps: dict[str, pulumi.Resource] = {}
         self._prepared: dict[str, list[pulumi.Resource]] = {}
         self._hooks = None
@@ -130,23 +135,22 @@ class Rollout:
             return own
         known = [each for each in self._order if each in self._prepared]
         fetched = await asyncio.gather(*(_went_well(self._prepared[each]) for each in known))
-        planned = planned_waves(
-            [each for each, is_there in zip(known, fetched, strict=True) if is_there], self._max_away, self._dead
-        )
-        place = next((number for number, wave in enumerate(planned) if key in wave), 0)
-        earlier = [self._steps[each] for wave in planned[:place] for each in wave]
+        there = [each for each, is_there in zip(known, fetched, strict=True) if is_there]
+        self._waves = planned_waves(there, self._max_away, self._dead)
+        place = next((number for number, wave in enumerate(self._waves) if key in wave), 0)
+        earlier = [self._steps[each] for wave in self._waves[:place] for each in wave]
         return [*own, *[each for each in earlier if not await _went_well([each])]]
 
     async def _refuse(self, step: pulumi.ResourceHookArgs) -> None:
         """Ends a step before it begins: a server may not go while another replica, but for those of its own wave, is dead."""
         key = step.name.removesuffix(_LAST_STEP)
-        planned = planned_waves(self._order, self._max_away, self._dead)
-        mine = [each for wave in planned if key in wave for each in wave]
+        mine = [each for wave in self._waves if key in wave for each in wave]
         asked = {each: where for each, where in self._listeners.items() if each == key or each not in mine}
-        dead = await asyncio.to_thread(silent, asked)
+        loop = asyncio.get_running_loop()
+        dead = await loop.run_in_executor(self._asking, silent, asked)
         if dead and key not in dead:
-            await asyncio.sleep(_SECOND_LOOK_SECONDS)
-            dead = await asyncio.to_thread(silent, asked)
+            await asyncio.sleep(SECOND_LOOK_SECONDS)
+            dead = await loop.run_in_executor(self._asking, silent, asked)
         if dead and key not in dead:
             stack = pulumi.get_stack()
             raise RuntimeError(

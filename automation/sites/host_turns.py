@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _SCRIPT = 'cd "${EDGE_HOST_ROOT:-}/opt/edge-inference/releases" && "./$(ls -t | head -n 1)/leave.sh" "$1"'
 """The newest release's folder; a host of an earlier release has no such script, and is not protected."""
 _MARK = '"${EDGE_HOST_ROOT:-}/run/edge-inference/at-once"'
-_COMMAND = "command:remote:Command"
+_COMMAND, _ADDRESS = "command:remote:Command", "aws:ec2/eip:Eip"
 _SSH_SECONDS = 60.0
 _POLL_SECONDS = 1.0
 Say = Callable[[str], None]
@@ -49,17 +49,19 @@ class Turn:
 
 
 def host_turns(
-    deployment: Mapping[str, Any], settings: Settings, asked: Sequence[str] = (), but: Collection[str] = ()
+    deployment: Mapping[str, Any],
+    settings: Settings,
+    asked: Sequence[str] = (),
+    but: Collection[str] = (),
+    site: str | None = None,
 ) -> list[Turn]:
     """The turns of a run, in the order of the config: at most `rollout.maxAway` hosts each; all of a site whose subnet changes.
 
     `deployment`: the exported state. `asked`: replicas whose host is to be replaced by request. `but`: those that are gone or
-    dead, and need no turn.
+    dead, and need no turn. `site`: the zone of the only site that is asked about.
     """
-    state = {str(each["urn"]): _outputs(each) for each in _resources(deployment) if not each.get("delete")}
-    hosts = deployed_hosts(state)
-    changes = dict.fromkeys(asked, "asked for") | host_changes(hosts, planned_hosts(settings))
-    waiting = {key: reason for key, reason in changes.items() if key in hosts and key not in but}
+    changes = dict.fromkeys(asked, "asked for") | changed_hosts(deployment, settings)
+    waiting = {key: why for key, why in changes.items() if key not in but and site in {None, key.rpartition("-")[0]}}
     max_away = settings.rollout.away(sum(site.replicas for site in settings.sites))
     batches: list[list[str]] = []
     for key, reason in waiting.items():
@@ -80,6 +82,11 @@ def host_turns(
     ]
 
 
+def changed_hosts(deployment: Mapping[str, Any], settings: Settings) -> dict[str, str]:
+    """The replicas whose host a config stops or replaces, each with the reason."""
+    return host_changes(deployed_hosts(_state(deployment)), planned_hosts(settings))
+
+
 def chosen_hosts(deployment: Mapping[str, Any], chosen: Iterable[str]) -> list[str]:
     """The replicas that `ZONE` or `ZONE-N` name; UsageError for what is none."""
     known = deployed_replicas(deployment)
@@ -92,15 +99,15 @@ def chosen_hosts(deployment: Mapping[str, Any], chosen: Iterable[str]) -> list[s
     return found
 
 
-def with_the_hosts_key(config: StackConfig, settings: Settings, stack: "Stack") -> StackConfig:
-    """The config with the SSH key that the hosts know: where it is being changed, the one before, which the state has."""
-    state = {str(each["urn"]): _outputs(each) for each in _resources(stack.deployment)}
-    if not any("sshPrivateKey" in why for why in host_changes(deployed_hosts(state), planned_hosts(settings)).values()):
-        return config
+def keys_before(stack: "Stack", settings: Settings) -> dict[str, str]:
+    """By replica, the SSH key that its host knows where that is being changed: the state has it, in the steps on that host."""
+    hosts = [key for key, why in changed_hosts(stack.deployment, settings).items() if "sshPrivateKey" in why]
+    if not hosts:
+        return {}
     shown: dict[str, Any] = json.loads(stack.ask("stack", "export", "--show-secrets", "--stack", stack.name))["deployment"]
-    steps = [_outputs(each) for each in _resources(shown) if each["type"] == _COMMAND]
-    before = next((key for step in steps if (key := _clear(_clear(step.get("connection"))["privateKey"]))), None)
-    return replace(config, values={**config.values, f"{PROJECT}:sshPrivateKey": before}) if before else config
+    steps = {urn.rpartition("::")[2]: outputs for urn, outputs in _state(shown).items() if f"{_COMMAND}::" in urn}
+    connections = {key: _clear(steps[f"{key}-ready"].get("connection")) for key in hosts if f"{key}-ready" in steps}
+    return {key: str(_clear(connection["privateKey"])) for key, connection in connections.items() if connection}
 
 
 def _clear(value: Any) -> Any:
@@ -111,28 +118,44 @@ def _clear(value: Any) -> Any:
 
 
 class Departures:
-    """Sends hosts away from their users, and back. `outputs`: the stack's, of before the run."""
+    """Sends hosts away from their users, and back. `deployment`: the state before the run; `keys`: by replica, an SSH key that is
+    not the config's.
+    """
 
-    def __init__(self, ports: "Ports", config: StackConfig, settings: Settings, outputs: Mapping[str, Any], say: Say) -> None:
-        self._ports, self._config, self._settings, self._say = ports, config, settings, say
-        self._addresses = {
-            f"{zone}-{number}": each["address"]
-            for zone, site in outputs.get("sites", {}).items()
-            for number, each in enumerate(site["replicas"], 1)
+    def __init__(  # noqa: PLR0913 - who is asked, and by what
+        self,
+        ports: "Ports",
+        config: StackConfig,
+        settings: Settings,
+        deployment: Mapping[str, Any],
+        say: Say,
+        *,
+        keys: Mapping[str, str] | None = None,
+    ) -> None:
+        self._ports, self._config, self._settings, self._say, self._keys = ports, config, settings, say, keys or {}
+        # Those that no run has finished serve nobody.
+        served = {key for key, each in deployed_replicas(deployment).items() if each.digest}
+        addresses = {
+            urn.rpartition("::")[2].removesuffix("-address"): str(outputs["publicIp"])
+            for urn, outputs in _state(deployment).items()
+            if f"{_ADDRESS}::" in urn and outputs.get("publicIp")
         }
+        self._addresses = {key: address for key, address in addresses.items() if key in served}
         self._away: set[str] = set()
 
     def removed(self) -> list[str]:
         """The replicas that the config has no more."""
         planned = {f"{site.zone}-{number}" for site in self._settings.sites for number in range(1, site.replicas + 1)}
-        return [key for key, address in self._addresses.items() if key not in planned and address]
+        return [key for key in self._addresses if key not in planned]
 
-    def leave(self, hosts: Mapping[str, str]) -> None:
+    def leave(self, going: Mapping[str, str]) -> None:
         """Returns when nobody is sent to these hosts any more and nothing runs there; says what is not protected, or cut."""
+        hosts = {key: reason for key, reason in going.items() if key in self._addresses}
         others = self._addresses.keys() - hosts.keys() - self._away
         rollout, routing = self._settings.rollout, self._settings.routing
-        if not others:
+        if hosts and not others:
             self._say(f"not protected: no other replica is there to take the users of {', '.join(hosts)}")
+        if not hosts or not others:
             return
         for key, reason in hosts.items():
             self._say(f"{key} ({reason}): leads its users elsewhere, then it is changed")
@@ -161,7 +184,7 @@ class Departures:
     def are_back(self, hosts: Iterable[str], routes: "Callable[[], Routes] | None") -> None:
         """Returns when Route 53 counts them as healthy, in twice the time that it needs at most."""
         self._away -= set(hosts)
-        addresses = {self._addresses[key] for key in hosts}
+        addresses = {self._addresses[key] for key in hosts if key in self._addresses}
         routing = self._settings.routing
         longest = 2.0 * notice_seconds(routing.health_interval_seconds, routing.health_failure_threshold)
         deadline = time.monotonic() + longest
@@ -174,9 +197,8 @@ class Departures:
     def mark_at_once(self, *, yes: bool) -> None:
         """Has all hosts change their servers without waiting for anything, as long as this holds."""
         script = f'mkdir -p "$(dirname {_MARK})" && touch {_MARK}' if yes else f"rm -f {_MARK}"
-        reachable = [key for key, address in self._addresses.items() if address]
-        with ThreadPoolExecutor(max(1, len(reachable))) as pool:
-            for asked in [pool.submit(self._on_host, key, script, "", _SSH_SECONDS) for key in reachable]:
+        with ThreadPoolExecutor(max(1, len(self._addresses))) as pool:
+            for asked in [pool.submit(self._on_host, key, script, "", _SSH_SECONDS) for key in self._addresses]:
                 asked.result()
 
     def _tell(self, key: str, said: str | None) -> None:
@@ -193,9 +215,11 @@ class Departures:
 
     def _on_host(self, key: str, script: str, argument: str, seconds: float) -> str | None:
         zone, _, number = key.rpartition("-")
+        own = {f"{PROJECT}:sshPrivateKey": self._keys[key]} if key in self._keys else {}
+        config = replace(self._config, values={**self._config.values, **own})
         words = f"sudo bash -c {shlex.quote(script)} edge {shlex.quote(argument)}"
         try:
-            with ssh(self._ports, Host(zone, int(number), address=self._addresses[key]), self._config) as command:
+            with ssh(self._ports, Host(zone, int(number), address=self._addresses[key]), config) as command:
                 return run(command, words, seconds=seconds)
         except EdgeError:
             return None
@@ -203,6 +227,12 @@ class Departures:
 
 def _healthy(routes: "Routes") -> set[str | None]:
     return {each.address for site in routes.sites for each in site.replicas if each.health and each.health.healthy}
+
+
+def _state(deployment: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """By URN, the outputs of what is not about to be deleted, with its id."""
+    living = [each for each in _resources(deployment) if not each.get("delete")]
+    return {str(each["urn"]): {"id": each.get("id"), **_outputs(each)} for each in living}
 
 
 def _resources(deployment: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -32,8 +32,13 @@ _SSH_SECONDS, _TOKEN_SECONDS = 20.0, 10.0
 _GONE, _STOPPED = {"shutting-down", "terminated", "gone"}, {"stopping", "stopped"}
 _DIGEST = re.compile(r'(?:"digest":"|/wait-ready\.sh )(\w+)')
 """In the text of a replica's last step; release 6788d8e's had it as its first argument."""
+_OPEN = (
+    """sudo bash -c 'cd "${EDGE_HOST_ROOT:-}/opt/edge-inference/transaction" 2>/dev/null && """
+    """flock --nonblock lock rm -f "${EDGE_HOST_ROOT:-}/run/edge-inference/closed"' || true; """
+)
+"""Opens a door that a killed run has left closed, unless a change is at work on the host."""
 _CONTAINER = (
-    "sudo docker inspect --type container --format "
+    f"{_OPEN}sudo docker inspect --type container --format "
     """'{{index .Config.Labels "edge-inference.spec"}} {{.State.Status}}' edge-inference-server 2>/dev/null || echo none"""
 )
 Say = Callable[[str], None]

@@ -11,7 +11,7 @@ from checked_settings import settings, stack_config
 
 from automation.errors import UsageError
 from automation.sites import host_turns
-from automation.sites.host_turns import Departures, chosen_hosts
+from automation.sites.host_turns import Departures, chosen_hosts, keys_before
 from components.host_changes import planned_hosts
 from components.settings import Settings
 
@@ -79,6 +79,20 @@ def test_hosts_are_chosen_by_zone_or_by_replica() -> None:
         chosen_hosts(state(), ["us-west-2z"])
 
 
+def serving(*keys: str, **connection: object) -> dict[str, Any]:
+    """An exported state in which these replicas serve."""
+    resources: list[dict[str, Any]] = []
+    for number, key in enumerate(keys, 1):
+        for kind, name, outputs in (
+            ("aws:ec2/instance:Instance", f"{key}-host", {}),
+            ("aws:ec2/eip:Eip", f"{key}-address", {"publicIp": f"1.0.0.{number}"}),
+            ("command:remote:Command", f"{key}-ready", {"create": '{"digest":"abc"', **connection}),
+        ):
+            urn = f"urn:pulumi:dev::edge-inference::edge-inference:index:EdgeInferenceSite${kind}::{name}"
+            resources.append({"urn": urn, "type": kind, "id": name, "outputs": outputs})
+    return {"resources": resources}
+
+
 class Hosts:
     """Stands in for SSH: what each host is asked, and what it answers."""
 
@@ -88,14 +102,8 @@ class Hosts:
         self._answers = answers
         monkeypatch.setattr(host_turns, "ssh", self._ssh)
         monkeypatch.setattr(host_turns, "run", self._run)
-        outputs = {
-            "sites": {
-                OREGON: {"replicas": [{"address": "1.0.0.1"}, {"address": "1.0.0.2"}]},
-                LAX: {"replicas": [{"address": "2.0.0.1"}]},
-                "us-west-2-hnl-1a": {"replicas": [{"address": "3.0.0.1"}]},
-            }
-        }
-        self.departures = Departures(cast("Any", object()), stack_config(OREGON), config(), outputs, self.said.append)
+        keys = (f"{OREGON}-1", f"{OREGON}-2", f"{LAX}-1", "us-west-2-hnl-1a-1")
+        self.departures = Departures(cast("Any", object()), stack_config(OREGON), config(), serving(*keys), self.said.append)
 
     @contextmanager
     def _ssh(self, ports: object, host: Any, config: object) -> Any:
@@ -143,7 +151,7 @@ def test_a_host_is_back_when_route_53_says_so(monkeypatch: pytest.MonkeyPatch) -
     seen = iter([False, False, True])
 
     def routes() -> Any:
-        replica = SimpleNamespace(address="2.0.0.1", health=SimpleNamespace(healthy=next(seen)))
+        replica = SimpleNamespace(address="1.0.0.3", health=SimpleNamespace(healthy=next(seen)))
         return SimpleNamespace(sites=[SimpleNamespace(replicas=[replica])])
 
     hosts.departures.are_back([f"{LAX}-1"], routes)
@@ -152,10 +160,8 @@ def test_a_host_is_back_when_route_53_says_so(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_while_the_ssh_key_changes_hosts_are_reached_by_the_one_before() -> None:
-    wanted = stack_config(f"{OREGON}*3", LAX)
     connection = {"sig": "secret", "plaintext": json.dumps({"privateKey": {"sig": "secret", "plaintext": '"the one before"'}})}
-    step = {"type": "command:remote:Command", "urn": "urn::a-1-ready", "outputs": {"connection": connection}}
-    shown = json.dumps({"deployment": {"resources": [step]}})
+    shown = json.dumps({"deployment": serving(f"{OREGON}-1", connection=connection)})
 
     def ask(*arguments: str) -> str:
         assert "--show-secrets" in arguments
@@ -164,10 +170,9 @@ def test_while_the_ssh_key_changes_hosts_are_reached_by_the_one_before() -> None
     def stack(deployment: dict[str, Any]) -> Any:
         return SimpleNamespace(name="dev", deployment=deployment, ask=ask)
 
-    key = "edge-inference:sshPrivateKey"
-    assert host_turns.with_the_hosts_key(wanted, config(), stack(state())).values[key] == wanted.values[key]
+    assert keys_before(stack(state()), config()) == {}
     other = state()
     for each in other["resources"]:
-        if "publicKey" in each["outputs"]:
+        if "publicKey" in each["outputs"] and OREGON in each["urn"]:
             each["outputs"]["publicKey"] = "ssh-ed25519 AAAA"
-    assert host_turns.with_the_hosts_key(wanted, config(), stack(other)).values[key] == "the one before"
+    assert keys_before(stack(other), config()) == {f"{OREGON}-1": "the one before"}

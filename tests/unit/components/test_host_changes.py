@@ -22,12 +22,16 @@ def state(**other: Any) -> dict[str, Mapping[str, Any]]:
         "ami": "ami-1",
         "publicKey": f"{planned.public_key} a comment",
         "cidrBlock": planned.subnet_cidr,
+        "keyName": "key-1",
+        "subnetId": "subnet-1",
+        "pairName": "key-1",
+        "id": "subnet-1",
         **other,
     }
     return {
-        f"{site}instance:Instance::{KEY}-host": {name: known[name] for name in ("instanceType", "ami")},
-        f"{site}keyPair:KeyPair::us-west-2a-key": {"publicKey": known["publicKey"]},
-        f"{site}subnet:Subnet::us-west-2a-subnet": {"cidrBlock": known["cidrBlock"]},
+        f"{site}instance:Instance::{KEY}-host": {name: known[name] for name in ("instanceType", "ami", "keyName", "subnetId")},
+        f"{site}keyPair:KeyPair::us-west-2a-key": {"publicKey": known["publicKey"], "keyName": known["pairName"]},
+        f"{site}subnet:Subnet::us-west-2a-subnet": {"cidrBlock": known["cidrBlock"], "id": known["id"]},
     }
 
 
@@ -52,6 +56,12 @@ def test_what_differs_is_told_by_replica(other: dict[str, str], reason: str) -> 
     told = changed(**other)
     assert told.keys() == {KEY}
     assert told[KEY].startswith(reason)
+
+
+@pytest.mark.parametrize(("other", "reason"), [({"pairName": "key-2"}, "sshPrivateKey"), ({"id": "subnet-2"}, "subnet ")])
+def test_a_run_that_broke_off_leaves_hosts_that_are_still_to_go(other: dict[str, str], reason: str) -> None:
+    """The key pair or the subnet is the config's already, and the host was made with the one before."""
+    assert changed(**other)[KEY].startswith(reason)
 
 
 def test_a_pinned_ami_is_held_against_the_hosts() -> None:

@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recorded_program import Deployed, deploy
 
-from components import rollout
+from components import build, rollout
+from components.host_changes import planned_hosts
 from components.listeners import Listener
 from components.rollout import Before, planned_waves, waves
+from components.stack_config import CheckedConfig
 
 KEYS = ("us-west-2a-1", "us-west-2a-2", "us-west-2-lax-1a-1")
 SITES = [{"zone": "us-west-2a", "replicas": 2}, {"zone": "us-west-2-lax-1a"}]
@@ -26,6 +28,12 @@ def test_waves_hold_each_replica_once_the_canary_alone_and_never_too_many(replic
     assert [each for wave in planned for each in wave] == replicas
     assert all(0 < len(wave) <= max_away for wave in planned)
     assert not replicas or len(planned[0]) == 1
+
+
+def serving(config: CheckedConfig, keys: Sequence[str]) -> CheckedConfig:
+    """The config of a stack in whose state these replicas serve, on hosts as the config wants them."""
+    hosts = planned_hosts(config.settings)
+    return replace(config, before=Before(frozenset(keys), hosts={key: hosts[key] for key in keys}))
 
 
 @pytest.fixture
@@ -61,13 +69,13 @@ NOBODY = frozenset[str]()
 def test_who_served_before_waits_for_the_waves_before(
     served: tuple[str, ...], drained: list[str], expected: list[set[str]]
 ) -> None:
-    config = replace(checked_config(sites=SITES, drained=drained), before=Before(frozenset(served)))
+    config = serving(checked_config(sites=SITES, drained=drained), served)
     program = deploy(config)
     assert [waited_for(program, key) for key in KEYS] == expected
 
 
 def test_the_last_step_waits_for_its_own_replicas_steps_too() -> None:
-    program = deploy(replace(checked_config(sites=SITES), before=Before(frozenset(KEYS))))
+    program = deploy(serving(checked_config(sites=SITES), KEYS))
     for key in KEYS:
         assert f"Command {key}-proxy" in program.one("Command", f"{key}-ready").depends_on
 
@@ -79,7 +87,7 @@ def test_those_that_are_dead_go_first_and_together() -> None:
 
 def test_where_all_goes_well_no_order_stays_in_the_state() -> None:
     """Else a run of chosen resources would find its own order against the state's, and fail."""
-    program = deploy(replace(checked_config(sites=SITES), before=Before(frozenset(KEYS))))
+    program = deploy(serving(checked_config(sites=SITES), KEYS))
     assert [waited_for(program, key) for key in KEYS] == [set(), set(), set()]
     order = [each.name.removesuffix("-ready") for each in program.resources if each.name.endswith("-ready")]
     assert order == list(KEYS), "they were registered in turn all the same"
@@ -87,12 +95,12 @@ def test_where_all_goes_well_no_order_stays_in_the_state() -> None:
 
 @pytest.mark.usefixtures("all_fail")
 def test_two_may_be_away_at_once_after_the_canary() -> None:
-    config = replace(checked_config(sites=SITES, rollout={"maxAway": 2}), before=Before(frozenset(KEYS)))
+    config = serving(checked_config(sites=SITES, rollout={"maxAway": 2}), KEYS)
     assert [waited_for(deploy(config), key) for key in KEYS] == [set(), {KEYS[0]}, {KEYS[0]}]
 
 
 def test_hosts_and_other_steps_never_wait_for_another_replica() -> None:
-    program = deploy(replace(checked_config(sites=SITES), before=Before(frozenset(KEYS))))
+    program = deploy(serving(checked_config(sites=SITES), KEYS))
     for resource in program.resources:
         key = next((key for key in KEYS if resource.name.startswith(f"{key}-")), None)
         if key and not resource.name.endswith("-ready"):
@@ -112,7 +120,7 @@ def refusal(monkeypatch: pytest.MonkeyPatch, key: str, dead: set[str]) -> str | 
         return call
 
     monkeypatch.setattr(rollout, "silent", silent)
-    monkeypatch.setattr(rollout, "_SECOND_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(rollout, "SECOND_LOOK_SECONDS", 0.0)
     monkeypatch.setattr(pulumi, "get_stack", lambda: "prod")
     monkeypatch.setattr(pulumi, "ResourceHook", hook)
     made = rollout.Rollout(KEYS, 2, listeners=asked)
@@ -143,3 +151,21 @@ def test_no_server_goes_while_a_replica_outside_its_wave_is_dead(
     if told:
         assert f"{key} keeps its server for now: {', '.join(dead)} does not answer" in told
         assert "-> edge up prod" in told
+
+
+@pytest.mark.usefixtures("all_fail")
+def test_a_host_that_goes_in_this_run_waits_for_nobody() -> None:
+    """It has no server to take away; the others wait for each other as ever."""
+    config = serving(checked_config(sites=SITES), KEYS)
+    other = {KEYS[0]: replace(config.before.hosts[KEYS[0]], public_key="another")}
+    program = deploy(replace(config, before=replace(config.before, hosts={**config.before.hosts, **other})))
+    assert [waited_for(program, key) for key in KEYS] == [set(), set(), {KEYS[1]}]
+
+
+@pytest.mark.usefixtures("all_fail")
+def test_a_dead_site_that_is_drained_is_in_nobodys_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "silent", lambda _: frozenset({KEYS[2]}))  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    monkeypatch.setattr(build, "SECOND_LOOK_SECONDS", 0.0)
+    config = serving(checked_config(sites=SITES, drained=["us-west-2-lax-1a"]), KEYS)
+    program = deploy(config)
+    assert [waited_for(program, key) for key in KEYS] == [set(), {KEYS[0]}, set()]
