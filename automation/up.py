@@ -14,6 +14,7 @@ from automation.engine.outputs import recorded_outputs, told_outputs
 from automation.engine.results import inventory_of
 from automation.engine.run import Run
 from automation.errors import ProtectedError, UsageError
+from components.host_changes import OF_A_REGION
 from components.rollout import MODE_VARIABLE, Mode
 from components.settings import Settings, StackConfig, validate
 
@@ -79,6 +80,7 @@ class Up:
 
         asked, site = self._asked_for(), self._options.site
         turns = host_turns(self._deployment, settings, asked, but=_replicas_of(again), site=site)
+        self._tell_together(settings)
         departures = self._departures(settings)
         removed = {} if site else dict.fromkeys(departures.removed(), "removed from `sites`")
         try:
@@ -93,6 +95,16 @@ class Up:
             departures.come_back()
             raise
         return outputs
+
+    def _tell_together(self, settings: Settings) -> None:
+        from automation.sites.host_turns import changed_hosts
+
+        changes = changed_hosts(self._deployment, settings)
+        if together := {key: why for key, why in changes.items() if why.startswith(OF_A_REGION)}:
+            whose = ", ".join(together)
+            self._run.watch.warn(
+                f"not protected: {next(iter(together.values()))} replaces all hosts of its Region together: {whose}"
+            )
 
     def _all_at_once(self, settings: Settings, again: Sequence[str]) -> Mapping[str, Any]:
         from automation.sites.host_turns import host_turns

@@ -1,6 +1,6 @@
 """Which hosts a config stops or replaces, told from the state before anything is touched: by type, AMI, key or subnet.
 
-Pure. Leaves out what changes in place while the host serves on, and a changed VPC, which takes all hosts of its Region.
+Pure. Leaves out what changes in place while the host serves on.
 """
 
 from collections.abc import Mapping
@@ -12,11 +12,15 @@ from components.dns_plan import Replica
 from components.host_identity import deployer_public_key
 from components.settings import Settings
 from components.subnets import planned_subnets
+from components.zones import parse_zone
 
-_INSTANCE, _KEY_PAIR, _SUBNET = "aws:ec2/instance:Instance", "aws:ec2/keyPair:KeyPair", "aws:ec2/subnet:Subnet"
+_INSTANCE, _KEY_PAIR = "aws:ec2/instance:Instance", "aws:ec2/keyPair:KeyPair"
+_SUBNET, _VPC = "aws:ec2/subnet:Subnet", "aws:ec2/vpc:Vpc"
 
 
 _BEFORE = "the one before"
+OF_A_REGION = "vpcCidr"
+"""How the reason begins of what takes all hosts of a Region together: a VPC goes after all that is in it."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class HostFacts:
     ami: str | None
     public_key: str | None
     subnet_cidr: str | None
+    vpc_cidr: str | None = None
 
 
 def deployed_hosts(state: Mapping[str, Mapping[str, Any]]) -> dict[str, HostFacts]:
@@ -38,12 +43,14 @@ def deployed_hosts(state: Mapping[str, Mapping[str, Any]]) -> dict[str, HostFact
             continue
         key = name.removesuffix("-host")
         zone = key.rpartition("-")[0]
+        vpc = named.get((_VPC, f"{parse_zone(zone).region}-vpc"), {})
         pair, subnet = named.get((_KEY_PAIR, f"{zone}-key"), {}), named.get((_SUBNET, f"{zone}-subnet"), {})
         found[key] = HostFacts(
             _text(outputs, "instanceType"),
             _text(outputs, "ami"),
             _key(_own(outputs, "keyName", pair, "keyName", "publicKey")),
             _own(outputs, "subnetId", subnet, "id", "cidrBlock"),
+            _text(vpc, "cidrBlock"),
         )
     return found
 
@@ -56,7 +63,7 @@ def planned_hosts(settings: Settings) -> dict[str, HostFacts]:
         subnets = planned_subnets(IPv4Network(settings.network.vpc_cidr), {site.zone: site.subnet_cidr for site in sites})
         ami = settings.host.amis.get(region)
         for site in sites:
-            facts = HostFacts(site.instance_type, ami, public_key, str(subnets[site.zone]))
+            facts = HostFacts(site.instance_type, ami, public_key, str(subnets[site.zone]), str(settings.network.vpc_cidr))
             found |= {Replica(site.parsed_zone, number).key: facts for number in range(1, site.replicas + 1)}
     return found
 
@@ -79,6 +86,8 @@ def told_together(changes: Mapping[str, str], stack: str) -> str:
 
 
 def _reason(before: HostFacts, wanted: HostFacts) -> str:
+    if before.vpc_cidr and before.vpc_cidr != wanted.vpc_cidr:
+        return f"{OF_A_REGION} {before.vpc_cidr} to {wanted.vpc_cidr}"
     named = {
         "instanceType": (before.instance_type, wanted.instance_type),
         "AMI": (before.ami, wanted.ami),

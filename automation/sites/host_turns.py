@@ -19,7 +19,7 @@ from automation.sites.repairs import deployed_replicas
 from components.dns_plan import RECORD_TTL_SECONDS
 from components.door import notice_seconds
 from components.engines import BUSY_METRICS
-from components.host_changes import deployed_hosts, host_changes, planned_hosts
+from components.host_changes import OF_A_REGION, deployed_hosts, host_changes, planned_hosts
 from components.settings import PROJECT, Settings, StackConfig
 
 if TYPE_CHECKING:
@@ -55,13 +55,18 @@ def host_turns(
     but: Collection[str] = (),
     site: str | None = None,
 ) -> list[Turn]:
-    """The turns of a run, in the order of the config: at most `rollout.maxAway` hosts each; all of a site whose subnet changes.
+    """The turns of a run, in the order of the config: at most `rollout.maxAway` hosts each; all of a site whose subnet changes. A
+    changed VPC takes all of its Region, in no turn.
 
     `deployment`: the exported state. `asked`: replicas whose host is to be replaced by request. `but`: those that are gone or
     dead, and need no turn. `site`: the zone of the only site that is asked about.
     """
     changes = dict.fromkeys(asked, "asked for") | changed_hosts(deployment, settings)
-    waiting = {key: why for key, why in changes.items() if key not in but and site in {None, key.rpartition("-")[0]}}
+    waiting = {
+        key: why
+        for key, why in changes.items()
+        if key not in but and site in {None, key.rpartition("-")[0]} and not why.startswith(OF_A_REGION)
+    }
     max_away = settings.rollout.away(sum(site.replicas for site in settings.sites))
     batches: list[list[str]] = []
     for key, reason in waiting.items():

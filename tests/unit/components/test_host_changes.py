@@ -26,11 +26,15 @@ def state(**other: Any) -> dict[str, Mapping[str, Any]]:
         "subnetId": "subnet-1",
         "pairName": "key-1",
         "id": "subnet-1",
+        "vpc": "10.64.0.0/16",
         **other,
     }
     return {
         f"{site}instance:Instance::{KEY}-host": {name: known[name] for name in ("instanceType", "ami", "keyName", "subnetId")},
         f"{site}keyPair:KeyPair::us-west-2a-key": {"publicKey": known["publicKey"], "keyName": known["pairName"]},
+        "urn:pulumi:dev::edge-inference::edge-inference:index:RegionNetwork$aws:ec2/vpc:Vpc::us-west-2-vpc": {
+            "cidrBlock": known["vpc"]
+        },
         f"{site}subnet:Subnet::us-west-2a-subnet": {"cidrBlock": known["cidrBlock"], "id": known["id"]},
     }
 
@@ -50,6 +54,7 @@ def test_what_is_as_the_config_says_stays() -> None:
         ({"instanceType": "g4dn.xlarge"}, "instanceType g4dn.xlarge to g4dn.2xlarge"),
         ({"publicKey": "ssh-ed25519 AAAA"}, "sshPrivateKey"),
         ({"cidrBlock": "10.9.0.0/24"}, "subnet 10.9.0.0/24 to "),
+        ({"cidrBlock": "10.9.0.0/24", "vpc": "10.9.0.0/16"}, "vpcCidr 10.9.0.0/16 to 10.64.0.0/16"),
     ],
 )
 def test_what_differs_is_told_by_replica(other: dict[str, str], reason: str) -> None:
