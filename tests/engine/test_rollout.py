@@ -27,7 +27,7 @@ from automation.sites.hosts import find_host, run, ssh
 from geography.cities import CITIES, local_network
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterator, Mapping
     from pathlib import Path
 
 pytestmark = pytest.mark.engine
@@ -49,9 +49,9 @@ class Changing(Deployment):
         self.domain = f"{name}.edge.internal"
         self.set_up(ZONES)
 
-    def set_up(self, zones: tuple[str, ...], instance_type: str = "g4dn.2xlarge", **server: Any) -> None:
+    def set_up(self, zones: tuple[str, ...], types: Mapping[str, str] | None = None, **server: Any) -> None:
         self.configure(
-            [{"zone": zone, "instanceType": instance_type} for zone in zones],
+            [{"zone": zone, "instanceType": (types or {}).get(zone, "g4dn.2xlarge")} for zone in zones],
             access={"clientCidrs": ["127.0.0.0/8"], "sshCidrs": ["127.0.0.1/32"]},
             routing={"domain": self.domain, "hostedZone": "edge.internal", "healthIntervalSeconds": 10},
             rollout={"drainSeconds": 60},
@@ -73,6 +73,11 @@ class Changing(Deployment):
         """Id of a site's server, and when it was started; empty without one."""
         asked = "sudo docker inspect --format '{{.Id}} {{.State.StartedAt}}' edge-inference-server 2>/dev/null || true"
         return self.on_host(zone, asked).strip()
+
+    def instances(self) -> dict[str, str]:
+        """Each site's instance."""
+        sites = self.environment.outputs()["sites"]
+        return {zone: sites[zone]["replicas"][0]["instance_id"] for zone in ZONES}
 
     def containers(self) -> dict[str, str]:
         """The same of all."""
@@ -237,19 +242,19 @@ def test_no_server_is_taken_away_while_another_site_is_dead(changing: Changing) 
 
 def test_hosts_are_resized_and_replaced_one_after_another(changing: Changing) -> None:
     ec2 = changing.world.aws("ec2")
-    before = {each["InstanceId"] for each in instances(ec2)}
+    before = changing.instances()
     with changing.streams():
-        changing.set_up(ZONES, "g4dn.4xlarge", **LATER)
-        resized = changing.up()
-        assert "stopped or replaced at once" not in resized.text
-        assert {each["InstanceType"] for each in instances(ec2)} == {"g4dn.4xlarge"}
-        assert {each["InstanceId"] for each in instances(ec2)} == before
+        changing.set_up(ZONES, {OREGON: "g4dn.4xlarge"}, **LATER)
+        said = len(changing.said)
         changing.environment.up(replace_hosts=[LOS_ANGELES])
-        assert len({each["InstanceId"] for each in instances(ec2)} - before) == 1
+        assert "at once" not in " ".join(changing.said[said:])
+    after = changing.instances()
+    assert [zone for zone in ZONES if after[zone] != before[zone]] == [LOS_ANGELES]
+    assert {each["InstanceId"]: each["InstanceType"] for each in instances(ec2)}[after[OREGON]] == "g4dn.4xlarge"
 
 
 def test_a_zone_that_is_removed_is_drained_first(changing: Changing) -> None:
     with changing.streams():
-        changing.set_up(ZONES[:2], "g4dn.4xlarge", **LATER)
+        changing.set_up(ZONES[:2], {OREGON: "g4dn.4xlarge"}, **LATER)
         assert f"Instance {HONOLULU}-1-host" in changing.up().touched
     assert changing.up().touched == {}
