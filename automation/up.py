@@ -14,7 +14,7 @@ from automation.engine.outputs import recorded_outputs, told_outputs
 from automation.engine.results import inventory_of
 from automation.engine.run import Run
 from automation.errors import ProtectedError, UsageError
-from components.host_changes import OF_A_REGION
+from components.host_changes import OF_A_REGION, replaces
 from components.rollout import MODE_VARIABLE, Mode
 from components.settings import Settings, StackConfig, validate
 
@@ -209,12 +209,13 @@ class Up:
 
         protected = set(inventory_of(self._deployment).protected)
         removed = () if self._options.site else self._departures(settings).removed()
-        going = dict.fromkeys([*self._asked_for(), *changed_hosts(self._deployment, settings), *removed])
+        replaced = [key for key, why in changed_hosts(self._deployment, settings).items() if replaces(why)]
+        going = dict.fromkeys([*self._asked_for(), *replaced, *removed])
         chosen = [key for key in going if self._options.site in {None, key.rpartition("-")[0]}]
         if held := [key for key in chosen if f"{key}-host" in protected]:
             zones = dict.fromkeys(key.rpartition("-")[0] for key in held)
             lines = "\n".join(f"  -> {self._deployed.commands.edge('unprotect')} {zone}" for zone in zones)
-            gone = "must be stopped, replaced or removed, and is protected; nothing was changed"
+            gone = "must be replaced or removed, and is protected; nothing was changed"
             raise ProtectedError(f"{', '.join(held)} {gone}\n{lines}")
 
 

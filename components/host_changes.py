@@ -19,6 +19,7 @@ _SUBNET, _VPC = "aws:ec2/subnet:Subnet", "aws:ec2/vpc:Vpc"
 
 
 _BEFORE = "the one before"
+_RESIZED = "instanceType"
 OF_A_REGION = "vpcCidr"
 """How the reason begins of what takes all hosts of a Region together: a VPC goes after all that is in it."""
 
@@ -75,6 +76,11 @@ def host_changes(deployed: Mapping[str, HostFacts], planned: Mapping[str, HostFa
     }
 
 
+def replaces(reason: str) -> bool:
+    """Whether a change needs another instance; another type alone is taken on by the same one, stopped meanwhile."""
+    return not reason.startswith(_RESIZED) or ", " in reason
+
+
 def told_together(changes: Mapping[str, str], stack: str) -> str:
     """What plain `pulumi up` says of them: it takes all of them at once."""
     words = ", ".join(sorted(set(changes.values())))
@@ -89,7 +95,7 @@ def _reason(before: HostFacts, wanted: HostFacts) -> str:
     if before.vpc_cidr and before.vpc_cidr != wanted.vpc_cidr:
         return f"{OF_A_REGION} {before.vpc_cidr} to {wanted.vpc_cidr}"
     named = {
-        "instanceType": (before.instance_type, wanted.instance_type),
+        _RESIZED: (before.instance_type, wanted.instance_type),
         "AMI": (before.ami, wanted.ami),
         "subnet": (before.subnet_cidr, wanted.subnet_cidr),
     }

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from component_helpers import deployer_key, settings
 
-from components.host_changes import HostFacts, deployed_hosts, host_changes, planned_hosts, told_together
+from components.host_changes import HostFacts, deployed_hosts, host_changes, planned_hosts, replaces, told_together
 from components.host_identity import deployer_public_key
 
 KEY = "us-west-2a-1"
@@ -79,6 +79,12 @@ def test_new_and_removed_replicas_are_no_change_of_a_host() -> None:
     facts = HostFacts("g4dn.xlarge", None, deployer_public_key(deployer_key()), None)
     other = replace(facts, instance_type="g5.xlarge")
     assert host_changes({"gone-1": facts}, {"new-1": other}) == {}
+
+
+def test_another_type_alone_keeps_the_instance() -> None:
+    assert not replaces("instanceType g4dn.xlarge to g4dn.2xlarge")
+    assert replaces("instanceType g4dn.xlarge to g4dn.2xlarge, sshPrivateKey")
+    assert replaces("AMI ami-1 to ami-2")
 
 
 def test_plain_pulumi_says_how_many_go_at_once_and_what_does_better() -> None:
