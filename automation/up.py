@@ -4,7 +4,7 @@ One run of the engine where no host goes; else one for everything but them, and 
 (runs.py) and how a host leaves and comes back (sites/host_turns.py).
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from components.settings import Settings, StackConfig, validate
 
 if TYPE_CHECKING:
     from automation.sites.host_turns import Departures, Turn
+    from automation.sites.serving import Replica
 
 ROUTING_TARGETS = ["**::routing", "**::routing-*", "**::deployment"]
 """URNs of the routing component and all that it makes (components/build.py names it), also of what is yet to be made; and of
@@ -133,19 +134,15 @@ class Up:
         run.stack.up(continue_on_error=True, replace=[*again] or None, exclude=left_out or None, **run.listening)
         outputs = told_outputs(run.watch.outputs or run.stack.read_outputs(), {}, self._deployed.endpoint_url)
         waiting = {key for turn in later for key in turn.hosts}
-        if answerable := self._answerable(outputs, waiting):
-            require_serving(self._deployed, answerable, self._config, tuple(run.watch.resources), run.watch.warn)
-        return outputs
+        site = self._options.site
 
-    def _answerable(self, outputs: Mapping[str, Any], waiting: Collection[str]) -> Mapping[str, Any]:
-        """The outputs of what this run is answerable for so far: of the chosen site, without those whose turn is to come."""
-        sites: dict[str, Any] = {}
-        for zone, site in outputs.get("sites", {}).items():
-            replicas = [each for number, each in enumerate(site["replicas"], 1) if f"{zone}-{number}" not in waiting]
-            # The numbers of the others follow from their places.
-            if self._options.site in {None, zone} and len(replicas) == len(site["replicas"]):
-                sites[zone] = site
-        return {**outputs, "sites": sites} if sites else {}
+        def answers_for(replica: "Replica") -> bool:
+            return replica.key not in waiting and site in {None, replica.zone}
+
+        if outputs.get("sites"):
+            changes = tuple(run.watch.resources)
+            require_serving(self._deployed, outputs, self._config, changes, run.watch.warn, answers_for=answers_for)
+        return outputs
 
     def _other_sites(self) -> list[str]:
         """URNs of all that belongs to other sites than the chosen one, deployed or not."""

@@ -36,10 +36,18 @@ class Deployed(Ports, Protocol):
         ...
 
 
-def require_serving(
-    environment: Deployed, outputs: Mapping[str, Any], config: StackConfig, changes: tuple[ResourceChange, ...], warn: Warn
+def require_serving(  # noqa: PLR0913 - what is asked, and by what
+    environment: Deployed,
+    outputs: Mapping[str, Any],
+    config: StackConfig,
+    changes: tuple[ResourceChange, ...],
+    warn: Warn,
+    *,
+    answers_for: Callable[[Replica], bool] = lambda _: True,
 ) -> None:
-    """Asks all at once. DeploymentFailedError where a replica does not serve, or a name leads elsewhere."""
+    """Asks all at once. DeploymentFailedError where a replica that the run `answers_for` does not serve, or a name leads
+    elsewhere.
+    """
     with ThreadPoolExecutor(1) as pool:
         names = pool.submit(_names, environment, outputs)
         answers = Asker(environment, config).ask_all(outputs, patience=_patience(outputs, config, changes))
@@ -48,7 +56,7 @@ def require_serving(
         warn(line)
     if on_hosts := [key for key, answer in answers.items() if answer.serves and answer.on_host]:
         warn(f"asked on the host, since access.clientCidrs does not hold this machine: {', '.join(on_hosts)}")
-    dead = {each: answers[each.key] for each in replicas(outputs) if not answers[each.key].serves}
+    dead = {each: answers[each.key] for each in replicas(outputs) if answers_for(each) and not answers[each.key].serves}
     if dead or wrong:
         sites: dict[str, SiteFailure] = {}
         for each, answer in dead.items():

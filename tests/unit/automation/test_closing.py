@@ -94,6 +94,16 @@ def test_a_replica_that_does_not_serve_ends_the_run_with_cause_and_remedy(world:
     assert raised.value.sites[LAX].reasons == (f"{LAX}-2: /health answers 503",)
 
 
+def test_a_replica_that_the_run_leaves_alone_does_not_end_it_and_names_are_asked_all_the_same(world: World) -> None:
+    world.answers[f"{LAX}-2"] = Answer("dead", "nothing answers", reached=False)
+    require_serving(
+        Environment(), OUTPUTS, CONFIG, (), world.warnings.append, answers_for=lambda replica: replica.key != f"{LAX}-2"
+    )
+    world.told["llm.acme.dev"] = frozenset({"203.0.113.9"})
+    with pytest.raises(DeploymentFailedError):
+        require_serving(Environment(), OUTPUTS, CONFIG, (), world.warnings.append, answers_for=lambda _: False)
+
+
 def test_who_was_asked_on_the_host_is_said(world: World) -> None:
     world.answers[f"{OREGON}-1"] = Answer("serves", "healthy", on_host=True)
     world.end()
