@@ -229,9 +229,7 @@ class Runs:
         if not changed_steps(changes):
             return None
         expire = None if self._deployed.on_local_cloud else credentials_expire()
-        return plan_rollout(
-            changes, run.stack.deployment, validate(config_of(run.stack)).require(name), datetime.now(UTC), expire
-        )
+        return plan_rollout(changes, run.stack.deployment, validate(run.config).require(name), datetime.now(UTC), expire)
 
     @contextmanager
     def _run(self, operation: str, on_event: OnEvent | None, *, may_start: bool) -> Generator[Run]:

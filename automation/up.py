@@ -6,17 +6,16 @@ One run of the engine where no host goes; else one for everything but them, and 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from automation.engine.deployed import Deployed, config_of
+from automation.engine.deployed import Deployed
 from automation.engine.outputs import recorded_outputs, told_outputs
 from automation.engine.results import inventory_of
 from automation.engine.run import Run
 from automation.errors import ProtectedError, UsageError
 from components.host_changes import OF_A_REGION, replaces
 from components.rollout import MODE_VARIABLE, Mode
-from components.settings import Settings, StackConfig, validate
+from components.settings import Settings, validate
 
 if TYPE_CHECKING:
     from automation.sites.host_turns import Departures, Turn
@@ -58,7 +57,7 @@ class Up:
         try:
             if not self._has_sites:
                 return self._engine()
-            settings = validate(self._config).settings
+            settings = validate(self._run.config).settings
             if settings:
                 self._refuse_protected(settings)
             again = self._mend()
@@ -72,21 +71,17 @@ class Up:
         finally:
             set_mode(self._run, Mode.PLAIN)
 
-    @cached_property
-    def _config(self) -> StackConfig:
-        return config_of(self._run.stack)
-
     def _in_turns(self, settings: Settings, again: Sequence[str]) -> Mapping[str, Any]:
-        from automation.sites.host_turns import host_turns
+        from automation.sites.host_turns import host_turns, removed_hosts
 
         asked, site = self._asked_for(), self._options.site
         turns = host_turns(self._deployment, settings, asked, but=_replicas_of(again), site=site)
         self._tell_together(settings)
         departures = self._departures(settings)
-        removed = {} if site else dict.fromkeys(departures.removed(), "removed from `sites`")
+        removed = [] if site else removed_hosts(self._deployment, settings)
         try:
             if removed and settings.is_routed:
-                departures.leave(removed)
+                departures.leave(dict.fromkeys(removed, "removed from `sites`"))
             outputs = self._engine(again, later=turns)
             for number, turn in enumerate(turns, 1):
                 departures.leave(turn.hosts)
@@ -119,9 +114,9 @@ class Up:
             departures.mark_at_once(yes=False)
 
     def _tell_order(self, settings: Settings) -> None:
-        from automation.sites.rollout_plan import served_replicas, waves_of
+        from automation.sites.rollout_plan import waves_in
 
-        waves = waves_of(settings, served_replicas(self._deployment))
+        waves = waves_in(self._deployment, settings)
         self._run.watch.tell_order(waves, sum(site.replicas for site in settings.sites))
 
     def _engine(self, again: Sequence[str] = (), *, later: "Sequence[Turn]" = ()) -> Mapping[str, Any]:
@@ -141,7 +136,7 @@ class Up:
 
         if outputs.get("sites"):
             changes = tuple(run.watch.resources)
-            require_serving(self._deployed, outputs, self._config, changes, run.watch.warn, answers_for=answers_for)
+            require_serving(self._deployed, outputs, self._run.config, changes, run.watch.warn, answers_for=answers_for)
         return outputs
 
     def _other_sites(self) -> list[str]:
@@ -159,7 +154,7 @@ class Up:
     def _departures(self, settings: Settings) -> "Departures":
         from automation.sites.host_turns import Departures, keys_before
 
-        stack, config, warn = self._run.stack, self._config, self._run.watch.warn
+        stack, config, warn = self._run.stack, self._run.config, self._run.watch.warn
         return Departures(self._deployed, config, settings, stack.deployment, warn, keys=keys_before(stack, settings))
 
     def _routes(self, outputs: Mapping[str, Any]) -> Any:
@@ -181,7 +176,7 @@ class Up:
             run.stack,
             told_outputs(recorded_outputs(self._deployment), self._deployment, self._deployed.endpoint_url),
             chosen,
-            config=self._config,
+            config=self._run.config,
             client=self._deployed.aws_client,
             ports=self._deployed,
             say=run.watch.warn,
@@ -202,10 +197,10 @@ class Up:
             raise UsageError(f"not all of {', '.join(missing)} is deployed, so that no site can be brought up alone\n  -> {edge}")
 
     def _refuse_protected(self, settings: Settings) -> None:
-        from automation.sites.host_turns import changed_hosts
+        from automation.sites.host_turns import changed_hosts, removed_hosts
 
         protected = set(inventory_of(self._deployment).protected)
-        removed = () if self._options.site else self._departures(settings).removed()
+        removed = () if self._options.site else removed_hosts(self._deployment, settings)
         replaced = [key for key, why in changed_hosts(self._deployment, settings).items() if replaces(why)]
         going = dict.fromkeys([*self._asked_for(), *replaced, *removed])
         chosen = [key for key in going if self._options.site in {None, key.rpartition("-")[0]}]
@@ -221,7 +216,7 @@ def tell_host_turns(run: Run) -> None:
     from automation.sites.host_turns import host_turns
 
     set_mode(run, Mode.HOSTS_IN_TURN)
-    settings = validate(config_of(run.stack)).settings if inventory_of(run.stack.deployment).sites else None
+    settings = validate(run.config).settings if inventory_of(run.stack.deployment).sites else None
     for turn in host_turns(run.stack.deployment, settings) if settings else ():
         told = ", ".join(f"{key} ({reason})" for key, reason in turn.hosts.items())
         run.watch.warn(f"is drained, then stopped or replaced, in its turn: {told}")

@@ -16,7 +16,7 @@ from components.host_changes import host_changes, planned_hosts, told_together
 from components.listeners import Listener, silent
 from components.models import ModelFacts
 from components.network import RegionNetwork
-from components.rollout import SECOND_LOOK_SECONDS, Mode, Rollout, order, replica_keys
+from components.rollout import SECOND_LOOK_SECONDS, Mode, Rollout, order
 from components.routing import GeolocationArgs, RoutingPolicy, ServiceRouting, ServiceRoutingArgs
 from components.settings import GeolocationSettings, HostSettings, ServerSettings, Settings, SiteSettings
 from components.site import EdgeInferenceSite, EdgeInferenceSiteArgs
@@ -76,7 +76,7 @@ def _rollout(config: CheckedConfig) -> Rollout:
         pulumi.log.warn(told_together(changed, pulumi.get_stack()))
     listeners = _listeners(config) if settings.is_routed else {}
     dead = _silent_twice(listeners)
-    drained = {key for site in settings.sites if site.zone in settings.drained for key in replica_keys(site)}
+    drained = {each.key for site in settings.sites if site.zone in settings.drained for each in site.all_replicas}
     if missed := dead - drained:
         pulumi.log.warn(
             f"{', '.join(sorted(missed))} does not answer: no other server is changed before it serves again\n"
@@ -105,7 +105,7 @@ def _listeners(config: CheckedConfig) -> dict[str, Listener]:
     return {
         key: Listener(addresses[key], endpoint.public_port, path, site_name(domain, site.parsed_zone) if endpoint.tls else None)
         for site in settings.sites
-        for key in replica_keys(site)
+        for key in (replica.key for replica in site.all_replicas)
         if key in addresses
     }
 

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import Any
 
-from components.dns_plan import Replica
 from components.host_identity import deployer_public_key
 from components.settings import Settings
 from components.subnets import planned_subnets
 from components.zones import parse_zone
 
 _INSTANCE, _KEY_PAIR = "aws:ec2/instance:Instance", "aws:ec2/keyPair:KeyPair"
-_SUBNET, _VPC = "aws:ec2/subnet:Subnet", "aws:ec2/vpc:Vpc"
+_SUBNET, _VPC, _ADDRESS = "aws:ec2/subnet:Subnet", "aws:ec2/vpc:Vpc", "aws:ec2/eip:Eip"
 
 
 _BEFORE = "the one before"
@@ -56,6 +55,12 @@ def deployed_hosts(state: Mapping[str, Mapping[str, Any]]) -> dict[str, HostFact
     return found
 
 
+def deployed_addresses(state: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """The public addresses of a state, by replica."""
+    named = {urn.rpartition("::")[2]: outputs for urn, outputs in state.items() if f"{_ADDRESS}::" in urn}
+    return {name.removesuffix("-address"): str(outputs["publicIp"]) for name, outputs in named.items() if outputs.get("publicIp")}
+
+
 def planned_hosts(settings: Settings) -> dict[str, HostFacts]:
     """The hosts of a config, by replica."""
     public_key = _key(deployer_public_key(settings.secrets.ssh_private_key.get_secret_value()))
@@ -65,7 +70,7 @@ def planned_hosts(settings: Settings) -> dict[str, HostFacts]:
         ami = settings.host.amis.get(region)
         for site in sites:
             facts = HostFacts(site.instance_type, ami, public_key, str(subnets[site.zone]), str(settings.network.vpc_cidr))
-            found |= {Replica(site.parsed_zone, number).key: facts for number in range(1, site.replicas + 1)}
+            found |= dict.fromkeys((replica.key for replica in site.all_replicas), facts)
     return found
 
 

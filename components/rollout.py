@@ -6,7 +6,7 @@ other steps never wait. No order stays in the state: a run of chosen resources f
 """
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import Enum
@@ -14,17 +14,16 @@ from typing import Any, cast
 
 import pulumi
 
-from components.dns_plan import Replica
-from components.host_changes import HostFacts, deployed_hosts
+from components.host_changes import HostFacts, deployed_addresses, deployed_hosts
 from components.listeners import Listener, silent
 from components.running_state import resource_outputs
-from components.settings import Settings, SiteSettings
+from components.settings import Settings
 
 MODE_VARIABLE = "EDGE_INFERENCE_ROLLOUT"
 """By which `edge up` tells the program of a rollout what it does about hosts itself, or that there shall be no order."""
 _LAST_STEP = "-ready"
 """Of a host's steps the only one that takes a serving server away (host_steps.py)."""
-_COMMAND, _ADDRESS = "command:remote:Command", "aws:ec2/eip:Eip"
+_COMMAND = "command:remote:Command"
 SECOND_LOOK_SECONDS = 3.0
 """After which a replica that did not answer is asked once more."""
 
@@ -43,12 +42,7 @@ class Mode(Enum):
 def order(settings: Settings) -> list[str]:
     """All replicas of a config in the order of their change: drained sites first, nobody misses them; then as in `sites`."""
     sites = sorted(settings.sites, key=lambda site: site.zone not in settings.drained)
-    return [key for site in sites for key in replica_keys(site)]
-
-
-def replica_keys(site: SiteSettings) -> list[str]:
-    """The keys of a site's replicas."""
-    return [Replica(site.parsed_zone, number).key for number in range(1, site.replicas + 1)]
+    return [replica.key for site in sites for replica in site.all_replicas]
 
 
 def waves(replicas: Sequence[str], max_away: int) -> list[list[str]]:
@@ -79,15 +73,15 @@ class Before:
 def before() -> Before:
     """Asks the state."""
     state = resource_outputs()
-    names = {urn: urn.rpartition("::")[2] for urn in state}
-    steps = {name for urn, name in names.items() if f"{_COMMAND}::" in urn and name.endswith(_LAST_STEP)}
-    served = frozenset(step.removesuffix(_LAST_STEP) for step in steps)
-    addresses = {
-        name.removesuffix("-address"): str(state[urn]["publicIp"])
-        for urn, name in names.items()
-        if f"{_ADDRESS}::" in urn and state[urn].get("publicIp")
-    }
-    return Before(served, {key: each for key, each in addresses.items() if key in served}, deployed_hosts(state))
+    served = served_replicas(state)
+    addresses = {key: each for key, each in deployed_addresses(state).items() if key in served}
+    return Before(served, addresses, deployed_hosts(state))
+
+
+def served_replicas(urns: Iterable[str]) -> frozenset[str]:
+    """The replicas whose last step is among a state's URNs: each has served at some time."""
+    names = (urn.rpartition("::")[2] for urn in urns if f"{_COMMAND}::" in urn)
+    return frozenset(name.removesuffix(_LAST_STEP) for name in names if name.endswith(_LAST_STEP))
 
 
 class Rollout:

@@ -240,12 +240,7 @@ def outputs(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = 
 
 @contextmanager
 def told(
-    title: str,
-    environment: "Environment",
-    *,
-    as_json: bool = False,
-    is_plan: bool = False,
-    has_table: bool = False,
+    title: str, environment: "Environment", *, as_json: bool = False, is_plan: bool = False, has_table: bool = False
 ) -> Generator["OnEvent"]:
     """How a run's events are told: as JSON lines, as a table on a terminal, else as plain lines."""
     from automation.engine.events import as_json as described

@@ -7,6 +7,7 @@ import json
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -163,7 +164,7 @@ class RunWatch:
             elif event.summary_event:
                 counts = event.summary_event.resource_changes or {}
                 told = {str(getattr(each, "value", each)): count for each, count in counts.items()}
-                self._counted = _added(told, self._counted_before)
+                self._counted = dict(Counter(told) + Counter(self._counted_before))
                 self.counts = _with_forgotten(self._counted, self.resources)
 
     def next_part(self) -> None:
@@ -398,10 +399,6 @@ def _operation(step: "StepEventMetadata") -> str:
 
 def _is_removal(operation: str) -> bool:
     return operation.startswith("delete") or operation == "forget"
-
-
-def _added(counts: Mapping[str, int], earlier: Mapping[str, int]) -> dict[str, int]:
-    return {each: counts.get(each, 0) + earlier.get(each, 0) for each in counts.keys() | earlier.keys()}
 
 
 def _with_forgotten(counts: dict[str, int], resources: Sequence[ResourceChange]) -> dict[str, int]:

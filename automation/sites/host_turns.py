@@ -19,7 +19,7 @@ from automation.sites.repairs import deployed_replicas
 from components.dns_plan import RECORD_TTL_SECONDS
 from components.door import notice_seconds
 from components.engines import BUSY_METRICS
-from components.host_changes import OF_A_REGION, deployed_hosts, host_changes, planned_hosts
+from components.host_changes import OF_A_REGION, deployed_addresses, deployed_hosts, host_changes, planned_hosts
 from components.settings import PROJECT, Settings, StackConfig
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _SCRIPT = 'cd "${EDGE_HOST_ROOT:-}/opt/edge-inference/releases" && "./$(ls -t | head -n 1)/leave.sh" "$1"'
 """The newest release's folder; a host of an earlier release has no such script, and is not protected."""
 _MARK = '"${EDGE_HOST_ROOT:-}/run/edge-inference/at-once"'
-_COMMAND, _ADDRESS = "command:remote:Command", "aws:ec2/eip:Eip"
+_COMMAND = "command:remote:Command"
 _SSH_SECONDS = 60.0
 _POLL_SECONDS = 1.0
 Say = Callable[[str], None]
@@ -104,6 +104,18 @@ def chosen_hosts(deployment: Mapping[str, Any], chosen: Iterable[str]) -> list[s
     return found
 
 
+def removed_hosts(deployment: Mapping[str, Any], settings: Settings) -> list[str]:
+    """The replicas that serve and that the config has no more."""
+    planned = {replica.key for site in settings.sites for replica in site.all_replicas}
+    return [key for key in _serving(deployment) if key not in planned]
+
+
+def _serving(deployment: Mapping[str, Any]) -> dict[str, str]:
+    """The addresses of the replicas that a run has finished; no other serves anybody."""
+    finished = {key for key, each in deployed_replicas(deployment).items() if each.digest}
+    return {key: address for key, address in deployed_addresses(_state(deployment)).items() if key in finished}
+
+
 def keys_before(stack: "Stack", settings: Settings) -> dict[str, str]:
     """By replica, the SSH key that its host knows where that is being changed: the state has it, in the steps on that host."""
     hosts = [key for key, why in changed_hosts(stack.deployment, settings).items() if "sshPrivateKey" in why]
@@ -138,20 +150,8 @@ class Departures:
         keys: Mapping[str, str] | None = None,
     ) -> None:
         self._ports, self._config, self._settings, self._say, self._keys = ports, config, settings, say, keys or {}
-        # Those that no run has finished serve nobody.
-        served = {key for key, each in deployed_replicas(deployment).items() if each.digest}
-        addresses = {
-            urn.rpartition("::")[2].removesuffix("-address"): str(outputs["publicIp"])
-            for urn, outputs in _state(deployment).items()
-            if f"{_ADDRESS}::" in urn and outputs.get("publicIp")
-        }
-        self._addresses = {key: address for key, address in addresses.items() if key in served}
+        self._addresses = _serving(deployment)
         self._away: set[str] = set()
-
-    def removed(self) -> list[str]:
-        """The replicas that the config has no more."""
-        planned = {f"{site.zone}-{number}" for site in self._settings.sites for number in range(1, site.replicas + 1)}
-        return [key for key in self._addresses if key not in planned]
 
     def leave(self, going: Mapping[str, str]) -> None:
         """Returns when nobody is sent to these hosts any more and nothing runs there; says what is not protected, or cut."""

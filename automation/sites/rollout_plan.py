@@ -14,7 +14,7 @@ from automation.sites.takeover import Users
 from automation.sites.transactions import compared, json_object, transaction_in
 from components.dns_plan import RECORD_TTL_SECONDS
 from components.door import notice_seconds
-from components.rollout import order, waves
+from components.rollout import order, served_replicas, waves
 from components.settings import Settings
 
 _COMMAND, _CHECK = "command:remote:Command", "aws:route53/healthCheck:HealthCheck"
@@ -64,9 +64,9 @@ def waves_of(settings: Settings, served: Iterable[str]) -> list[list[str]]:
     return waves([key for key in all_replicas if key in known], settings.rollout.away(len(all_replicas)))
 
 
-def served_replicas(deployment: Mapping[str, Any]) -> frozenset[str]:
-    """The replicas whose last step is in an exported state: each has served at some time."""
-    return _State(deployment).served
+def waves_in(deployment: Mapping[str, Any], settings: Settings) -> list[list[str]]:
+    """The same of an exported state."""
+    return waves_of(settings, _State(deployment).served)
 
 
 class _State:
@@ -76,8 +76,7 @@ class _State:
         resources = cast("list[dict[str, Any]]", deployment.get("resources") or [])
         named = {(str(each["type"]), str(each["urn"]).rpartition("::")[2]): each for each in resources if not each.get("delete")}
         self._outputs = {key: cast("dict[str, Any]", each.get("outputs") or {}) for key, each in named.items()}
-        steps = (name for kind, name in self._outputs if kind == _COMMAND and name.endswith(_READY))
-        self.served = frozenset(step.removesuffix(_READY) for step in steps)
+        self.served = served_replicas(str(each["urn"]) for each in named.values())
 
     def outcome(self, key: str) -> dict[str, Any]:
         """What came of a replica's last step (remote/serve.py); nothing where it did not say."""

@@ -14,7 +14,6 @@ from components.dns_plan import (
     Latency,
     PlannedRecord,
     Policy,
-    Replica,
     RoutingChoices,
     Weighted,
     places,
@@ -58,8 +57,7 @@ def _dns_plan(settings: Settings) -> DnsPlan | None:
         return None
     mapped = places(given.default, given.continents, given.countries, given.us_states) if given else {}
     choices = RoutingChoices(cast("Policy", routing.policy), routing.domain, routing.bias, mapped, frozenset(settings.drained))
-    replicas = [Replica(site.parsed_zone, number) for site in settings.sites for number in range(1, site.replicas + 1)]
-    return plan_dns(choices, replicas)
+    return plan_dns(choices, [replica for site in settings.sites for replica in site.all_replicas])
 
 
 class Answers:

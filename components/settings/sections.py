@@ -19,7 +19,7 @@ from components.defaults import (
     endpoint_url,
     public_port,
 )
-from components.dns_plan import LARGEST_BIAS
+from components.dns_plan import LARGEST_BIAS, Replica
 from components.engines import Server
 from components.host_steps import Host, Rollout
 from components.settings.values import (
@@ -74,6 +74,11 @@ class SiteSettings(Section):
     def parsed_zone(self) -> Zone:
         """The zone's name, taken apart."""
         return parse_zone(self.zone)
+
+    @property
+    def all_replicas(self) -> list[Replica]:
+        """Its replicas, from number 1."""
+        return [Replica(self.parsed_zone, number) for number in range(1, self.replicas + 1)]
 
     @property
     def root_volume_type(self) -> str:

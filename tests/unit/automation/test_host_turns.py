@@ -11,7 +11,7 @@ from checked_settings import settings, stack_config
 
 from automation.errors import UsageError
 from automation.sites import host_turns
-from automation.sites.host_turns import Departures, chosen_hosts, keys_before
+from automation.sites.host_turns import Departures, chosen_hosts, keys_before, removed_hosts
 from components.host_changes import planned_hosts
 from components.settings import Settings
 
@@ -137,8 +137,9 @@ def test_the_last_one_has_nobody_to_lead_its_users_to(monkeypatch: pytest.Monkey
     assert "not protected: no other replica is there" in hosts.said[0]
 
 
-def test_what_the_config_has_no_more_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Hosts(monkeypatch, {}).departures.removed() == ["us-west-2-hnl-1a-1"]
+def test_what_the_config_has_no_more_is_known() -> None:
+    deployed = serving(f"{OREGON}-1", f"{OREGON}-2", f"{LAX}-1", "us-west-2-hnl-1a-1")
+    assert removed_hosts(deployed, config()) == ["us-west-2-hnl-1a-1"]
 
 
 def test_a_host_is_back_when_route_53_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,9 +52,10 @@ def state(
     config: Settings, seconds: Mapping[str, float] | None = None, *, protected: bool = False, door: int | None = 8079
 ) -> dict[str, Any]:
     """The exported state after all replicas served; `seconds` are of their last change."""
+    urn = "urn:pulumi:dev::edge-inference::edge-inference:index:EdgeInferenceSite$command:remote:Command"
     outcome = json.dumps({"digest": "x", "changed": True, "protected": protected, "seconds": seconds or {}})
     steps = [
-        {"type": "command:remote:Command", "urn": f"urn::{key}-ready", "outputs": {"stdout": f"serve: healthy\n{outcome}"}}
+        {"type": "command:remote:Command", "urn": f"{urn}::{key}-ready", "outputs": {"stdout": f"serve: healthy\n{outcome}"}}
         for key in keys_of(config)
     ]
     checks = [
