@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 import pytest
-from support import CLOCK, ROOMY, World
+from support import CLOCK, OFFICIAL_PARTS, ROOMY, World
 
 from automation.paths import LOCAL_DIRECTORY
 from localcloud import client
@@ -19,10 +19,6 @@ from tools.provide_engine import EngineError, provide
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
-
-
-OFFICIAL_PARTS = os.environ.get("EDGE_OFFICIAL_PARTS")
-"""A folder with the official `command` plugin and Python language host, to be used in place of ours."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

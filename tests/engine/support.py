@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
     from automation.engine.results import Changes
 
+OFFICIAL_PARTS = os.environ.get("EDGE_OFFICIAL_PARTS")
+"""A folder with the official `command` plugin and Python language host, to be used in place of ours."""
 OREGON, LOS_ANGELES, HONOLULU = "us-west-2a", "us-west-2-lax-1a", "us-west-2-hnl-1a"
 ROOMY = {"quota_vcpus": 400, "quota_addresses": 60}
 """Quotas under which all deployments of the tests fit into the one account."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from pulumi import automation
+from support import OFFICIAL_PARTS
 
 pytestmark = pytest.mark.engine
 
@@ -124,6 +125,10 @@ def test_an_engine_that_is_interrupted_or_killed_leaves_no_program_behind(
         output, _ = engine.communicate(timeout=WAIT_SECONDS)
         # The end comes only when the program is gone. As the official host does, ours interrupts it, which it may catch.
         assert held_file.read() == "interrupted"
+    if OFFICIAL_PARTS:
+        # That host shows the interruption's traceback (`edge` leaves it out), and notices only within 5 minutes that its engine
+        # was killed.
+        return
     assert "Traceback" not in output
     deadline = time.monotonic() + WAIT_SECONDS
     while Path("/proc", str(host)).exists():

@@ -5,12 +5,11 @@ Ours are used elsewhere. The tests themselves are all the others of this tier: w
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support import OREGON, Deployment, tokens
+from support import OFFICIAL_PARTS, OREGON, Deployment, tokens
 
 from automation.engine.plugins import needed_plugins
 
@@ -23,7 +22,7 @@ PARTS = ("pulumi-resource-command", "pulumi-language-python", "pulumi-language-p
 
 
 def test_what_runs_is_official(pulumi_binary: Path, world: World, stack_files: Path) -> None:
-    folder = os.environ.get("EDGE_OFFICIAL_PARTS")
+    folder = OFFICIAL_PARTS
     if not folder:
         pytest.skip(f"EDGE_OFFICIAL_PARTS names no folder with {', '.join(PARTS)}: see CONTRIBUTING.md")
     assert [name for name in PARTS if not Path(folder, name).exists()] == []
