@@ -16,7 +16,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from automation.commands import bench, cloud, deployment, overview, routes, setup
+from automation.commands import bench, certificate, cloud, deployment, overview, routes, setup
 from automation.commands.terminal import say, short_path
 from automation.errors import EdgeError, UsageError
 from components.problems import printable
@@ -99,6 +99,7 @@ _SECTIONS = {
         deployment.sweep,
         deployment.restart,
         routes.drain,
+        certificate.certificate,
         deployment.cancel,
     ),
     "take down": (deployment.unprotect, deployment.destroy),

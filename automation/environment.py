@@ -6,6 +6,7 @@ A thin front: what is deployed is told by engine/deployed.py, what runs do by ru
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,11 @@ from automation.runs import Runs
 from automation.sites.deployed_sites import DeployedSites
 
 if TYPE_CHECKING:
+    from automation.account.acme_client import Authority
     from automation.account.orphans import Thing
     from automation.account.sweep import Swept
     from automation.sites.bench import Clients, Progress
+    from automation.sites.certificate import Renewal
     from automation.sites.doctor import Examination
     from automation.sites.resolution import Resolution
     from automation.sites.status import Status
@@ -120,6 +123,16 @@ class Environment(DeployedSites):
     def store_secrets(self, values: Mapping[str, str]) -> None:
         """Stores secret config values, encrypted by the stack's secrets provider."""
         self._runs.store_secrets(values)
+
+    def certificate(self, authority: "Authority", if_expires_in: timedelta | None = None) -> "Renewal":
+        """Obtains a certificate for the service and its sites by ACME, and stores it in the stack, where the next `up` finds it.
+
+        Changes TXT records of the hosted zone for a moment, and the stack file. `if_expires_in`: not where the stored one is of
+        the same server, fits, and is good for longer.
+        """
+        from automation.sites.certificate import renew
+
+        return renew(self, authority, if_expires_in)
 
     def restart(self, zone: str, replica: int | None = None) -> None:
         """Starts a site's servers anew, one replica after another; returns when each has generated a token."""

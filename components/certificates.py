@@ -4,12 +4,14 @@ Leaves out who signed it: clients decide whom they trust, and a private CA is as
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import NameOID
 
 _SOON = timedelta(days=14)
 
@@ -31,11 +33,38 @@ def certificate_faults(chain: str, private_key: str, names: Sequence[str], now: 
         yield "tlsCertificate", "; ".join(faults)
 
 
+@dataclass(frozen=True)
+class Facts:
+    """What a certificate says of itself."""
+
+    expires: datetime
+    issuer: str
+    """Who signed it, in a few words."""
+    serial: int
+
+    def days_left(self, now: datetime) -> int:
+        """Whole days until it expires; negative after that."""
+        return (self.expires - now).days
+
+
+def facts_of(chain: str) -> Facts | None:
+    """What a chain's first certificate says of itself; None where it is none."""
+    certificate = _certificate(chain)
+    if certificate is None:
+        return None
+    if certificate.issuer == certificate.subject:
+        issuer = "itself"
+    else:
+        named = {each.oid: str(each.value) for each in certificate.issuer}
+        words = (named.get(oid) for oid in (NameOID.ORGANIZATION_NAME, NameOID.COMMON_NAME))
+        issuer = " ".join(filter(None, words)) or "an unnamed CA"
+    return Facts(certificate.not_valid_after_utc, issuer, certificate.serial_number)
+
+
 def expires_soon(chain: str, now: datetime) -> datetime | None:
     """When a chain's first certificate expires, where that is within two weeks."""
-    certificate = _certificate(chain)
-    end = certificate.not_valid_after_utc if certificate else None
-    return end if end and end - now < _SOON else None
+    facts = facts_of(chain)
+    return facts.expires if facts and facts.expires - now < _SOON else None
 
 
 def covers(pattern: str, name: str) -> bool:

@@ -172,6 +172,11 @@ def site_name(domain: str, zone: Zone) -> str:
     return f"{zone.name}.sites.{domain}"
 
 
+def certificate_names(domain: str) -> tuple[str, str]:
+    """What a certificate for a service needs: its name and, as a wildcard, the plain names of all sites that it may ever have."""
+    return domain, f"*.sites.{domain}"
+
+
 def service_targets(domain: str) -> frozenset[str]:
     """The names of which the domain's own record can be an alias."""
     policies: tuple[Policy, ...] = ("latency", "geoproximity", "geolocation")

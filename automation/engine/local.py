@@ -20,6 +20,7 @@ from automation.engine.stack_file import project_file, read
 from automation.engine.stack_yaml import as_json
 from automation.errors import CloudNotRunningError, UsageError
 from automation.paths import PROJECT_ROOT
+from components.dns_plan import certificate_names
 from geography.cities import CLIENT_NETWORK
 from localcloud import client
 from localcloud.plugins.install import install
@@ -170,7 +171,7 @@ def _endpoint_secrets(tracked: Mapping[str, Any], routing: dict[str, Any]) -> di
         makers[f"{PROJECT}:apiKeys"] = lambda: json.dumps({name: secrets.token_hex(16) for name in names})
     endpoint, domain = _map(tracked.get(f"{PROJECT}:endpoint")) or {}, routing.get("domain")
     if endpoint.get("tls") is True and isinstance(domain, str):
-        pair = cache(lambda: new_certificate([domain, f"*.sites.{domain}"]))
+        pair = cache(lambda: new_certificate(certificate_names(domain)))
         makers |= {f"{PROJECT}:tlsCertificate": lambda: pair()[0], f"{PROJECT}:tlsPrivateKey": lambda: pair()[1]}
     return makers
 

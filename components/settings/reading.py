@@ -66,7 +66,7 @@ def validate(config: StackConfig) -> Validated:
         ),
         *subnet_problems(sites, cast("NetworkSettings | None", sections["network"])),
         *tag_problems(tags or {}, routing),
-        *(tls_problems(reader.pair(), reader.unread, routing, sites.values()) if endpoint and endpoint.tls else ()),
+        *(tls_problems(config.stack, reader.pair(), reader.unread, routing, sites.values()) if endpoint and endpoint.tls else ()),
     ]
     settings = None
     if not problems and secrets and not reader.unread:
@@ -160,7 +160,7 @@ class _Reader:
 
     def secrets(self) -> Secrets | None:
         given: dict[str, str] = {}
-        for key, fix in SECRET_FIXES.items():
+        for key, fix in ((key, fix.replace("STACK", self._config.stack)) for key, fix in SECRET_FIXES.items()):
             value = self._config.values.get(f"{PROJECT}:{key}", "")
             if value and f"{PROJECT}:{key}" not in self._config.secret_keys:
                 self._add(key, None, "stands in clear in the stack's file; treat it as known to others, make a new one", fix)

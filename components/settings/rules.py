@@ -78,6 +78,7 @@ def place_problems(sites: Iterable[SiteSettings], routing: RoutingSettings | Non
 
 
 def tls_problems(
+    stack: str,
     given: Mapping[str, SecretStr | None],
     unread: Collection[str],
     routing: RoutingSettings | None,
@@ -94,13 +95,16 @@ def tls_problems(
             f"pulumi config set --path {PROJECT}:routing.policy latency\npulumi config set --path {PROJECT}:endpoint.tls false",
         )
         return
-    for name, value in given.items():
-        if value is None and name not in unread:
-            yield Problem(f"{PROJECT}:{name}", None, "is missing, and endpoint.tls is true", SECRET_FIXES[name])
+    obtain = f"edge certificate {stack}"
+    missing = [name for name, value in given.items() if value is None and name not in unread]
+    if missing:
+        reason = f"is missing{', and so is its key' if len(missing) > 1 else ''}, and endpoint.tls is true"
+        yield Problem(f"{PROJECT}:{missing[0]}", None, reason, obtain)
     certificate, key = given["tlsCertificate"], given["tlsPrivateKey"]
     if not certificate or not key or not routing or not routing.domain:
         return
     names = [routing.domain, *(site_name(routing.domain, site.parsed_zone) for site in sites)]
     faults = certificate_faults(certificate.get_secret_value(), key.get_secret_value(), names, datetime.now(UTC))
     for name, reason in faults:
-        yield Problem(f"{PROJECT}:{name}", None, reason, SECRET_FIXES[name])
+        fixes = f"{obtain}   # by ACME; or one of your own:\n{SECRET_FIXES[name]}"
+        yield Problem(f"{PROJECT}:{name}", None, reason, fixes)

@@ -269,6 +269,8 @@ class Secrets(Section):
     """Certificate chain (PEM, the server's own first) for the service's domain and every site's name."""
     tls_private_key: SecretStr | None = None
     """Private key (PEM, without a passphrase) of the certificate."""
+    acme_account: SecretStr | None = None
+    """Account at a CA, made and read by `edge certificate` alone."""
     api_key: SecretStr | None = None
     """What callers send as `Authorization: Bearer KEY` on every path but /health; unset: nobody is asked."""
     api_keys: dict[str, SecretStr] = {}

@@ -22,6 +22,7 @@ SECRET_FIXES = {
     "huggingFaceToken": "pulumi config set --secret edge-inference:huggingFaceToken   # paste the token, end with Ctrl-D",
     "tlsCertificate": "pulumi config set --secret edge-inference:tlsCertificate < fullchain.pem",
     "tlsPrivateKey": "pulumi config set --secret edge-inference:tlsPrivateKey < privkey.pem",
+    "acmeAccount": "edge certificate STACK",
     "apiKey": "openssl rand -hex 32 | pulumi config set --secret edge-inference:apiKey",
     "apiKeys": "openssl rand -hex 32 | pulumi config set --secret --path edge-inference:apiKeys.NAME",
 }

@@ -81,6 +81,7 @@ def early() -> tuple[str, str]:
 
 REFUSALS: list[tuple[str, dict[str, Any], str, str]] = [
     # name, sections, path, part of the reason
+    ("nothing", TLS, "tlsCertificate", "is missing, and so is its key, and endpoint.tls is true"),
     ("no certificate", {**TLS, "tlsPrivateKey": pair()[1]}, "tlsCertificate", "is missing"),
     ("no key", {**TLS, "tlsCertificate": pair()[0]}, "tlsPrivateKey", "is missing"),
     ("not PEM", with_tls("certificate"), "tlsCertificate", "no certificate chain in PEM"),
@@ -112,16 +113,26 @@ def test_refusals(sections: dict[str, Any], path: str, reason: str) -> None:
     found = problems(stack_config(**sections))
     assert list(found) == [path]
     assert reason in found[path].reason
-    assert re.match(r"(pulumi|openssl) ", found[path].fix)
+    assert re.match(r"(pulumi|openssl|edge certificate) ?", found[path].fix)
     if path in {"tlsCertificate", "tlsPrivateKey", "apiKey"}:
         assert found[path].value is None
         assert len(sections.get(path, "")) < 16 or sections[path].strip() not in str(found[path])
+
+
+def test_a_missing_certificate_names_the_one_line_that_obtains_it() -> None:
+    (problem,) = problems(stack_config(**TLS)).values()
+    assert problem.fix == "edge certificate dev"
 
 
 def test_secrets_in_clear_are_refused_once() -> None:
     found = problems(stack_config(**with_tls(), apiKey=KEY, clear=("tlsCertificate", "tlsPrivateKey", "apiKey")))
     assert list(found) == ["tlsCertificate", "tlsPrivateKey", "apiKey"]
     assert all("stands in clear" in problem.reason for problem in found.values())
+
+
+def test_an_account_at_a_ca_in_clear_is_made_again() -> None:
+    (problem,) = problems(stack_config(acmeAccount="{}", clear=("acmeAccount",))).values()
+    assert problem.fix == "edge certificate dev"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,77 @@
+"""`edge certificate`: an environment's certificate by ACME, obtained or renewed."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from automation.commands.options import EnvironmentName, JsonFlag, LocalFlag, open_environment
+from automation.commands.terminal import say, short_path, show, show_json
+from automation.errors import UsageError
+
+if TYPE_CHECKING:
+    from automation.sites.certificate import Renewal
+
+
+def certificate(  # noqa: PLR0913, PLR0917 - each has its default
+    env: EnvironmentName,
+    if_expires_in: Annotated[
+        str | None, typer.Option("--if-expires-in", metavar="30d", help="Only where the stored one expires within that time.")
+    ] = None,
+    server: Annotated[
+        str | None, typer.Option("--server", metavar="URL", help="Directory of another ACME server than Let's Encrypt's.")
+    ] = None,
+    staging: Annotated[  # noqa: FBT002
+        bool, typer.Option("--staging", help="Let's Encrypt's staging server, which no client trusts.")
+    ] = False,
+    email: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Contact, where the CA wants one.")] = None,
+    ca_bundle: Annotated[
+        Path | None, typer.Option("--ca-bundle", metavar="FILE", help="PEM by which a private ACME server itself is known.")
+    ] = None,
+    local: LocalFlag = False,  # noqa: FBT002
+    as_json: JsonFlag = False,  # noqa: FBT002
+) -> None:
+    """Obtain or renew an environment's certificate by ACME, by its hosted zone.
+
+    For its domain and *.sites.DOMAIN. Adds TXT records, removes them again, and stores certificate, key and account in the stack
+    file, encrypted. Asks nothing, and agrees to the CA's terms of service. Then `edge up`: it cuts no stream.
+
+    Example: edge certificate prod --if-expires-in 30d
+    """
+    from automation.account.acme_client import Authority
+    from automation.sites.certificate import LETS_ENCRYPT, STAGING
+
+    if server and staging:
+        raise UsageError("--staging is Let's Encrypt's own, and --server names another\n  -> leave one of them out")
+    if ca_bundle and not ca_bundle.is_file():
+        raise UsageError(f"{ca_bundle} is no file\n  -> --ca-bundle FILE: certificates in PEM")
+    authority = Authority(server or (STAGING if staging else LETS_ENCRYPT), ca_bundle, email)
+    environment = open_environment(env, local=local)
+    renewal = environment.certificate(authority, _time(if_expires_in) if if_expires_in else None)
+    if as_json:
+        show_json(renewal.described())
+        return
+    show(_told(renewal))
+    if not renewal.is_new:
+        return
+    say(f"Stored in {short_path(renewal.stored_in)}, encrypted. Commit that file.")
+    if renewal.has_tls:
+        say(f"  -> edge up {environment.arguments}   # brings it to the hosts; no stream is cut")
+    else:
+        say(f"  -> endpoint.tls is false: set it in Pulumi.{env}.yaml, then: edge up {environment.arguments}")
+
+
+def _told(renewal: "Renewal") -> str:
+    facts = renewal.facts
+    state = "a new certificate" if renewal.is_new else "nothing to do: the stored certificate is good"
+    until = f"until {facts.expires:%Y-%m-%d} ({facts.days_left(datetime.now(UTC))} days)"
+    return f"{renewal.environment}: {state} {until}, signed by {facts.issuer}, for {' and '.join(renewal.names)}"
+
+
+def _time(text: str) -> timedelta:
+    found = re.fullmatch(r"(\d{1,4})([dh])", text)
+    if not found:
+        raise UsageError(f"--if-expires-in {text} is no time\n  -> days or hours, such as 30d or 12h")
+    return timedelta(days=int(found[1])) if found[2] == "d" else timedelta(hours=int(found[1]))
