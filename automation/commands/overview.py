@@ -120,6 +120,13 @@ def _status(found: "Status") -> Iterator[str]:
         yield f"{site.zone}  {site.instance_type}{share}{', drained' if site.drained else ''}"
         for replica in site.replicas:
             yield from _replica_lines(site, replica)
+    if found.certificate:
+        from automation.sites.certificate_age import SOON_DAYS
+
+        is_soon = found.certificate.days_left < SOON_DAYS
+        arguments = f"{found.environment}{' --local' if found.simulated and found.environment != 'local' else ''}"
+        yield f"certificate: {found.certificate.words}"
+        yield from (f"  -> edge certificate {arguments}   # then: edge up {arguments}",) if is_soon else ()
     unknown = sum(replica.dollars_per_hour is None for site in found.sites for replica in site.replicas)
     without = f", without {unknown} whose price is unknown" if unknown else ""
     yield f"${found.dollars_per_hour:.3f} per hour by list price{without}"

@@ -25,6 +25,7 @@ from automation.engine.locks import is_held
 from automation.engine.plugins import Plugin, needed_plugins
 from automation.errors import CloudNotRunningError, EdgeError, NothingDeployedError
 from automation.paths import PROJECT_ROOT
+from automation.sites.certificate_age import judged, shown, stored
 from automation.sites.names import delegation, expected_answers
 from automation.sites.own_address import OWN_ADDRESS_URL, own_address
 from components.aws_facts import AwsFacts, RegionFacts, ZoneFacts, checkers_list
@@ -89,7 +90,7 @@ class _Doctor:
         self._deployed_in: str | None = None
         self._state = self._read_state()
         config = environment.file_config() if self._state.state == "failed" else environment.stack_config()
-        self._validated = validate(config)
+        self._config, self._validated = config, validate(config)
         self._problems: list[Problem] = list(self._validated.problems)
 
     def _read_state(self) -> Check:
@@ -122,6 +123,7 @@ class _Doctor:
             *self._zones(facts),
             *(check for region, sites in self._validated.regions.items() for check in self._region(region, sites, facts)),
             *self._names(facts),
+            *self._certificate(),
             *self._model(hub, model, token.get_secret_value().strip() if token else None),
         ]
         # What none of these spoke for: the config's own mistakes, which are to be mended first.
@@ -253,6 +255,15 @@ class _Doctor:
         unknown = facts.unknown.get("hosted_zone") if facts else None
         yield self._judged("hosted zone", f"routing.{key}", finding, unknown=unknown)
         yield self._delegation(zone.id if zone else None)
+
+    def _certificate(self) -> Iterator[Check]:
+        endpoint, kept = self._validated.endpoint, stored(self._config)
+        if endpoint is None or not endpoint.tls:
+            return
+        check = self._judged("certificate", "tlsCertificate", "fits" if kept else None, unknown="nothing has decrypted it")
+        if check.state == "ok" and kept:
+            check = Check(check.subject, *judged(kept, shown(self._environment, self._outputs), self._environment.arguments))
+        yield check
 
     def _delegation(self, zone_id: str | None) -> Check:
         subject = "delegation"

@@ -4,6 +4,7 @@ Leaves out what is asked there.
 """
 
 import json
+import socket
 import ssl
 from collections.abc import Callable
 from typing import Protocol
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 
 import urllib3
 
+_CONNECT_SECONDS = 5.0
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -39,14 +41,35 @@ def port_of(environment: Ports, address: str, url: str) -> int:
 
 
 def connections(environment: Ports, address: str, url: str, certificate: str | None) -> urllib3.HTTPConnectionPool:
-    """Connections to the replica at an address; with TLS under the URL's name, and only to who has the certificate (PEM)."""
+    """Connections to the replica at an address; with TLS under the URL's name, and only to who has the certificate (PEM), or one
+    that a public CA has signed.
+    """
     split = urlsplit(url)
     port = port_of(environment, address, url)
     if split.scheme == "http":
         return urllib3.HTTPConnectionPool(address, port)
     context = ssl.create_default_context(cadata=certificate)
+    # Between a renewal and the next `up` the one before is shown, which a public CA may have signed by another intermediate.
+    context.load_default_certs()
     # It may be signed by a CA that only its owner's clients trust.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     return urllib3.HTTPSConnectionPool(
         address, port, ssl_context=context, server_hostname=split.hostname, assert_hostname=split.hostname
     )
+
+
+def shown_certificate(environment: Ports, address: str, url: str) -> str | None:
+    """The certificate (PEM) that the replica at an address shows at this moment, whoever signed it; None where it shows none."""
+    split = urlsplit(url)
+    context = ssl.create_default_context()
+    # Looked at, and not relied upon.
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection((address, port_of(environment, address, url)), _CONNECT_SECONDS) as plain,
+            context.wrap_socket(plain, server_hostname=split.hostname) as connection,
+        ):
+            shown = connection.getpeercert(binary_form=True)
+    except OSError:
+        return None
+    return ssl.DER_cert_to_PEM_cert(shown) if shown else None

@@ -18,10 +18,11 @@ import urllib3
 
 from automation.account.prices import instance_price
 from automation.errors import EdgeError
+from automation.sites.certificate_age import Age, age_of, shown, stored
 from automation.sites.endpoints import api_key, connections
 from automation.sites.hosts import Host, hosts, run, ssh
 from automation.sites.serving import Asker, Replica
-from components.settings import PROJECT, StackConfig
+from components.settings import PROJECT, StackConfig, validate
 
 if TYPE_CHECKING:
     from automation.engine.deployed import Deployed
@@ -99,6 +100,9 @@ class Status:
     simulated: bool
     """On the local cloud: AWS, network and model server are simulated."""
     sites: tuple[SiteStatus, ...]
+    certificate: Age | None = None
+    """Of the certificate that expires first of those that replicas show; of the config's where none shows one to this machine.
+    None without TLS."""
 
     @property
     def dollars_per_hour(self) -> float:
@@ -108,7 +112,9 @@ class Status:
     def described(self) -> dict[str, Any]:
         """As `edge status --json` prints it."""
         sites = [{**asdict(site), "serves": site.serves} for site in self.sites]
-        return {"environment": self.environment, "simulated": self.simulated, "sites": sites}
+        age = self.certificate
+        certificate = {"expires": age.expires.isoformat(), "days_left": age.days_left} if age else None
+        return {"environment": self.environment, "simulated": self.simulated, "certificate": certificate, "sites": sites}
 
 
 def status(environment: "Deployed") -> Status:
@@ -118,6 +124,7 @@ def status(environment: "Deployed") -> Status:
     asker = Asker(environment, config)
     with ThreadPoolExecutor(16) as pool:
         shares = pool.submit(_shares, environment, outputs)
+        certificate = pool.submit(_certificate, environment, config, outputs)
         machines = hosts(environment, outputs)
         urls = {
             f"{zone}-{n}": each["url"] for zone, site in outputs["sites"].items() for n, each in enumerate(site["replicas"], 1)
@@ -137,7 +144,17 @@ def status(environment: "Deployed") -> Status:
             )
             for zone, site in outputs["sites"].items()
         ),
+        certificate.result(),
     )  # fmt: skip
+
+
+def _certificate(environment: "Deployed", config: StackConfig, outputs: Mapping[str, Any]) -> Age | None:
+    endpoint = validate(config).endpoint
+    if endpoint is None or not endpoint.tls:
+        return None
+    kept = stored(config)
+    found = [*shown(environment, outputs).values()] or ([kept] if kept else [])
+    return age_of(min(found, key=lambda each: each.expires)) if found else None
 
 
 def _replica(environment: "Deployed", config: StackConfig, asker: Asker, host: Host, url: str | None) -> ReplicaStatus:

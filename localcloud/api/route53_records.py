@@ -1,7 +1,7 @@
 """What Route 53 demands of records: pure rules over the API's own dictionaries.
 
 Sources: botocore's route53 model, aws-facts 2.1, and error texts quoted in public issue trackers.
-Left out: values of other types than A; CIDR and multivalue answer routing are refused. Whether AWS refuses a second
+Left out: values of other types than A and TXT; CIDR and multivalue answer routing are refused. Whether AWS refuses a second
 geoproximity record at one location is not documented; it is refused here as it is for geolocation.
 """
 
@@ -39,6 +39,8 @@ POLICIES = {
     "MultiValueAnswer": "multivalue answer",
     "GeoProximityLocation": "geoproximity",
 }
+_QUOTED = r'"(?:[^"\\]|\\.)*"'
+_LONGEST_STRING = 255
 _NAME_FAULTS: dict[type[Exception], str] = {
     dns.name.EmptyLabel: "DomainLabelEmpty (Domain label is empty)",
     dns.name.LabelTooLong: "DomainLabelTooLong (Domain label is too long)",
@@ -195,18 +197,30 @@ def _name_problems(name: str) -> list[str]:
 
 
 def _value_problems(record: RecordSet) -> list[str]:
-    if record["Type"] != "A":
-        return []
-    problems: list[str] = []
-    for value in record.get("ResourceRecords", []):
-        try:
-            ipaddress.IPv4Address(value["Value"])
-        except ValueError:
-            problems.append(
-                "Invalid Resource Record: 'FATAL problem: ARRDATAIllegalIPv4Address (Value is not "
-                f"a valid IPv4 address) encountered with '{value['Value']}''"
-            )
-    return problems
+    fault = {"A": _address_fault, "TXT": _text_fault}.get(record["Type"])
+    values = [str(each["Value"]) for each in record.get("ResourceRecords", [])] if fault else []
+    return [
+        f"Invalid Resource Record: 'FATAL problem: {found} encountered with '{value}''"
+        for value in values
+        if fault and (found := fault(value))
+    ]
+
+
+def _address_fault(value: str) -> str | None:
+    try:
+        ipaddress.IPv4Address(value)
+    except ValueError:
+        return "ARRDATAIllegalIPv4Address (Value is not a valid IPv4 address)"
+    return None
+
+
+def _text_fault(value: str) -> str | None:
+    """Quoted strings of at most 255 characters each, with blanks between them."""
+    if not re.fullmatch(rf"{_QUOTED}(\s+{_QUOTED})*", value):
+        return "InvalidCharacterString (Value should be enclosed in quotation marks)"
+    if any(len(re.sub(r"\\(\d{3}|.)", "x", each)) - 2 > _LONGEST_STRING for each in re.findall(_QUOTED, value)):
+        return "CharacterStringTooLong (Value is too long)"
+    return None
 
 
 def _clash(record: RecordSet, other: RecordSet) -> str | None:

@@ -10,12 +10,15 @@ import json
 import secrets
 import socket
 import ssl
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
+from pebble import running
 from support import LOS_ANGELES, Deployment, Recording, World, process_files, tokens, wait_for
 
+from automation.account.acme_client import Authority
 from automation.account.keys import new_certificate
 from automation.errors import DeploymentFailedError
 from automation.sites.hosts import find_host, run, ssh
@@ -162,6 +165,32 @@ def test_another_key_and_certificate_reload_the_proxy_and_cut_no_stream(guarded:
     assert guarded.deploy().touched == CHANGED_PROXY
     assert guarded.ask("/health").status == 200
     assert [stream.read().count(b"data:") for stream in streams] == [200, 200]
+
+
+def test_a_certificate_by_acme_is_served_after_the_next_up_which_cuts_no_stream(guarded: Guarded, tmp_path: Path) -> None:
+    dns_port = guarded.world.status.request("GET", "dns")["port"]
+    with running(tmp_path, dns_port) as pebble:
+        authority = Authority(pebble.directory, pebble.ca_bundle)
+        assert not guarded.environment.certificate(authority, timedelta(days=30)).is_new, "one of one's own is good too"
+        records = guarded.world.records()
+        first = guarded.environment.certificate(authority)
+        assert (first.is_new, first.names, first.facts.days_left(datetime.now(UTC))) == (True, (DOMAIN, f"*.sites.{DOMAIN}"), 89)
+        assert guarded.world.records() == records
+        body = {"inputs": "What is the edge?", "parameters": {"max_new_tokens": 200}}
+        stream = guarded.ask("/generate_stream", guarded.key, body)
+        assert guarded.deploy().touched == CHANGED_PROXY
+        guarded.certificate = pebble.root
+        assert guarded.ask("/health").status == 200
+        assert stream.read().count(b"data:") == 200
+
+        assert guarded.environment.certificate(authority, timedelta(days=30)).facts == first.facts
+        renewed = guarded.environment.certificate(authority, timedelta(days=90))
+        assert (renewed.is_new, renewed.facts.serial == first.facts.serial) == (True, False)
+    # Its server is gone, and nobody asks it.
+    assert not guarded.environment.certificate(authority, timedelta(days=30)).is_new
+    assert "PRIVATE KEY" not in "".join(guarded.said)
+    guarded.certificate, guarded.private_key = new_certificate([DOMAIN, f"*.sites.{DOMAIN}"])
+    guarded.store()
 
 
 def test_a_key_is_changed_by_way_of_two_that_are_valid(guarded: Guarded) -> None:

@@ -34,3 +34,13 @@ def test_each_statement_names_actions_that_exist_and_is_narrowed(statement: dict
 def test_what_only_looks_changes_nothing() -> None:
     (look,) = (each for each in POLICY["Statement"] if each["Sid"] == "Look")
     assert all(action.partition(":")[2].startswith(("Describe", "Get", "List", "Test")) for action in look["Action"])
+
+
+def test_records_of_each_type_are_changed_where_they_are_needed_alone() -> None:
+    """A records by the program, TXT records by `edge certificate`, and by each in statements of their own: conditions add up."""
+    key = "route53:ChangeResourceRecordSets"
+    changing = {each["Sid"]: each for each in POLICY["Statement"] if key in each["Action"]}
+    types = {sid: each["Condition"]["ForAllValues:StringEquals"][f"{key}RecordTypes"] for sid, each in changing.items()}
+    assert types == {"Records": ["A"], "Challenges": ["TXT"]}
+    names = changing["Challenges"]["Condition"]["ForAllValues:StringLike"][f"{key}NormalizedRecordNames"]
+    assert names == ["_acme-challenge.*"]

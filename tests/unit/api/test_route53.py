@@ -386,3 +386,20 @@ def test_failover_needs_a_check_or_an_alias_for_its_primary(zone: Zone) -> None:
 def test_what_the_dns_server_cannot_answer_is_refused(zone: Zone) -> None:
     with refused("InvalidInput", "no multivalue answer routing"):
         zone.create(a(MultiValueAnswer=True, SetIdentifier="0"))
+
+
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        ("plain", "InvalidCharacterString"),
+        ('"a"b"', "InvalidCharacterString"),
+        ('"open', "InvalidCharacterString"),
+        (f'"{"x" * 256}"', "CharacterStringTooLong"),
+    ],
+)
+def test_texts_are_quoted_strings_of_at_most_255_characters(zone: Zone, value: str, fault: str) -> None:
+    with refused("InvalidChangeBatch", fault):
+        zone.create({"Name": NAME, "Type": "TXT", "TTL": 60, "ResourceRecords": [{"Value": value}]})
+    whole = [f'"{"x" * 255}" "y"', '"a \\"quoted\\" word"', '""']
+    zone.create({"Name": NAME, "Type": "TXT", "TTL": 60, "ResourceRecords": [{"Value": each} for each in whole]})
+    assert [each["Value"] for each in zone.records()[0]["ResourceRecords"]] == whole

@@ -138,6 +138,14 @@ def test_with_key_and_tls_one_serves_only_with_those_of_the_config(
         assert tls_server.asked == [], "the key goes to nobody else"
 
 
+def test_a_certificate_that_a_public_ca_has_signed_will_do_until_the_next_up_brings_the_configs(
+    tls_server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "public.pem").write_text(CERTIFICATE)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "public.pem"))
+    assert asker(tlsCertificate=OTHER_CERTIFICATE).ask(replica(tls_server.url)).serves
+
+
 def test_one_that_nobody_listens_for_is_dead() -> None:
     answer = asker().ask(replica("http://127.0.0.1:1"))
     assert (answer.state, answer.reached) == ("dead", False)

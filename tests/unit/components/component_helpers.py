@@ -21,7 +21,16 @@ HOST_KEY_SECRET = "0123456789abcdef" * 4
 TOKEN = "hf_" + "secret" * 5
 SECRET_KEYS = frozenset(
     f"{PROJECT}:{key}"
-    for key in ("sshPrivateKey", "hostKeySecret", "huggingFaceToken", "tlsCertificate", "tlsPrivateKey", "apiKey", "apiKeys")
+    for key in (
+        "sshPrivateKey",
+        "hostKeySecret",
+        "huggingFaceToken",
+        "tlsCertificate",
+        "tlsPrivateKey",
+        "acmeAccount",
+        "apiKey",
+        "apiKeys",
+    )
 )
 G4DN = InstanceTypeFacts(vcpus=8, gpus=1, gpu_mib=16384)
 ZONE = HostedZoneFacts("Z0HOSTED", "acme.dev")
