@@ -82,7 +82,8 @@ def warnings(settings: Settings, facts: AwsFacts) -> Iterator[str]:
     if settings.endpoint.tls and secrets.tls_certificate:
         end = expires_soon(secrets.tls_certificate.get_secret_value(), datetime.now(UTC))
         if end:
-            yield f"{PROJECT}:tlsCertificate expires on {end:%Y-%m-%d}; the sites answer nobody from then on"
+            renew = f"edge certificate {settings.stack}"
+            yield f"{PROJECT}:tlsCertificate expires on {end:%Y-%m-%d}; the sites answer nobody from then on: {renew}"
     yield from _opt_in_warnings(settings, facts)
     for region, region_facts in facts.regions.items():
         for asked, because in region_facts.unknown.items():

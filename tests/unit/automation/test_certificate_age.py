@@ -37,7 +37,7 @@ def facts(days: float, serial: int = 1) -> Facts:
         (facts(89), {}, "ok", "89 days left, until 20", None),
         (facts(89), {"us-west-2a-1": facts(89)}, "ok", "signed by An Authority X1", None),
         (facts(29.5), {}, "warning", "29 days left", "edge certificate prod   # then: edge up prod"),
-        (facts(89), {"us-west-2a-1": facts(3, 2)}, "warning", "brought to us-west-2a-1, which shows another (3 days", "edge up prod"),
+        (facts(89), {"us-west-2a-1": facts(3, 2)}, "warning", "us-west-2a-1, which shows another (3 days", "edge up prod"),
         (facts(89), {"us-west-2a-1": facts(-2, 2)}, "failed", "which shows another (expired on 20", "edge up prod"),
     ],
 )  # fmt: skip

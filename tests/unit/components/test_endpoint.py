@@ -160,6 +160,7 @@ def test_warnings() -> None:
     assert said(**with_tls(), apiKey=KEY) == ""
     soon = new_certificate([DOMAIN, f"*.sites.{DOMAIN}"], days=3)
     assert "tlsCertificate expires on" in said(**with_tls(*soon))
+    assert "edge certificate dev" in said(**with_tls(*soon))
 
 
 # What the program makes of them

@@ -29,3 +29,8 @@ def test_versions_of_our_own_packages_are_the_pinned_ones() -> None:
     )
     for name in ("moto", "boto3", "pulumi-aws", "pulumi-command", "dnspython", "huggingface_hub", "openai"):
         assert pins[name] in TABLE, name
+
+
+def test_pebble_is_the_one_that_is_built() -> None:
+    (version,) = re.findall(r"pebble/v2 v([\d.]+)", (PROJECT_ROOT / "tools" / "pebble" / "go.mod").read_text())
+    assert f"| {version} | `unit/api/test_certificates.py`" in TABLE
