@@ -176,7 +176,7 @@ class _Order:
             values.setdefault(name, []).append(challenge.chall.validation(self._key))
         if not pending:
             return order
-        self._say(f"Adding the TXT records of {', '.join(values)}, until all name servers of the zone answer them.")
+        self._say(f"Adding TXT records until it has looked: {', '.join(sorted(values))}.")
         try:
             records.add(values)
             for challenge in pending:

@@ -1,7 +1,8 @@
 """`edge certificate`: an environment's certificate by ACME, obtained or renewed."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,21 +54,24 @@ def certificate(  # noqa: PLR0913, PLR0917 - each has its default
     if as_json:
         show_json(renewal.described())
         return
-    show(_told(renewal))
+    for line in _told(renewal):
+        show(line)
     if not renewal.is_new:
         return
-    say(f"Stored in {short_path(renewal.stored_in)}, encrypted. Commit that file.")
-    if renewal.has_tls:
-        say(f"  -> edge up {environment.arguments}   # brings it to the hosts; no stream is cut")
-    else:
-        say(f"  -> endpoint.tls is false: set it in Pulumi.{env}.yaml, then: edge up {environment.arguments}")
+    commit = "" if environment.on_local_cloud else " Commit that file."
+    say(f"Stored in {short_path(renewal.stored_in)}, encrypted.{commit}")
+    if not renewal.has_tls:
+        say(f"endpoint.tls is false: set it to true in {environment.stack_file.name} first.")
+    say(f"  -> edge up {environment.arguments}   # brings it to the hosts; no stream is cut")
 
 
-def _told(renewal: "Renewal") -> str:
-    facts = renewal.facts
-    state = "a new certificate" if renewal.is_new else "nothing to do: the stored certificate is good"
-    until = f"until {facts.expires:%Y-%m-%d} ({facts.days_left(datetime.now(UTC))} days)"
-    return f"{renewal.environment}: {state} {until}, signed by {facts.issuer}, for {' and '.join(renewal.names)}"
+def _told(renewal: "Renewal") -> Iterator[str]:
+    from automation.sites.certificate_age import age_of
+
+    state = "a new certificate" if renewal.is_new else "nothing to do, the stored certificate is good"
+    yield f"{renewal.environment}: {state}: {age_of(renewal.facts).words}"
+    yield f"  for {' and '.join(renewal.names)}"
+    yield f"  signed by {renewal.facts.issuer}"
 
 
 def _time(text: str) -> timedelta:

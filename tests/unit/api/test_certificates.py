@@ -178,6 +178,7 @@ class Edge:
         self.stack = SimpleNamespace(workspace=SimpleNamespace(work_dir=str(folder)))
         monkeypatch.setattr(certificate, "config_of", self.decrypted)
         monkeypatch.setattr(certificate, "set_secrets", self.store)
+        monkeypatch.setattr(certificate, "_resolved_caa", lambda _name: ())  # pyright: ignore
 
     def store(self, _stack: object, values: Mapping[str, str]) -> None:
         for key, value in values.items():

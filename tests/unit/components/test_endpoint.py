@@ -120,7 +120,7 @@ def test_refusals(sections: dict[str, Any], path: str, reason: str) -> None:
 
 
 def test_a_missing_certificate_names_the_one_line_that_obtains_it() -> None:
-    (problem,) = problems(stack_config(**TLS)).values()
+    (problem,) = problems(stack_config(endpoint={"tls": True})).values()
     assert problem.fix == "edge certificate dev"
 
 
