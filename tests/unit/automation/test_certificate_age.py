@@ -28,7 +28,7 @@ NOW = datetime.now(UTC)
 
 
 def facts(days: float, serial: int = 1) -> Facts:
-    return Facts(datetime.now(UTC) + timedelta(days=days, minutes=1), "An Authority X1", serial)
+    return Facts(datetime.now(UTC) + timedelta(days=days, hours=6), "An Authority X1", serial)
 
 
 @pytest.mark.parametrize(

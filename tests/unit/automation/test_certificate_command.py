@@ -30,7 +30,7 @@ class Edge:
 
     def certificate(self, authority: Authority, if_expires_in: timedelta | None) -> Renewal:
         self.asked.append((authority, if_expires_in))
-        facts = Facts(datetime.now(UTC) + timedelta(days=60, minutes=1), "Let's Encrypt E7", 7)
+        facts = Facts(datetime.now(UTC) + timedelta(days=60, hours=6), "Let's Encrypt E7", 7)
         return Renewal("prod", self.is_new, ("a.dev", "*.sites.a.dev"), facts, Path("Pulumi.prod.yaml"), self.has_tls)
 
     def run(self, line: str = "") -> tuple[object, str, str]:
