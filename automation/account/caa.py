@@ -21,6 +21,12 @@ class Record:
     tag: str
     value: str
 
+    @classmethod
+    def of(cls, text: str) -> "Record":
+        """A record as zone files write it: `0 issue "letsencrypt.org"`."""
+        flags, tag, value = shlex.split(text)
+        return cls(int(flags), tag.lower(), value)
+
     @property
     def issuer(self) -> str:
         """The CA that may issue, without parameters; empty: nobody."""
@@ -38,7 +44,7 @@ def forbidding(name: str, issuers: Collection[str], ask: Ask) -> tuple[str, list
         if texts is None:
             return None
         if texts:
-            records = [_record(text) for text in texts]
+            records = [Record.of(text) for text in texts]
             return None if _allow(records, issuers, is_wildcard=is_wildcard) else (at, sorted(texts))
     return None
 
@@ -49,8 +55,3 @@ def _allow(records: Sequence[Record], issuers: Collection[str], *, is_wildcard: 
     wild = [record for record in records if record.tag == "issuewild"] if is_wildcard else []
     named = wild or [record for record in records if record.tag == "issue"]
     return not named or any(record.issuer in issuers for record in named)
-
-
-def _record(text: str) -> Record:
-    flags, tag, *value = shlex.split(text)
-    return Record(int(flags), tag.lower(), " ".join(value))

@@ -182,10 +182,16 @@ def test_a_certificate_by_acme_is_served_after_the_next_up_which_cuts_no_stream(
         guarded.certificate = pebble.root
         assert guarded.ask("/health").status == 200
         assert stream.read().count(b"data:") == 200
+        age = guarded.environment.status().certificate
+        assert age
+        assert age.expires == first.facts.expires, "the one that is shown"
 
         assert guarded.environment.certificate(authority, timedelta(days=30)).facts == first.facts
         renewed = guarded.environment.certificate(authority, timedelta(days=90))
         assert (renewed.is_new, renewed.facts.serial == first.facts.serial) == (True, False)
+        (row,) = (each for each in guarded.environment.doctor().checks if each.subject == "certificate")
+        assert (row.state, row.fix) == ("warning", "edge up guarded --local")
+        assert f"not yet brought to {LOS_ANGELES}-1, which shows another" in row.finding
     # Its server is gone, and nobody asks it.
     assert not guarded.environment.certificate(authority, timedelta(days=30)).is_new
     assert "PRIVATE KEY" not in "".join(guarded.said)

@@ -13,14 +13,19 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
+import dns.rdataclass
+import dns.rdatatype
 import pytest
 from cryptography import x509
 from cryptography.x509.verification import PolicyBuilder, Store
+from dns.rdtypes.ANY.CAA import CAA
+from hypothesis import given
+from hypothesis import strategies as st
 from pebble import Pebble, running
 
 from automation.account import challenge_records
 from automation.account.acme_client import Authority, Obtained, new_key, obtain
-from automation.account.caa import forbidding
+from automation.account.caa import Record, forbidding
 from automation.account.challenge_records import ChallengeRecords, asked
 from automation.account.keys import new_deployer_key
 from automation.engine.advice import Commands
@@ -372,3 +377,13 @@ def test_a_server_that_is_not_known_or_not_there(zone: Zone, pebble: Pebble) -> 
 def test_caa_as_rfc_8659_reads_it(name: str, records: dict[str, list[str] | None], at: str | None) -> None:
     found = forbidding(name, ["our.org"], lambda asked: records.get(asked, []))
     assert (found and found[0]) == at
+
+
+@given(
+    flags=st.integers(0, 255),
+    tag=st.text("abcXYZ09", min_size=1),
+    value=st.text(st.characters(min_codepoint=32, max_codepoint=126)),
+)
+def test_a_caa_record_is_read_back_from_its_text(flags: int, tag: str, value: str) -> None:
+    text = CAA(dns.rdataclass.IN, dns.rdatatype.CAA, flags, tag.encode(), value.encode()).to_text()
+    assert Record.of(text) == Record(flags, tag.lower(), value)
