@@ -24,7 +24,9 @@ Values = Mapping[str, Sequence[str]]
 """The texts to add, by name."""
 
 _TTL_SECONDS = 60
-_SYNC_SECONDS, _ANSWER_SECONDS, _ASK_SECONDS = 300.0, 120.0, 5.0
+_SYNC_SECONDS, _ANSWER_SECONDS = 300.0, 120.0
+_ASK_SECONDS, _ASK_TIMES = 3.0, 2
+"""Of one question: a datagram may be lost."""
 _PAUSE_SECONDS = 2.0
 
 
@@ -128,12 +130,14 @@ def asked(name: str, kind: str, server: Server) -> list[str] | None:
     """The records of a name, of one kind, as a name server answers them, as text; None where it does not answer."""
     address, port = server
     question = dns.message.make_query(name, kind)
-    try:
-        answer, _ = dns.query.udp_with_fallback(question, address, _ASK_SECONDS, port)
-    except (dns.exception.DNSException, OSError):
-        return None
     wanted = dns.rdatatype.from_text(kind)
-    return [record.to_text() for records in answer.answer if records.rdtype == wanted for record in records]
+    for _ in range(_ASK_TIMES):
+        try:
+            answer, _ = dns.query.udp_with_fallback(question, address, _ASK_SECONDS, port)
+        except (dns.exception.DNSException, OSError):
+            continue
+        return [record.to_text() for records in answer.answer if records.rdtype == wanted for record in records]
+    return None
 
 
 def _with(before: list[str], texts: Sequence[str]) -> list[str]:

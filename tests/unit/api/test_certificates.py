@@ -1,7 +1,7 @@
 """Certificates by ACME: Pebble validates by DNS what is written through Route 53's API, on the local cloud's own DNS server."""
 
 # boto3 has no types:
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportPrivateUsage=false
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import dns.rdataclass
 import dns.rdatatype
+import dns.resolver
 import pytest
 from cryptography import x509
 from cryptography.x509.verification import PolicyBuilder, Store
@@ -319,6 +320,64 @@ def test_a_zone_that_is_not_there_is_named(edge: Edge, pebble: Pebble) -> None:
     edge.routing["createHostedZone"] = True
     with pytest.raises(EdgeError, match="edge up prod   # creates it"):
         edge.renew(pebble)
+
+
+class Interrupted(ChallengeRecords):
+    """Ctrl-C while the name servers are waited for."""
+
+    def add(self, values: Mapping[str, Sequence[str]]) -> None:
+        super().add(values)
+        raise KeyboardInterrupt
+
+
+class Stuck(ChallengeRecords):
+    """May add and not remove."""
+
+    def remove(self, values: Mapping[str, Sequence[str]]) -> None:
+        raise EdgeError(f"the credentials lack the permission to change {', '.join(values)}")
+
+
+def test_an_interrupted_order_leaves_nothing(zone: Zone, pebble: Pebble) -> None:
+    zone.records = Interrupted(zone.route53, zone.id, [zone.server], zone.said.append)
+    with pytest.raises(KeyboardInterrupt):
+        zone.obtain(pebble)
+    assert zone.texts() == {}
+
+
+def test_records_that_cannot_be_removed_are_told_and_cost_no_certificate(zone: Zone, pebble: Pebble) -> None:
+    zone.records = Stuck(zone.route53, zone.id, [zone.server], zone.said.append)
+    assert zone.obtain(pebble).chain
+    (told,) = (line for line in zone.said if "are still there" in line)
+    assert CHALLENGES[0] in told
+    assert "lack the permission" in told
+    zone.records = ChallengeRecords(zone.route53, zone.id, [zone.server], zone.said.append)
+    assert zone.obtain(pebble).chain, "they are in nobody's way"
+
+
+def test_a_zone_that_seems_not_delegated_is_told_and_the_ca_decides(
+    edge: Edge, pebble: Pebble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(*_: object) -> tuple[str, str, str]:
+        return "failed", "acme.dev is delegated to nobody", "acme.dev. NS a.\nacme.dev. NS b."
+
+    monkeypatch.setattr(certificate, "delegation", nobody)
+    monkeypatch.setattr(certificate, "name_servers", lambda *_: [edge.zone.server])  # pyright: ignore
+    monkeypatch.setattr(edge, "dns_port", lambda: None)
+    assert edge.renew(pebble).is_new
+    assert "acme.dev is delegated to nobody\n  -> acme.dev. NS a.\n     acme.dev. NS b." in edge.zone.said[0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"), [(dns.resolver.NXDOMAIN(), ()), (dns.resolver.NoAnswer(), ()), (dns.resolver.LifetimeTimeout(), None)]
+)
+def test_caa_records_above_the_zone_are_those_of_this_machines_resolver(
+    monkeypatch: pytest.MonkeyPatch, answer: Exception, found: Sequence[str] | None
+) -> None:
+    def resolve(*_: object, **__: object) -> None:
+        raise answer
+
+    monkeypatch.setattr(dns.resolver, "resolve", resolve)
+    assert certificate._resolved_caa("dev") == found
 
 
 def test_names_that_do_not_answer_are_told(zone: Zone, pebble: Pebble, monkeypatch: pytest.MonkeyPatch) -> None:
