@@ -49,7 +49,7 @@ def main() -> None:
         sys.stdout.write("\n")
     _say(f"\nA streamed answer came back from each of {len(endpoints)} sites (simulated model).")
     _measure(environment)
-    _say(_how_to_go_on(next(iter(endpoints.values())), time.monotonic() - started))
+    _say(_how_to_go_on(time.monotonic() - started))
 
 
 def _stream(url: str) -> Iterator[str]:
@@ -77,15 +77,14 @@ def _measure(environment: Environment) -> None:
     _say(f"\nReport: {report}")
 
 
-def _how_to_go_on(url: str, seconds: float) -> str:
+def _how_to_go_on(seconds: float) -> str:
     return f"""
 Done in {seconds:.0f} s. Look around:
   .venv/bin/edge routes local                who is sent where
   .venv/bin/edge bench local --from Denver   measure from another city
   .venv/bin/edge outputs local               endpoints and addresses
   .venv/bin/edge cloud status                the hosts and what runs on them
-  curl -N {url}/generate_stream -H 'Content-Type: application/json' \\
-    -d '{{"inputs": "{_PROMPT}", "parameters": {{"max_new_tokens": 20}}}}'
+  .venv/bin/edge ask local "{_PROMPT}"   asks as a user does
   eval "$(.venv/bin/edge env local)" && pulumi stack -s local
 Rehearse the real environment's own file:    .venv/bin/edge up prod --local
 Stop:                                        .venv/bin/edge destroy local; .venv/bin/edge cloud stop

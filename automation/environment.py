@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from automation.account.acme_client import Authority
     from automation.account.orphans import Thing
     from automation.account.sweep import Swept
+    from automation.sites.ask import OnText, Question, Reply
     from automation.sites.bench import Clients, Progress
     from automation.sites.certificate import Renewal
     from automation.sites.doctor import Examination
@@ -174,6 +175,12 @@ class Environment(DeployedSites):
         clients = clients or Clients()
         filled = bench_plan(self, plan or Plan(targets=(), connections=("warm",)), clients)
         return bench(filled, clients, on_progress=on_progress, say=self.say)
+
+    def ask(self, question: "Question", on_text: "OnText" = lambda _: None) -> "Reply":
+        """Asks the model as a user does: the site that the name leads to, key, TLS; `on_text` gets the answer as it comes."""
+        from automation.sites.ask import ask
+
+        return ask(self, question, on_text)
 
     def status(self) -> "Status":
         """How every site is at this moment; a dead one is part of the answer. NothingDeployedError where there are none."""

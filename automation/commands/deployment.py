@@ -231,11 +231,12 @@ def outputs(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = 
 
     Example: edge outputs local --json
     """
-    values = open_environment(env, local=local).outputs()
+    environment = open_environment(env, local=local)
+    values = environment.outputs()
     if as_json:
         show_json(values)
     else:
-        _show_endpoints(values)
+        _show_endpoints(values, environment)
 
 
 @contextmanager
@@ -328,7 +329,7 @@ def _show_deployed(environment: "Environment", changes: "Changes") -> None:
     for line in step_lines(changes.steps):
         say(line)
     say(_summary(changes))
-    _show_endpoints(changes.outputs)
+    _show_endpoints(changes.outputs, environment)
     say("")
     say_price("price     ", environment, _price_of(changes.outputs))
     say(f"log       {_path(changes.log)}")
@@ -368,8 +369,8 @@ def _summary(changes: "Changes", *, would: bool = False) -> str:
     return f"{'Would change' if would else 'Done'}: {counted} ({changes.seconds:.1f} s)."
 
 
-def _show_endpoints(values: Any) -> None:
-    """Endpoint URLs, and a command that shows one of them stream."""
+def _show_endpoints(values: Any, environment: "Environment") -> None:
+    """Endpoint URLs, and the command that asks as a user does."""
     if values.get("service_url"):
         show(f"service   {values['service_url']}")
     endpoints: dict[str, str | None] = values.get("endpoint_urls", {})
@@ -377,13 +378,8 @@ def _show_endpoints(values: Any) -> None:
     for zone, url in endpoints.items():
         doubt = "" if _served(sites[zone]) else "   (the last run did not see it serve)"
         show(f"endpoint  {zone:<18} {f'{url}{doubt}' if url else 'has no address yet'}")
-    if url := next((url for zone, url in endpoints.items() if _served(sites[zone])), None):
-        show("\nTry one:")
-        show(
-            f"  curl -N {url}/generate_stream \\\n"
-            "    -H 'Content-Type: application/json' \\\n"
-            '    -d \'{"inputs": "What is the edge?", "parameters": {"max_new_tokens": 20}}\''
-        )
+    if any(url and _served(sites[zone]) for zone, url in endpoints.items()):
+        show(f'\nTry it: edge ask {environment.arguments} "What is the edge?"')
 
 
 def _served(site: Mapping[str, Any]) -> bool:

@@ -40,19 +40,23 @@ def port_of(environment: Ports, address: str, url: str) -> int:
     return environment.port_of(address, split.port or _PORTS[split.scheme])
 
 
-def connections(environment: Ports, address: str, url: str, certificate: str | None) -> urllib3.HTTPConnectionPool:
-    """Connections to the replica at an address; with TLS under the URL's name, and only to who has the certificate (PEM), or one
-    that a public CA has signed.
-    """
-    split = urlsplit(url)
-    port = port_of(environment, address, url)
-    if split.scheme == "http":
-        return urllib3.HTTPConnectionPool(address, port)
+def trust(certificate: str | None) -> ssl.SSLContext:
+    """Who may answer for a site: who has the certificate (PEM), or one that a public CA has signed."""
     context = ssl.create_default_context(cadata=certificate)
     # Between a renewal and the next `up` the one before is shown, which a public CA may have signed by another intermediate.
     context.load_default_certs()
     # It may be signed by a CA that only its owner's clients trust.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return context
+
+
+def connections(environment: Ports, address: str, url: str, certificate: str | None) -> urllib3.HTTPConnectionPool:
+    """Connections to the replica at an address; with TLS under the URL's name, and only to whom `trust` lets answer."""
+    split = urlsplit(url)
+    port = port_of(environment, address, url)
+    if split.scheme == "http":
+        return urllib3.HTTPConnectionPool(address, port)
+    context = trust(certificate)
     return urllib3.HTTPSConnectionPool(
         address, port, ssl_context=context, server_hostname=split.hostname, assert_hostname=split.hostname
     )

@@ -59,7 +59,7 @@ def expected_answers(outputs: Mapping[str, Any]) -> list[tuple[str, frozenset[st
 def ask_names(outputs: Mapping[str, Any], servers: Sequence[Server]) -> Iterator[NameAnswer]:
     """Every name of a deployment, asked of the first of the servers that answers."""
     for name, expected in expected_answers(outputs):
-        told = next((found for found in (_asked(name, server) for server in servers) if found is not None), None)
+        told = next((found for found in (asked(name, server) for server in servers) if found is not None), None)
         yield NameAnswer(name, expected, told)
 
 
@@ -92,10 +92,11 @@ def delegation(route53: Any, zone_id: str) -> tuple[Literal["ok", "failed", "unk
     return "failed", f"{name.rstrip('.')} {leads}; in the parent domain it needs these records:", servers
 
 
-def _asked(name: str, server: Server) -> frozenset[str] | None:
+def asked(name: str, server: Server, source: str | None = None) -> frozenset[str] | None:
+    """The addresses of a name by one server, asked from one of this machine's addresses; None where it does not answer."""
     address, port = server
     try:
-        answer = dns.query.udp(dns.message.make_query(name, "A"), address, _SECONDS, port)
+        answer = dns.query.udp(dns.message.make_query(name, "A"), address, _SECONDS, port, source)
     except (dns.exception.DNSException, OSError):
         return None
     return frozenset(record.to_text() for records in answer.answer if records.rdtype == dns.rdatatype.A for record in records)

@@ -21,7 +21,10 @@ from support import LOS_ANGELES, Deployment, Recording, World, process_files, to
 from automation.account.acme_client import Authority
 from automation.account.keys import new_certificate
 from automation.errors import DeploymentFailedError
+from automation.sites.ask import Question
 from automation.sites.hosts import find_host, run, ssh
+from geography.cities import CITIES
+from geography.latency import round_trip_ms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,6 +117,19 @@ def test_a_stream_comes_through(guarded: Guarded) -> None:
     answer = guarded.ask("/generate_stream", guarded.key, body)
     assert answer.getheader("Content-Type") == "text/event-stream"
     assert answer.read().count(b"data:") == 5
+
+
+def test_edge_ask_has_name_certificate_and_key(guarded: Guarded) -> None:
+    words: list[str] = []
+    reply = guarded.environment.ask(Question("What is the edge?", "Honolulu", max_tokens=6), words.append)
+    assert "".join(words) == reply.text
+    assert (reply.tokens, reply.way.zone, reply.way.url, reply.simulated) == (6, LOS_ANGELES, f"https://{DOMAIN}", True)
+    assert reply.way.chosen == "as the local cloud answers users in Honolulu"
+    assert reply.way.source_address == "127.200.2.1"
+    by_zone = guarded.environment.ask(Question("What is the edge?", zone=LOS_ANGELES, max_tokens=6))
+    assert by_zone.way.url == f"https://{NAME}"
+    # A client in Honolulu is delayed by the way to Los Angeles and back.
+    assert reply.first_token_ms > 2 * round_trip_ms(CITIES["Honolulu"].place, CITIES["Los Angeles"].place)
 
 
 def test_the_server_itself_is_not_to_be_reached(guarded: Guarded) -> None:

@@ -34,7 +34,9 @@ from automation.errors import (
     SiteFailure,
 )
 from automation.paths import LOCAL_DIRECTORY
+from automation.sites.ask import OnText, Question, Reply
 from automation.sites.serving import Answer
+from automation.sites.way import Way
 from localcloud import client, keys
 from localcloud.client import CloudError
 from ttft.errors import TtftError
@@ -117,6 +119,16 @@ class FakeEnvironment:
     def outputs(self) -> dict[str, Any]:
         self.done.append("outputs")
         return OUTPUTS
+
+    def ask(self, question: Question, on_text: OnText) -> Reply:
+        self.done.append(f"ask {question.text} {question.origin} {question.zone} {question.max_tokens}")
+        for text in ("Near ", "\x1b you."):
+            on_text(text)
+        if self.fails:
+            raise self.fails
+        zone, chosen = "us-west-2-hnl-1a", "as the local cloud answers users in Honolulu"
+        way = Way(zone, "127.1.2.4", "http://llm.edge.internal:8080", chosen)
+        return Reply(way, "Honolulu", "/v1/chat/completions", "Near \x1b you.", 2, 12.3, 34.0, self.on_local_cloud)
 
     def serving(self, outputs: dict[str, Any]) -> dict[str, Answer]:
         urls = outputs["endpoint_urls"]
@@ -269,8 +281,33 @@ def test_up_says_what_it_did_and_how_to_go_on(shell: Shell, environment: FakeEnv
     assert "Done: 3 create (1.5 s)." in err
     assert "http://llm.edge.internal:8080" in out
     assert "us-west-2-lax-1a   has no address yet" in out
-    assert "curl -N http://127.1.2.3:8080/generate_stream \\\n" in out
+    assert 'Try it: edge ask local "What is the edge?"\n' in out
     assert max(map(len, out.splitlines())) <= 80
+
+
+def test_an_answer_is_the_result_and_who_gave_it_is_talk(shell: Shell, environment: FakeEnvironment) -> None:
+    code, out, err = shell.edge('ask prod --local --from Honolulu --max-tokens 5 "What is the edge?"')
+    assert (code, out) == (0, "Near \\x1b you.\n")
+    assert environment.done == ["ask What is the edge? Honolulu None 5"]
+    assert err == (
+        "us-west-2-hnl-1a (Honolulu) answered: as the local cloud answers users in Honolulu.\n"
+        "First token after 12 ms, 2 in 34 ms, simulated as the model and the network are.\n"
+    )
+
+
+def test_an_answer_as_json_is_alone_on_standard_output(shell: Shell, environment: FakeEnvironment) -> None:
+    code, out, err = shell.edge('ask prod --local --zone us-west-2-hnl-1a --json "Hm?"')
+    assert (code, err, environment.done) == (0, "", ["ask Hm? None us-west-2-hnl-1a 128"])
+    told = json.loads(out)
+    assert (told["zone"], told["text"], told["first_token_ms"], told["simulated"]) == (
+        "us-west-2-hnl-1a", "Near \x1b you.", 12.3, True
+    )  # fmt: skip
+
+
+def test_an_answer_that_breaks_off_keeps_what_came(shell: Shell, environment: FakeEnvironment) -> None:
+    environment.fails = EdgeError("the site broke off its answer")
+    code, out, err = shell.edge('ask prod "Hm?"')
+    assert (code, out, err) == (1, "Near \\x1b you.\n", "error: the site broke off its answer\n")
 
 
 def test_up_without_changes(shell: Shell, environment: FakeEnvironment) -> None:
