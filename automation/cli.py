@@ -16,7 +16,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from automation.commands import ask, bench, certificate, cloud, deployment, overview, routes, setup
+from automation.commands import ask, bench, certificate, cloud, config, deployment, overview, routes, setup
 from automation.commands.terminal import say, short_path
 from automation.errors import EdgeError, UsageError
 from components.problems import printable
@@ -88,7 +88,7 @@ env_app = typer.Typer(
 )
 
 _SECTIONS = {
-    "set up": (setup.zones, setup.init, setup.keys, setup.doctor),
+    "set up": (setup.zones, setup.init, setup.keys, config.config, setup.doctor),
     "deploy": (deployment.plan, deployment.up, deployment.outputs),
     "use": (ask.ask,),
     "look at": (overview.status, overview.logs, overview.ssh, overview.cost),
@@ -112,6 +112,12 @@ for section, commands in _SECTIONS.items():
 app.command("preview", cls=Command, hidden=True)(deployment.plan)
 for command in (cloud.start, cloud.stop, cloud.status, cloud.logs):
     cloud_app.command(cls=Command)(command)
+secret_app = typer.Typer(
+    cls=Group, no_args_is_help=True, rich_markup_mode=None, help="Secrets by name.\n\nExample: edge secret list prod"
+)
+for name, command in (("set", config.secret_set), ("list", config.secret_list), ("unset", config.secret_unset)):
+    secret_app.command(name, cls=Command)(command)
+app.add_typer(secret_app, name="secret", rich_help_panel="set up")
 env_app.command("local", cls=Command)(cloud.variables)
 app.add_typer(cloud_app, name="cloud", rich_help_panel="local cloud")
 app.add_typer(env_app, name="env", rich_help_panel="local cloud")

@@ -20,7 +20,7 @@ from automation.account.prices import price_change
 from automation.engine import local
 from automation.engine.advice import after_bytes, after_failure, after_interruption, is_about_bytes, recovery
 from automation.engine.command import EngineCommand, EngineKilledError, Stack
-from automation.engine.deployed import Deployed, config_of, set_secrets
+from automation.engine.deployed import Deployed, config_of
 from automation.engine.events import Event, Interrupted, LaunchWaits, OnEvent, SiteProgress
 from automation.engine.kills import after_a_kill, after_the_engines_kill
 from automation.engine.locks import only_run
@@ -32,6 +32,7 @@ from automation.engine.rollout import RolloutPlan
 from automation.engine.run import Run
 from automation.engine.run_log import RunLog
 from automation.engine.state_files import StateFile, require_room
+from automation.engine.stored_secrets import set_secrets
 from automation.engine.watching import RunWatch
 from automation.errors import (
     DeploymentFailedError,

@@ -4,9 +4,7 @@ Reads only; local stacks are prepared on the way. Leaves out runs (automation/ru
 """
 
 import json
-import os
 import re
-import subprocess
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -24,8 +22,9 @@ from automation.engine.outputs import told_outputs
 from automation.engine.plugins import official_home
 from automation.engine.processes import environment_mark
 from automation.engine.results import Inventory, inventory_of
-from automation.engine.stack_file import holds_secret, look, project_defaults, read
+from automation.engine.stack_file import StackFile, holds_secret, look, project_defaults, read
 from automation.engine.state_files import StateFile, chosen_backend, state_file
+from automation.engine.stored_secrets import set_secrets
 from automation.errors import (
     EdgeError,
     ForeignAccountError,
@@ -38,6 +37,7 @@ from tools.provide_engine import EngineError, provide
 
 if TYPE_CHECKING:
     from automation.account.orphans import Thing
+    from components.problems import Problem
     from components.settings import SiteSettings, StackConfig
 
 Say = Callable[[str], None]
@@ -130,8 +130,16 @@ class Deployed:
             stack = self.open(may_start=False, may_create=self.on_local_cloud)
         except NothingDeployedError:
             return self.file_config()
+        return self.config_in_stack(stack)
+
+    def config_in_stack(self, stack: Stack) -> "StackConfig":
+        """The config of an open stack, secrets in clear."""
         with self.engine_trouble("reading the config"):
             return config_of(stack)
+
+    def file_values(self) -> dict[str, Any]:
+        """The config in the stack file by full keys; what is encrypted stays so. UsageError where it is no stack file."""
+        return read(self.stack_file).config
 
     def file_config(self) -> "StackConfig":
         """What the stack file says; of its secrets the names alone. UsageError where it is no stack file."""
@@ -143,19 +151,21 @@ class Deployed:
 
     def require_sound_file(self) -> None:
         """UsageError with everything that the stack file alone shows to be wrong. Asks nobody and starts nothing."""
+        if problems := self.problems_in(look(self.stack_file)):
+            raise UsageError(str(ConfigurationError(self.name, problems)))
+
+    def problems_in(self, found: StackFile) -> "list[Problem]":
+        """Everything that a stack file alone shows to be wrong, as it is deployed here: on AWS, or on the local cloud."""
         from components.preflight import crowded
         from components.settings import validate
 
-        found = look(self.stack_file)
         config, made = {**project_defaults(), **found.config}, frozenset[str]()
         if self.on_local_cloud:
             rehearsed = local.rehearsal(self.name, config)
             config, made = rehearsed.config, frozenset(rehearsed.makers) - rehearsed.config.keys()
         validated = validate(told_config(self.name, config, made))
         # Where values come from elsewhere too, nobody can say here what is missing.
-        problems = [*found.problems, *(() if found.has_other_sources else validated.problems)]
-        if problems:
-            raise UsageError(str(ConfigurationError(self.name, [*problems, *crowded(validated)])))
+        return [*found.problems, *(() if found.has_other_sources else validated.problems), *crowded(validated)]
 
     def planned_replicas(self) -> dict[str, int]:
         """How many instances each zone is to have, by the stack file; what is malformed there, the program judges."""
@@ -353,31 +363,3 @@ def config_of(stack: Stack) -> "StackConfig":
     config = stack.config()
     secret = frozenset(key for key, entry in config.items() if entry.get("secret"))
     return StackConfig(stack.name, {key: str(entry.get("value") or "") for key, entry in config.items()}, secret)
-
-
-def is_text(value: str) -> bool:
-    """Whether a value can be written as UTF-8: one from the environment or a terminal may hold bytes that are none."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def set_secrets(stack: Stack, values: Mapping[str, str]) -> None:
-    """Stores secrets through the engine's standard input: the SDK's own call would show them on a command line."""
-    workspace = stack.workspace
-    for key, value in values.items():
-        if not is_text(value):
-            raise UsageError(f"the value of {key} holds bytes that are no UTF-8, which no run could hand to the program")
-        stored = subprocess.run(  # noqa: S603
-            [workspace.pulumi_command.command, "config", "set", key, "--secret", "--stack", stack.name, "--non-interactive"],
-            cwd=workspace.work_dir,
-            env={**os.environ, **workspace.env_vars},
-            input=value,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if stored.returncode:
-            raise EdgeError(f"storing {key} failed: {stored.stderr.strip()}")

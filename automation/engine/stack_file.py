@@ -1,20 +1,18 @@
 """The one reader of stack files, Pulumi.NAME.yaml. What the engine's own reader refuses or misreads is refused (stack_yaml.py).
 
-Reads and writes nothing but the file. Leaves out what a value may be: components/settings, which plain `pulumi up` asks too.
+Reads nothing but the file; stack_edit.py changes its text. Leaves out what a value may be: components/settings, which plain
+`pulumi up` asks too.
 """
 
 import copy
 import difflib
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from io import StringIO
 from pathlib import Path
 from typing import Any, cast
 
 from ruamel.yaml import YAML
-from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from automation.engine.stack_yaml import NOT_IN_TEXT, NoYamlError, plain_values
 from automation.errors import UsageError
@@ -49,10 +47,27 @@ class StackFile:
 
 def look(path: Path) -> StackFile:
     """A stack file with its problems; UsageError where it is none at all."""
+    return look_at(path.name, text_of(path))
+
+
+def look_at(name: str, text: str) -> StackFile:
+    """As `look`, for a text that may become the file `name`."""
     try:
-        return _read(_text(path))
+        return _read(text)
     except NoYamlError as error:
-        raise UsageError(f"{path.name} is no stack file: {printable(str(error))}") from error
+        raise _no_stack_file(name, error) from error
+
+
+def text_of(path: Path) -> str:
+    """The text of a stack file, lines ended as they are; UsageError where it is none."""
+    try:
+        return _text(path)
+    except NoYamlError as error:
+        raise _no_stack_file(path.name, error) from error
+
+
+def _no_stack_file(name: str, error: NoYamlError) -> UsageError:
+    return UsageError(f"{name} is no stack file: {printable(str(error))}")
 
 
 def read(path: Path) -> StackFile:
@@ -86,38 +101,18 @@ def _project(text: str) -> dict[str, Any]:
 def project_defaults() -> dict[str, Any]:
     """What Pulumi.yaml says for stacks whose files say nothing, by full keys."""
     described: dict[str, Any] = project_file().get("config") or {}
-    given: dict[str | None, Any] = {_full_key(key): each.get("value", each.get("default")) for key, each in described.items()}
+    given: dict[str | None, Any] = {config_key(key): each.get("value", each.get("default")) for key, each in described.items()}
     return {key: value for key, value in given.items() if key and value not in (None, "", [], {})}
 
 
-def with_value(text: str, keys: Sequence[str | int], value: object) -> str:
-    """A stack file's text with one value of its config set, by its full key and the steps below it; comments and order stay."""
-    yaml: Any = YAML()
-    yaml.preserve_quotes, yaml.width = True, 100_000
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    content: Any = yaml.load(text) or {}
-    # What one reader or another would not take for text is quoted.
-    is_odd = isinstance(value, str) and not re.fullmatch(r"[a-z][a-z0-9./-]*[0-9.-][a-z0-9./-]*", value)
-    _set(content, ("config", *keys), DoubleQuotedScalarString(value) if is_odd else value)
-    out = StringIO()
-    yaml.dump(content, out)
-    return out.getvalue()
-
-
-def _set(place: Any, keys: Sequence[str | int], value: object) -> None:
-    step, *rest = keys
-    is_list = hasattr(place, "append")
-    is_there = step < len(place) if is_list and isinstance(step, int) else step in place
-    if rest:
-        below: Any = place[step] if is_there else None
-        if below is None:
-            below = [] if isinstance(rest[0], int) else {}
-        _set(below, rest, value)
-        value = below
-    if is_list and not is_there:
-        place.append(value)
-    else:
-        place[step] = value
+def config_key(key: str) -> str | None:
+    """As the engine reads a key: without a namespace the project's; `a:config:b`, of old, is `a:b`."""
+    parts = key.split(":")
+    if len(parts) == 1:
+        parts = [PROJECT, key]
+    elif len(parts) == 3 and parts[1] == "config":  # noqa: PLR2004
+        parts = [parts[0], parts[2]]
+    return ":".join(parts) if len(parts) == 2 and all(parts) else None  # noqa: PLR2004
 
 
 def _text(path: Path) -> str:
@@ -149,7 +144,7 @@ def _read(text: str) -> StackFile:
         raise NoYamlError("it needs a map `config:`, as in Pulumi.local.yaml")
     config: dict[str, Any] = {}
     for key, value in cast("dict[str, Any]", given).items():
-        full = _full_key(key)
+        full = config_key(key)
         if full is None:
             problems.append(Problem(f"config.{key}", None, "is no key of a config", f"write it as {PROJECT}:KEY or aws:KEY"))
         elif full in config:
@@ -168,16 +163,6 @@ def _top_problems(content: dict[str, Any]) -> Iterator[Problem]:
             yield Problem(key, None, f"is no part of a stack file; {meant}", "config keys belong below `config:`, indented")
         elif key not in {"config", "environment"} and not isinstance(value, str):
             yield Problem(key, None, "is no text", "take back what `pulumi stack init` wrote there")
-
-
-def _full_key(key: str) -> str | None:
-    """As the engine reads a key: without a namespace the project's; `a:config:b`, of old, is `a:b`."""
-    parts = key.split(":")
-    if len(parts) == 1:
-        parts = [PROJECT, key]
-    elif len(parts) == 3 and parts[1] == "config":  # noqa: PLR2004
-        parts = [parts[0], parts[2]]
-    return ":".join(parts) if len(parts) == 2 and all(parts) else None  # noqa: PLR2004
 
 
 def _secret_problems(path: str, value: object) -> Iterator[Problem]:

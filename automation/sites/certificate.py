@@ -22,8 +22,9 @@ from automation.account.acme_client import Authority, new_key, obtain
 from automation.account.challenge_records import ChallengeRecords, Server, asked
 from automation.account.questions import AccountLookups
 from automation.engine.command import Stack
-from automation.engine.deployed import Deployed, config_of, set_secrets
+from automation.engine.deployed import Deployed, config_of
 from automation.engine.locks import only_run
+from automation.engine.stored_secrets import set_secrets
 from automation.errors import EdgeError, UsageError
 from automation.sites.names import delegation, name_servers
 from components.aws_facts import HostedZoneFacts, because

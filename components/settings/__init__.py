@@ -7,7 +7,7 @@ Hugging Face Hub knows of a model by models.py.
 
 from components import PROJECT
 from components.settings.reading import validate
-from components.settings.rules import OUR_TAGS
+from components.settings.rules import OUR_TAGS, tls_problems
 from components.settings.sections import (
     DRAINED,
     SECTIONS,
@@ -23,13 +23,15 @@ from components.settings.sections import (
     SiteSettings,
 )
 from components.settings.stack import Settings, StackConfig, Validated
-from components.settings.wording import SECRET_KEYS
+from components.settings.wording import KNOWN_KEYS, SECRET_KEYS, SECRET_NAMES
 
 __all__ = [
     "DRAINED",
+    "KNOWN_KEYS",
     "OUR_TAGS",
     "PROJECT",
     "SECRET_KEYS",
+    "SECRET_NAMES",
     "SECTIONS",
     "AccessSettings",
     "EndpointSettings",
@@ -44,5 +46,6 @@ __all__ = [
     "SiteSettings",
     "StackConfig",
     "Validated",
+    "tls_problems",
     "validate",
 ]

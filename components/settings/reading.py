@@ -31,7 +31,15 @@ from components.settings.sections import (
 )
 from components.settings.stack import Settings, StackConfig, Validated
 from components.settings.values import EachOnce, KeyName, TagKey, TagValue, ZoneName
-from components.settings.wording import EXAMPLES, SECRET_FIXES, namespace_problem, problem_of, unknown_key
+from components.settings.wording import (
+    EXAMPLES,
+    KNOWN_KEYS,
+    SECRET_FIXES,
+    SECRET_NAMES,
+    namespace_problem,
+    problem_of,
+    unknown_key,
+)
 from components.zones import is_region
 
 _Value = TypeVar("_Value")
@@ -103,7 +111,7 @@ class _Reader:
         """Secrets that are there and not judged: they stand in clear, and are refused for it, or nobody has decrypted them."""
 
     def unknown_keys(self) -> Iterator[Problem]:
-        known = [*SECTIONS, "sites", "drained", "tags", "protect", *SECRET_FIXES]
+        known = [*KNOWN_KEYS, *SECRET_NAMES]
         for key in self._config.values:
             namespace, _, name = key.partition(":")
             if namespace == PROJECT and name not in known:

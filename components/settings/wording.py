@@ -58,8 +58,11 @@ _KINDS = {
 NO_DEFAULT = "is missing: places without a zone of their own, and addresses that Route 53 cannot place, would get no answer"
 
 
-SECRET_KEYS = frozenset(f"{PROJECT}:{key}" for key in SECRET_FIXES)
+SECRET_NAMES = tuple(SECRET_FIXES)
+SECRET_KEYS = frozenset(f"{PROJECT}:{key}" for key in SECRET_NAMES)
 """Keys whose values must never stand in clear."""
+KNOWN_KEYS = (*SECTIONS, "sites", "drained", "tags", "protect")
+"""The keys of plain values."""
 _NAMESPACES = (PROJECT, "aws")
 
 
@@ -68,7 +71,7 @@ def namespace_problem(key: str) -> Problem | None:
     namespace, _, name = key.partition(":")
     if namespace in {*_NAMESPACES, "pulumi"}:
         return None
-    is_ours = name in {*SECTIONS, "sites", "drained", "protect", *SECRET_FIXES}
+    is_ours = name in {*KNOWN_KEYS, *SECRET_NAMES}
     close = [PROJECT] if is_ours else difflib.get_close_matches(namespace.strip().lower(), _NAMESPACES, n=1)
     meant = f"{close[0]}:{name}" if close else None
     return Problem(key, None, f"nobody reads this key; did you mean {meant}?", f"pulumi config rm '{key}'") if meant else None

@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 from stack_file_traps import READ_AS_LOOKED, REFUSED_BY_BOTH, REFUSED_HERE
 
-from automation.engine.stack_file import MOST_BYTES, look, read, with_value
+from automation.engine.stack_file import MOST_BYTES, look, read
 from automation.engine.stack_yaml import as_json
 from automation.errors import UsageError
-from automation.paths import PROJECT_ROOT
 
 X = "edge-inference:x"
 
@@ -109,26 +108,3 @@ def test_json_is_read_alike(tmp_path: Path) -> None:
     text = as_json(value)
     assert read(written(tmp_path, text)).content == value
     assert not set(text) & set("\x1b\x7f\x85\u2028")
-
-
-# Writing
-
-
-def test_a_value_is_set_and_comments_and_order_stay(tmp_path: Path) -> None:
-    before = (PROJECT_ROOT / "Pulumi.prod.yaml").read_text()
-    after = before
-    for keys, value in (
-        (("edge-inference:sites", 1, "replicas"), 2),
-        (("edge-inference:protect",), False),
-        (("edge-inference:access", "clientCidrs", 0), "8.8.8.8/32"),
-        (("edge-inference:tags", "since"), "2024-01-01"),
-        (("edge-inference:tags", "owner"), "NO"),
-    ):
-        after = with_value(after, keys, value)
-    assert [line for line in before.splitlines() if "#" in line] == [line for line in after.splitlines() if "#" in line]
-    config = read(written(tmp_path, after)).config
-    assert config["edge-inference:sites"][1] == {"zone": "us-west-2-lax-1a", "replicas": 2}
-    assert config["edge-inference:protect"] is False
-    assert config["edge-inference:access"] == {"clientCidrs": ["8.8.8.8/32"]}
-    assert config["edge-inference:tags"] == {"since": "2024-01-01", "owner": "NO"}
-    assert list(config)[:3] == ["aws:region", "edge-inference:sites", "edge-inference:protect"]
