@@ -78,6 +78,8 @@ def store_secret(deployed: "Deployed", secret: SecretName, value: str) -> None:
     """Stores a secret; UsageError, and no change, for one that the program would refuse."""
     if not is_text(value):
         raise UsageError(f"{secret} holds bytes that are no UTF-8: `locale` tells what this terminal writes")
+    if secret.key == "acmeAccount":
+        raise UsageError(f"{secret} is made and read by one command alone\n  -> edge certificate {deployed.arguments}")
     if not value.strip():
         raise UsageError(f"{secret}: nothing was given, and nothing is changed")
     with only_run(deployed.logs, deployed.name, "storing a secret"):

@@ -89,7 +89,7 @@ def _scalar(value: object) -> str:
 
 def _is_quoted(value: str) -> bool:
     """Whether a text without quotes would be read as anything else, or not at all: asked of the reader itself."""
-    if not re.fullmatch(r"[\w./-]+(:[\w./-]+)*", value, re.ASCII):
+    if not re.fullmatch(r"[\w.][\w./+=-]*(:[\w./+=-]+)*", value, re.ASCII):
         return True
     try:
         read, problems = plain_values(f"[{value}]")
