@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from pydantic import SecretStr
+
 from automation.engine.locks import only_run
 from automation.engine.stack_file import look
 from automation.engine.stored_secrets import is_text, set_secrets, unset_secret
@@ -157,12 +159,10 @@ def _problems(config: StackConfig, secret: SecretName) -> list[Problem]:
     problems = list(validated.problems)
     if secret.key.startswith("tls") and not (validated.endpoint and validated.endpoint.tls):
         pair = {name: _sealed(config, name) for name in ("tlsCertificate", "tlsPrivateKey")}
-        problems += tls_problems(pair, (), validated.routing, validated.sites.values())
+        problems += tls_problems(config.stack, pair, (), validated.routing, validated.sites.values())
     return list({str(each): each for each in problems if each.path == secret.path}.values())
 
 
-def _sealed(config: StackConfig, name: str) -> Any:
-    from pydantic import SecretStr
-
+def _sealed(config: StackConfig, name: str) -> SecretStr | None:
     value = config.values.get(f"{PROJECT}:{name}")
     return SecretStr(value) if value else None
