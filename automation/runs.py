@@ -243,7 +243,7 @@ class Runs:
         state = self._deployed.state_file()
         require_room(state, self._deployed.logs)
         with only_run(self._deployed.logs, self._deployed.name, operation), ThreadPoolExecutor(1) as pool:
-            self._refuse_headless_run()
+            self._refuse_headless_run(operation)
             self._running = command = self._deployed.command(self._deployed.mark)
             try:
                 is_restored = self._restore(state)
@@ -323,14 +323,14 @@ class Runs:
             f"Wait for it; if it was killed:\n{recovery(self._deployed.commands, operation)}"
         )
 
-    def _refuse_headless_run(self) -> None:
+    def _refuse_headless_run(self, operation: str) -> None:
         """A run whose `edge` was killed may still be at work; what is left of it without an engine is of no use."""
         engines = [each.pid for each in marked(self._deployed.mark) if each.is_engine]
         if engines:
             raise EnvironmentBusyError(
                 f"an earlier run on '{self._deployed.name}' is at work: its `edge` was killed, "
                 f"its engine (process {engines[0]}) not\n"
-                f"Wait for it, or end it:\n{recovery(self._deployed.commands, 'up')}"
+                f"Wait for it, or end it:\n{recovery(self._deployed.commands, operation)}"
             )
         end_all(self._deployed.mark)
 

@@ -264,7 +264,7 @@ class Deployed:
         """The stack; created where `may_create` (default: `may_start`), otherwise NothingDeployedError where there is none."""
         may_create = may_start if may_create is None else may_create
         engine = command or self.command()
-        if (state := self.state_file()) and state.is_cut_off:
+        if (state := self.state_file()) and state.stays_cut_off():
             raise EdgeError(f"the state was cut off: {state.path}\n  -> {self.commands.edge('cancel')}   # restores its copy")
         if not self.on_local_cloud:
             return self._select(PROJECT_ROOT, engine, {"PULUMI_SKIP_UPDATE_CHECK": "true"}, may_create=may_create)

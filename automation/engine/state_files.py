@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import threading
+import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ _ROOM_BYTES = 32 * 2**20
 _ROOM_IN_STATES = 8
 """The state, its .bak, its draft, two copies in the engine's history, ours and its draft, and one to grow."""
 _COPY_SECONDS = 2.0
+_WRITE_SECONDS, _LOOK_SECONDS = 3.0, 0.02
+"""How long an engine may take to write what it writes in place, and how often that is looked at."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,15 @@ class StateFile:
     def is_cut_off(self) -> bool:
         """Whether it, or what the engine reads with it, is there and is no whole JSON."""
         return (self.path.exists() and not _is_whole(self.path)) or bool(self._cut_off_beside())
+
+    def stays_cut_off(self) -> bool:
+        """Whether it is cut off and remains so: an engine at work writes locks and `.attrs` in place, and ends that at once."""
+        deadline = time.monotonic() + _WRITE_SECONDS
+        while self.is_cut_off:
+            if time.monotonic() >= deadline:
+                return True
+            time.sleep(_LOOK_SECONDS)
+        return False
 
     def keep(self) -> None:
         """Copies the state, onto the disk itself. OSError where there is no room; the copy before stays then."""
@@ -57,6 +69,8 @@ class StateFile:
 
         None where the state is whole. EdgeError where there is no whole one.
         """
+        if not self.stays_cut_off():
+            return None
         beside = self._cut_off_beside()
         for each in beside:
             each.unlink()

@@ -220,8 +220,13 @@ class Campaign:
             outcome.problems.append(f"these run on: {', '.join(self._processes())}")
 
     def _follow(self, first: str, text: str, outcome: Outcome) -> None:
-        """Runs what was printed, in order, and what that prints when it fails; where nothing was, the same command again."""
+        """Runs what was printed, in order, and what that prints when it fails, or cancels; then, or where nothing was printed,
+        the same command again, unless that was among it.
+        """
         waiting = _COMMAND.findall(text) or [first]
+        # What was to be drained is in the config: `edge up` brings that to its end.
+        ended = set[str]()
+        ends = {first, f"edge up {NAME} --local"} if outcome.kill.operation == "drain" else {first}
         while waiting:
             if len(outcome.ran) >= MOST_COMMANDS:
                 outcome.problems.append("the printed commands lead nowhere")
@@ -232,6 +237,11 @@ class Campaign:
             outcome.texts.append(done.stdout)
             is_gone = done.returncode in {3, 4} and outcome.kill.operation == "destroy"
             if done.returncode == 0 or is_gone:
+                if command == f"edge cancel {NAME} --local" and not waiting:
+                    waiting = _COMMAND.findall(done.stdout)
+                if not waiting and command not in ends and not ends & ended:
+                    waiting = [first]
+                ended.add(command)
                 continue
             if "Traceback" in done.stdout:
                 outcome.problems.append("a traceback")

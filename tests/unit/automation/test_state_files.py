@@ -14,6 +14,12 @@ from automation.engine.state_files import StateFile, chosen_backend, full_disks,
 from automation.errors import EdgeError
 
 
+@pytest.fixture(autouse=True)
+def nobody_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is cut off stays so: nothing is waited for."""
+    monkeypatch.setattr(state_files, "_WRITE_SECONDS", 0.0)
+
+
 def state(tmp_path: Path, *, resources: int = 3) -> StateFile:
     found = state_file(f"file://{tmp_path / 'backend'}", "edge-inference", "prod", tmp_path / "copies")
     assert found
@@ -80,6 +86,27 @@ def test_what_the_engine_keeps_beside_it_is_removed_where_it_was_cut_off(tmp_pat
     assert (lock.exists(), whole.exists(), notes.exists()) == (False, True, False)
     assert found.path.read_text() == described(3)
     assert not found.is_cut_off
+
+
+def test_what_an_engine_at_work_is_writing_is_not_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It empties an .attrs before it fills it: whoever looks between the two is to look again."""
+    found = state(tmp_path)
+    notes = found.path.with_name("prod.json.bak.attrs")
+    notes.touch()
+    monkeypatch.setattr(state_files, "_WRITE_SECONDS", 60.0)
+
+    def goes_on(_: float) -> None:
+        notes.write_text("{}")
+
+    monkeypatch.setattr(state_files.time, "sleep", goes_on)
+    assert found.is_cut_off
+    assert not found.stays_cut_off()
+
+
+def test_what_nobody_goes_on_writing_stays_cut_off(tmp_path: Path) -> None:
+    found = state(tmp_path)
+    found.path.with_name("prod.json.attrs").touch()
+    assert found.stays_cut_off()
 
 
 def test_without_a_whole_one_nothing_is_touched(tmp_path: Path) -> None:
