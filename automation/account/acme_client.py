@@ -13,6 +13,7 @@ from typing import Any, Protocol, cast
 import requests
 from acme import challenges, crypto_util, errors, messages
 from acme.client import ClientNetwork, ClientV2
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from josepy.errors import Error as JoseError
@@ -68,6 +69,15 @@ def new_key() -> str:
     key = ec.generate_private_key(ec.SECP256R1())
     form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     return key.private_bytes(*form).decode()
+
+
+def is_key(text: str) -> bool:
+    """Whether a text is a key that an account can have here."""
+    try:
+        found = serialization.load_pem_private_key(text.encode(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return False
+    return isinstance(found, ec.EllipticCurvePrivateKey) and isinstance(found.curve, ec.SECP256R1)
 
 
 def obtain(  # noqa: PLR0913 - whom, as whom, for what, by which means

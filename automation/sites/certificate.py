@@ -18,7 +18,7 @@ import dns.exception
 import dns.resolver
 from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs]
 
-from automation.account.acme_client import Authority, new_key, obtain
+from automation.account.acme_client import Authority, is_key, new_key, obtain
 from automation.account.challenge_records import ChallengeRecords, Server, asked
 from automation.account.questions import AccountLookups
 from automation.engine.command import Stack
@@ -94,7 +94,8 @@ def renew(environment: Deployed, authority: Authority, if_expires_in: timedelta 
             if known and (good := _still_good(config, [domain, *sites], if_expires_in)):
                 return Renewal(environment.name, False, names, good, path, has_tls)  # noqa: FBT003 - a field
         environment.refuse_foreign_account(stack)
-        key = account.get("key") or new_key()
+        key = account.get("key", "")
+        key = key if is_key(key) else new_key()
         chain, private_key = _obtained(environment, authority, key, routing, names)
         account = {"server": authority.server, "key": key}
         _store(stack, path, {_ACCOUNT: json.dumps(account), _PRIVATE_KEY: private_key, _CERTIFICATE: chain})

@@ -260,6 +260,13 @@ def test_a_good_certificate_is_another_where_its_server_or_the_names_are_others(
     assert edge.renew(pebble, 30).names == ("other.acme.dev", "*.sites.other.acme.dev")
 
 
+@pytest.mark.parametrize("account", ["no JSON", "[]", '{"key": "no key"}', json.dumps({"key": new_deployer_key()})])
+def test_an_account_that_cannot_be_read_is_made_anew(edge: Edge, pebble: Pebble, account: str) -> None:
+    edge.secrets["acmeAccount"] = account
+    assert edge.renew(pebble).is_new
+    assert json.loads(edge.secrets["acmeAccount"])["server"] == pebble.directory
+
+
 def test_few_permissions_do(edge: Edge, pebble: Pebble, control: Callable[..., tuple[int, dict[str, Any]]]) -> None:
     """Those that docs/operations/iam-policy.md names for a scheduler."""
     policy: dict[str, Any] = json.loads((PROJECT_ROOT / "docs" / "operations" / "iam-policy.json").read_text())
