@@ -58,6 +58,10 @@ class InstanceTypeFacts:
     gpus: int
     gpu_mib: int
     """Memory of one GPU in MiB."""
+    gpu: str = ""
+    """The GPU's name, such as T4; empty where there is none, or AWS does not say."""
+    architectures: frozenset[str] = frozenset()
+    """Of its processors, such as x86_64; empty where AWS does not say."""
 
 
 @dataclass(frozen=True)
@@ -255,7 +259,7 @@ def _region(region: str, validated: Validated, aws: Lookups) -> RegionFacts:
     }
     types = {
         name: asked.answer(f"types {name}", lambda name=name: aws.instance_type(region, name))
-        for name in sorted({site.instance_type for site in sites})
+        for name in sorted({name for site in sites for name in site.types})
     }
     closed = frozenset(name for name, zone in zones.items() if zone and not zone.opted_in)
     talkative = asked.answer("silent_zones", lambda: aws.offering_zones(region, {"location": sorted(closed)})) if closed else None

@@ -59,13 +59,39 @@ BUSY_METRICS = ("tgi_queue_size", "tgi_batch_current_size", "vllm:num_requests_w
 """Gauges of /metrics that say how many requests wait and run, of any engine: a change may be one of engines."""
 
 
+_SHARD_OPTIONS = {Engine.TGI: ("--num-shard",), Engine.VLLM: ("--tensor-parallel-size", "-tp")}
+"""Neither engine takes more than one GPU of a host unless it is told: TGI counts `NVIDIA_VISIBLE_DEVICES=all` as one."""
+
+
+def shards(engine: Engine, extra_arguments: Sequence[str]) -> int:
+    """Over how many GPUs of its host a server spreads a model; what is no number counts as one."""
+    value = option(extra_arguments, *_SHARD_OPTIONS[engine])
+    return max(1, int(value)) if value and value.isascii() and value.isdecimal() else 1
+
+
+def shard_argument(engine: Engine, gpus: int) -> str:
+    """The argument that spreads a model over so many GPUs."""
+    return f"{_SHARD_OPTIONS[engine][0]}={gpus}"
+
+
+def option(arguments: Sequence[str], *names: str) -> str | None:
+    """The last value of an option of a command line, `--name value` or `--name=value`; None where it has none."""
+    found = None
+    for index, word in enumerate(arguments):
+        name, is_joined, value = word.partition("=")
+        if name in names:
+            found = value if is_joined else next(iter(arguments[index + 1 :]), None)
+    return found
+
+
 def server_process(server: Server) -> ServerProcess:
     """The container of the chosen engine."""
     return {Engine.TGI: _tgi, Engine.VLLM: _vllm}[server.engine](server)
 
 
 def _tgi(server: Server) -> ServerProcess:
-    """TGI 2.4.0, as in the source document. float16: the T4 has no bfloat16, and a report can state it.
+    """TGI 2.4.0, as in the source document. float16: the T4 has no bfloat16, and a report can state it; TGI takes no `--dtype`
+    beside a `--quantize`.
 
     No `--revision`: with one the router asks the Hub even for a local directory. Attention is TGI's own choice first, flashinfer
     also on a T4, where nobody has seen it run; the fallback's kernels are built for it (serving-facts 1).
@@ -76,7 +102,7 @@ def _tgi(server: Server) -> ServerProcess:
         health_path="/health",
         arguments=(
             "--model-id", WEIGHTS_DIRECTORY,
-            "--dtype", "float16",
+            *(() if option(server.extra_arguments, "--quantize") else ("--dtype", "float16")),
             "--max-input-tokens", str(server.max_input_tokens),
             "--max-total-tokens", str(server.max_total_tokens),
             *server.extra_arguments,

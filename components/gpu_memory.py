@@ -1,11 +1,12 @@
 """Whether a model with its token limits fits a GPU's memory, by engine: the rule that refuses before a GPU is bought.
 
-Reckoned from sources and from real runs on a CPU (TGI 2.4.0); no GPU was measured. Leaves out quantized weights, several GPUs
-of one host, and what nobody knows of a model: that is no problem here, and models.py warns of it.
+Reckoned from sources and from real runs on a CPU (TGI 2.4.0); no GPU was measured. Leaves out which engine runs a model at all
+(model_support.py), and what nobody knows of a model: that is no problem here, and models.py warns of it.
 """
 
 from dataclasses import dataclass
 
+from components.engines import Engine, shard_argument, shards
 from components.models import HubAnswer, ModelFacts, known_facts
 from components.problems import Problem
 from components.settings import PROJECT, ServerSettings
@@ -24,7 +25,7 @@ _WARM_UP_TOKENS = 50
 
 @dataclass(frozen=True)
 class _Memory:
-    """What an engine needs of a GPU for a model, in bytes."""
+    """What an engine needs of each GPU that it spreads a model over, in bytes."""
 
     weights: float
     per_input_token: float
@@ -54,36 +55,64 @@ _INPUT_SHARE = 0.75
 """Of the total limit, where the config sets none."""
 
 
-def _memory(server: ServerSettings, facts: ModelFacts, gpu_mib: int) -> _Memory | None:
-    """None where nobody knows the model's size.
+def _memory(server: ServerSettings, facts: ModelFacts, gpu_mib: int, gpus: int | None = None) -> _Memory | None:
+    """None where nobody knows the model's size. `gpus`: over how many it is spread, in place of what the settings say.
 
     TGI 2.4.0 loads a tied head twice (6.72 GiB for Llama 3.2 3B, not 5.98), and its warm-up keeps the logits of every token
-    of a prefill. vLLM does neither.
+    of a prefill, on every GPU. vLLM does neither. Weights and KV cache are divided.
     """
-    if facts.parameters is None:
+    if not facts.weight_bytes:
         return None
-    is_tgi = server.engine == "tgi"
+    is_tgi, spread = server.engine == "tgi", gpus or _shards(server)
     return _Memory(
-        weights=facts.weight_bytes + (facts.tied_head_bytes if is_tgi else 0),
+        weights=(facts.weight_bytes + (facts.tied_head_bytes if is_tgi else 0)) / spread,
         per_input_token=(facts.logits_bytes_per_token or 0) if is_tgi else 0,
-        per_total_token=facts.kv_bytes_per_token or 0,
+        per_total_token=(facts.kv_bytes_per_token or 0) / spread,
         usable=gpu_mib * 2**20 * _VISIBLE_SHARE * (1 if is_tgi else _VLLM_SHARE),
     )
 
 
-def fit_problem(server: ServerSettings, facts: ModelFacts, instance_type: str, gpu_mib: int) -> Problem | None:
-    """The problem of a model that cannot fit the memory (in MiB) of an instance type's GPU."""
+def _shards(server: ServerSettings) -> int:
+    return shards(Engine(server.engine), server.extra_arguments)
+
+
+def fit_problem(server: ServerSettings, facts: ModelFacts, instance_type: str, gpu_mib: int, gpus: int = 1) -> Problem | None:
+    """The problem of a model that cannot fit the memory (in MiB) of an instance type's GPUs, of which it has so many."""
+    spread = _shards(server)
+    if spread > gpus:
+        return Problem(
+            f"{PROJECT}:server.extraArguments",
+            shard_argument(Engine(server.engine), spread),
+            f"asks for {spread} GPUs of one host, and {instance_type} has {gpus}",
+            f"a number of at most {gpus} there, or a larger instanceType of that site in {PROJECT}:sites",
+        )
     memory = _memory(server, facts, gpu_mib)
     if memory is None or memory.free >= 0:
         return None
     needed = memory.weights / _GIB + _RUNTIME_GIB
+    each = f" on each of {spread} GPUs" if spread > 1 else ""
     return Problem(
         f"{PROJECT}:server.model",
         f'"{server.model}"',
-        f"needs at least {needed:.1f} GiB of GPU memory in float16 ({(facts.parameters or 0) / 1e9:.1f} billion parameters "
-        f"according to {facts.source}); {instance_type} leaves {memory.usable / _GIB:.1f} GiB",
-        _smaller_model(server, gpu_mib),
+        f"needs at least {needed:.1f} GiB of GPU memory{each} {_held(facts)}; "
+        f"{f'a GPU of {instance_type}' if gpus > 1 else instance_type} leaves {memory.usable / _GIB:.1f} GiB",
+        _more_gpus(server, facts, gpu_mib, gpus) or _smaller_model(server, gpu_mib),
     )
+
+
+def _held(facts: ModelFacts) -> str:
+    if facts.quantization:
+        return f"with its {facts.quantization.words} weights ({facts.weight_bytes / _GIB:.1f} GiB according to {facts.source})"
+    return f"in float16 ({(facts.parameters or 0) / 1e9:.1f} billion parameters according to {facts.source})"
+
+
+def _more_gpus(server: ServerSettings, facts: ModelFacts, gpu_mib: int, gpus: int) -> str | None:
+    """The line that spreads the model over all GPUs of the host, where it fits then."""
+    memory = _memory(server, facts, gpu_mib, gpus)
+    if gpus <= _shards(server) or memory is None or memory.needed(server) > memory.free:
+        return None
+    path, word = f"{PROJECT}:server.extraArguments[{len(server.extra_arguments)}]", shard_argument(Engine(server.engine), gpus)
+    return f"pulumi config set --path '{path}' -- {word}   # all {gpus} GPUs of the host; or a smaller model"
 
 
 def _smaller_model(server: ServerSettings, gpu_mib: int) -> str:

@@ -7,9 +7,11 @@ where the program cannot go on without it; never what a missing permission might
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from components.aws_facts import HEALTH_CHECKERS_WEIGHT, AwsFacts, RegionFacts, ZoneFacts, checkers_list
+from components.aws_facts import HEALTH_CHECKERS_WEIGHT, AwsFacts, InstanceTypeFacts, RegionFacts, ZoneFacts, checkers_list
 from components.certificates import expires_soon
+from components.defaults import INSTANCE_TYPE
 from components.gpu_memory import fit_problem, limit_problem
+from components.model_support import support_problems
 from components.models import ModelFacts
 from components.problems import Problem
 from components.settings import (
@@ -25,6 +27,8 @@ from components.settings import (
 
 DEFAULT_RULES_PER_GROUP = 60
 """Inbound rules of a security group where the account's quota L-0EA8095F is not known."""
+_AMI_ARCHITECTURE = "x86_64"
+"""Of the Deep Learning AMI (defaults.AMI_PARAMETER) and of the engines' images."""
 
 ASKED_OF_REGIONS = {
     "zones": "which zones there are",
@@ -131,35 +135,44 @@ def _site_problems(index: int, site: SiteSettings, facts: RegionFacts) -> Iterat
     yield from _type_problems(path, site, zone, facts)
 
 
+def _typed_paths(path: str, site: SiteSettings) -> Iterator[tuple[str, str, str]]:
+    """Key path, instance type, and the line that puts another there or takes it away, for each type that a site may have."""
+    for key, name in site.type_keys.items():
+        is_only = len(site.types) == 1
+        line = f"pulumi config {'set' if is_only else 'rm'} --path '{path}.{key}'{f' {INSTANCE_TYPE}' if is_only else ''}"
+        yield f"{path}.{key}", name, line
+
+
 def _type_problems(path: str, site: SiteSettings, zone: ZoneFacts, facts: RegionFacts) -> Iterator[Problem]:
-    known, asked = facts.types.get(site.instance_type), f'"{site.instance_type}"'
-    if known is None and f"types {site.instance_type}" not in facts.unknown:
-        yield Problem(
-            f"{path}.instanceType",
-            asked,
-            f"AWS knows no such instance type in {site.parsed_zone.region}",
-            f"pulumi config set --path '{path}.instanceType' g4dn.2xlarge",
-        )
-    elif known and not known.gpus:
-        yield Problem(
-            f"{path}.instanceType",
-            asked,
-            "has no GPU, and the model is served from one",
-            f"pulumi config set --path '{path}.instanceType' g4dn.2xlarge",
-        )
-    elif not zone.opted_in and (site.zone in facts.silent_zones or facts.offered.get(site.instance_type) is None):
-        if site.opt_in is True:
-            yield _blind_opt_in(path, site, zone)
-    elif not _may_be_offered(site.instance_type, site.zone, facts):
-        offering = ", ".join(sorted(name for name, zones in facts.offered.items() if zones and site.zone in zones))
-        hint = f"; of the types in this config it offers {offering}" if offering else ""
-        yield Problem(
-            f"{path}.instanceType",
-            asked,
-            f"is not offered in {site.zone}{hint}",
-            f"aws ec2 describe-instance-type-offerings --region {site.parsed_zone.region} --location-type availability-zone "
-            f"--filters Name=location,Values={site.zone}   # lists what is",
-        )
+    for key, name, mend in _typed_paths(path, site):
+        known, asked = facts.types.get(name), f'"{name}"'
+        if known is None and f"types {name}" not in facts.unknown:
+            yield Problem(key, asked, f"AWS knows no such instance type in {site.parsed_zone.region}", mend)
+        elif known and (reason := _unfit(known)):
+            yield Problem(key, asked, reason, mend)
+        elif not zone.opted_in and (site.zone in facts.silent_zones or facts.offered.get(name) is None):
+            if site.opt_in is True:
+                yield _blind_opt_in(path, site, zone)
+                return
+        elif not _may_be_offered(name, site.zone, facts):
+            offering = ", ".join(sorted(each for each, zones in facts.offered.items() if zones and site.zone in zones))
+            hint = f"; of the types in this config it offers {offering}" if offering else ""
+            look = (
+                f"aws ec2 describe-instance-type-offerings --region {site.parsed_zone.region} --location-type availability-zone "
+                f"--filters Name=location,Values={site.zone}   # lists what is"
+            )
+            yield Problem(key, asked, f"is not offered in {site.zone}{hint}", f"{mend}\n{look}" if site.instance_types else look)
+
+
+def _unfit(known: InstanceTypeFacts) -> str | None:
+    """Why a type can serve no model."""
+    if not known.gpus:
+        return "has no GPU, and the model is served from one"
+    if known.architectures and _AMI_ARCHITECTURE not in known.architectures:
+        return f"has {', '.join(sorted(known.architectures))} processors, and AMI and engine images are for {_AMI_ARCHITECTURE}"
+    if known.gpu.startswith("Radeon"):
+        return f"has an AMD GPU ({known.gpu}), and the engines' images need one of NVIDIA"
+    return None
 
 
 def _blind_opt_in(path: str, site: SiteSettings, zone: ZoneFacts) -> Problem:
@@ -187,28 +200,46 @@ def _may_be_offered(instance_type: str, zone: str, facts: RegionFacts) -> bool:
 
 
 def _quota_problems(region: str, sites: list[SiteSettings], facts: RegionFacts) -> Iterator[Problem]:
-    types = [(site, facts.types.get(site.instance_type)) for site in sites]
-    vcpus = sum(site.replicas * known.vcpus for site, known in types if known)
-    if facts.vcpu_quota is not None and vcpus + (facts.vcpus_used or 0) > facts.vcpu_quota:
-        yield _quota_problem(
-            region, f"{vcpus} vCPUs", facts.vcpus_used, facts.vcpu_quota,
-            "Running On-Demand G and VT instances", "ec2", "L-DB2E81BA", vcpus + (facts.vcpus_used or 0),
-        )  # fmt: skip
+    vcpus = sum(_vcpus(site, site.instance_type, facts) for site in sites)
+    if problem := _vcpu_problem(region, vcpus, f"the sites of {region}", facts):
+        yield problem
+    else:
+        for site in sites:
+            for name in site.types[1:]:
+                instead = vcpus - _vcpus(site, site.instance_type, facts) + _vcpus(site, name, facts)
+                whose = f"with {name} in {site.zone}, the sites of {region}"
+                if problem := _vcpu_problem(region, instead, whose, facts):
+                    yield problem
     addresses = sum(site.replicas for site in sites)
     if facts.address_quota is not None and addresses + (facts.addresses_used or 0) > facts.address_quota:
         yield _quota_problem(
-            region, f"{addresses} Elastic IP addresses", facts.addresses_used, facts.address_quota,
+            region, f"the sites of {region}", f"{addresses} Elastic IP addresses", facts.addresses_used, facts.address_quota,
             "EC2-VPC Elastic IPs", "ec2", "L-0263D0A3", addresses + (facts.addresses_used or 0),
         )  # fmt: skip
 
 
+def _vcpus(site: SiteSettings, instance_type: str, facts: RegionFacts) -> int:
+    known = facts.types.get(instance_type)
+    return site.replicas * known.vcpus if known else 0
+
+
+def _vcpu_problem(region: str, vcpus: int, whose: str, facts: RegionFacts) -> Problem | None:
+    wanted = vcpus + (facts.vcpus_used or 0)
+    if facts.vcpu_quota is None or wanted <= facts.vcpu_quota:
+        return None
+    return _quota_problem(
+        region, whose, f"{vcpus} vCPUs", facts.vcpus_used, facts.vcpu_quota,
+        "Running On-Demand G and VT instances", "ec2", "L-DB2E81BA", wanted,
+    )  # fmt: skip
+
+
 def _quota_problem(  # noqa: PLR0913, PLR0917 - the parts of one sentence
-    region: str, needs: str, used: int | None, quota: float, name: str, service: str, code: str, wanted: int
+    region: str, whose: str, needs: str, used: int | None, quota: float, name: str, service: str, code: str, wanted: int
 ) -> Problem:
     return Problem(
         f"{PROJECT}:sites",
         None,
-        f"the sites of {region} need {needs}; the account uses {used or 0} otherwise and its quota '{name}' is {quota:g} "
+        f"{whose} need {needs}; the account uses {used or 0} otherwise and its quota '{name}' is {quota:g} "
         "(Local Zones count towards their Region)",
         f"aws service-quotas request-service-quota-increase --region {region} --service-code {service} "
         f"--quota-code {code} --desired-value {wanted}",
@@ -237,11 +268,36 @@ def _ami_problems(host: HostSettings | None, region: str, facts: RegionFacts) ->
 
 
 def _fit_problems(validated: Validated, server: ServerSettings, facts: AwsFacts, model: ModelFacts) -> Iterator[Problem]:
-    for site in {site.instance_type: site for site in validated.sites.values()}.values():
-        known = facts.regions[site.parsed_zone.region].types.get(site.instance_type)
-        if known and known.gpus:
-            judged = [judge(server, model, site.instance_type, known.gpu_mib) for judge in (fit_problem, limit_problem)]
-            yield from filter(None, judged)
+    """The model against each type, once: the types in use first, whose problems are the model's."""
+    judged: set[str] = set()
+    for site in validated.sites.values():
+        if site.instance_type not in judged:
+            judged.add(site.instance_type)
+            yield from _model_problems(site, site.instance_type, server, facts, model)
+    for index, site in validated.sites.items():
+        for key, name, mend in list(_typed_paths(f"{PROJECT}:sites[{index}]", site))[1:]:
+            if name in judged:
+                continue
+            for problem in _model_problems(site, name, server, facts, model):
+                yield Problem(key, f'"{name}"', f"{server.model} {problem.reason}", mend)
+
+
+def _model_problems(
+    site: SiteSettings, name: str, server: ServerSettings, facts: AwsFacts, model: ModelFacts
+) -> Iterator[Problem]:
+    known = facts.regions[site.parsed_zone.region].types.get(name)
+    if known is None or _unfit(known):
+        return
+    yield from support_problems(server, model, name, known.gpu)
+    problem = fit_problem(server, model, name, known.gpu_mib, known.gpus) or limit_problem(server, model, name, known.gpu_mib)
+    if problem:
+        yield problem
+
+
+def gpus_in_use(settings: Settings, facts: AwsFacts) -> dict[str, str]:
+    """The GPU of each instance type in use, as far as AWS says."""
+    types = {site.instance_type: facts.regions[site.parsed_zone.region].types.get(site.instance_type) for site in settings.sites}
+    return {name: known.gpu for name, known in types.items() if known}
 
 
 def smallest_gpu_mib(settings: Settings, facts: AwsFacts) -> int | None:

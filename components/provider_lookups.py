@@ -60,6 +60,8 @@ class ProviderLookups(Lookups):
             vcpus=answer.default_vcpus,
             gpus=sum(gpu.count for gpu in answer.gpuses),
             gpu_mib=max((gpu.memory_size for gpu in answer.gpuses), default=0),
+            gpu=next((gpu.name for gpu in answer.gpuses), ""),
+            architectures=frozenset(answer.supported_architectures),
         )
 
     def offering_zones(self, region: str, filters: Filters) -> frozenset[str]:

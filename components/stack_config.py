@@ -12,6 +12,7 @@ import pulumi
 
 from components.aws_facts import AwsFacts
 from components.gpu_memory import with_limits
+from components.model_support import support_unknowns
 from components.models import (
     HubAnswer,
     ModelFacts,
@@ -21,7 +22,7 @@ from components.models import (
     token_problem,
     unknowns,
 )
-from components.preflight import judge, smallest_gpu_mib, warnings
+from components.preflight import gpus_in_use, judge, smallest_gpu_mib, warnings
 from components.problems import ConfigurationError, Problem
 from components.provider_lookups import AwsSilentError, ask_aws
 from components.release import newer_release_problem
@@ -91,7 +92,8 @@ def _check(validated: Validated) -> CheckedConfig:
     if problems:
         raise ConfigurationError(validated.stack, problems)
     settings = validated.require(validated.stack)
-    for warning in (*warnings(settings, facts), *unknowns(settings.server, model, hub)):
+    untold = support_unknowns(settings.server, model, gpus_in_use(settings, facts))
+    for warning in (*warnings(settings, facts), *unknowns(settings.server, model, hub), *untold):
         pulumi.log.warn(warning)
     limited = with_limits(settings.server, model, smallest_gpu_mib(settings, facts))
     return CheckedConfig(replace(settings, server=limited), facts, model, before(), Mode(os.environ.get(MODE_VARIABLE, "")))

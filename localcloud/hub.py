@@ -24,22 +24,68 @@ class HubError(Exception):
 
 
 @dataclass(frozen=True)
+class Shape:
+    """What a config.json says of a model's size."""
+
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dimension: int
+    hidden: int
+    vocabulary: int
+    tied: bool = True
+
+
+@dataclass(frozen=True)
 class Model:
     """One model as the Hub describes it."""
 
-    parameters: int
+    elements: dict[str, int]
+    """How many numbers of each kind its safetensors files hold."""
     gated: str | None
     sha: str
-    head_dimension: int = 128
+    shape: Shape
+    kind: str = "llama"
+    is_awq: bool = False
 
 
+def _float(parameters: int) -> dict[str, int]:
+    return {"BF16": parameters}
+
+
+_LLAMA_1B, _LLAMA_3B = Shape(16, 32, 8, 64, 2048, 128_256), Shape(28, 24, 8, 128, 3072, 128_256)
+_QWEN3_4B = Shape(36, 32, 8, 128, 2560, 151_936)
 MODELS = {
-    "meta-llama/Llama-3.2-1B-Instruct": Model(1_235_814_400, "manual", "9213176726f574b556790deb65791e0c5aa438b6", 64),
-    "meta-llama/Llama-3.2-1B": Model(1_235_814_400, "manual", "4e20de362430cd3b72f300e6b0f18e50e7166e08", 64),
-    "meta-llama/Llama-3.2-3B-Instruct": Model(3_212_749_824, "manual", "0cb88a4f764b7a12671c53f0838cd831a0843b95"),
-    "meta-llama/Llama-3.2-3B": Model(3_212_749_824, "manual", "13afe5124825b4f3751f836b40dafda64c1ed062"),
-    "meta-llama/Llama-3.1-8B-Instruct": Model(8_030_261_248, "manual", "0e9e39f249a16976918f6564b8830bc894c89659"),
-    "Qwen/Qwen2.5-0.5B-Instruct": Model(494_032_768, None, "7ae557604adf67be50417f59c2c2f167def9a775", 64),
+    "meta-llama/Llama-3.2-1B-Instruct": Model(
+        _float(1_235_814_400), "manual", "9213176726f574b556790deb65791e0c5aa438b6", _LLAMA_1B
+    ),
+    "meta-llama/Llama-3.2-1B": Model(_float(1_235_814_400), "manual", "4e20de362430cd3b72f300e6b0f18e50e7166e08", _LLAMA_1B),
+    "meta-llama/Llama-3.2-3B-Instruct": Model(
+        _float(3_212_749_824), "manual", "0cb88a4f764b7a12671c53f0838cd831a0843b95", _LLAMA_3B
+    ),
+    "meta-llama/Llama-3.2-3B": Model(_float(3_212_749_824), "manual", "13afe5124825b4f3751f836b40dafda64c1ed062", _LLAMA_3B),
+    "meta-llama/Llama-3.1-8B-Instruct": Model(
+        _float(8_030_261_248),
+        "manual",
+        "0e9e39f249a16976918f6564b8830bc894c89659",
+        Shape(32, 32, 8, 128, 4096, 128_256, tied=False),
+    ),
+    "Qwen/Qwen2.5-0.5B-Instruct": Model(
+        _float(494_032_768),
+        None,
+        "7ae557604adf67be50417f59c2c2f167def9a775",
+        Shape(24, 14, 2, 64, 896, 151_936),
+        kind="qwen2",
+    ),
+    "Qwen/Qwen3-4B": Model(_float(4_022_468_096), None, "1cfa9a7208912126459214e8b04321603b3df60c", _QWEN3_4B, kind="qwen3"),
+    "Qwen/Qwen3-4B-AWQ": Model(
+        {"I32": 457_712_640, "F16": 417_537_536},
+        None,
+        "136f16ffdca9c9e49527391169e042634b9ad0d6",
+        _QWEN3_4B,
+        kind="qwen3",
+        is_awq=True,
+    ),
 }
 
 
@@ -63,7 +109,7 @@ def metadata(name: str) -> tuple[int, dict[str, object]]:
         "sha": model.sha,
         "pipeline_tag": "text-generation",
         "library_name": "transformers",
-        "safetensors": {"parameters": {"BF16": model.parameters}, "total": model.parameters},
+        "safetensors": {"parameters": model.elements, "total": sum(model.elements.values())},
         "siblings": [{"rfilename": filename} for filename in [*files(name), "model.safetensors"]],
     }
 
@@ -96,27 +142,30 @@ def check_access(name: str, token: str | None, revision: str = "main") -> None:
 
 
 def control(method: str, path: str, body: dict[str, object], token: str = "") -> tuple[int, dict[str, object]]:
-    """Answer below /_localcloud/hub/: the Hub's api/models/NAME[/revision/R | /auth-check], and download/NAME.
+    """Answer below /_localcloud/hub/: the Hub's api/models/NAME[/revision/R | /auth-check],
+    NAME/resolve/R/config.json, and download/NAME.
 
     `download` is the stand-in's own way to fetch all files at once; its errors carry the code.
     """
-    found = re.fullmatch(r"api/models/([^/]+/[^/]+?)(/revision/([^/]+))?", path)
-    if method == "GET" and found:
+    try:
+        return _answer(method, path, body, token)
+    except HubError as error:
+        code = {"code": error.code} if path.startswith("download/") else {}
+        return error.status, {"error": str(error), **code}
+
+
+def _answer(method: str, path: str, body: dict[str, object], token: str) -> tuple[int, dict[str, object]]:
+    if method == "GET" and (found := re.fullmatch(r"api/models/([^/]+/[^/]+?)(/revision/([^/]+))?", path)):
         return metadata(found[1])
-    found = re.fullmatch(r"api/models/([^/]+/[^/]+)/auth-check", path)
-    if method == "GET" and found:
-        try:
-            check_access(found[1], token or None)
-        except HubError as error:
-            return error.status, {"error": str(error)}
+    if method == "GET" and (found := re.fullmatch(r"api/models/([^/]+/[^/]+)/auth-check", path)):
+        check_access(found[1], token or None)
         return 200, {}
-    found = re.fullmatch(r"download/([^/]+/[^/]+)", path)
-    if method == "POST" and found:
+    if method == "GET" and (found := re.fullmatch(r"([^/]+/[^/]+)/resolve/([^/]+)/config\.json", path)):
+        check_access(found[1], token or None, found[2])
+        return 200, files(found[1])["config.json"]
+    if method == "POST" and (found := re.fullmatch(r"download/([^/]+/[^/]+)", path)):
         given = body.get("token")
-        try:
-            check_access(found[1], str(given) if given else None, str(body.get("revision", "main")))
-        except HubError as error:
-            return error.status, {"error": str(error), "code": error.code}
+        check_access(found[1], str(given) if given else None, str(body.get("revision", "main")))
         texts: dict[str, object] = {name: json.dumps(content) for name, content in files(found[1]).items()}
         return 200, {"files": {**texts, "model.safetensors": "placeholder of the local cloud: no weights"}}
     return 404, {"error": "Sorry, we can't find the page you are looking for."}
@@ -129,14 +178,31 @@ def files(name: str) -> dict[str, dict[str, Any]]:
     if has_chat_template(name):
         tokenizer["chat_template"] = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
     return {
-        "config.json": {
-            "architectures": ["Qwen2ForCausalLM" if name.startswith("Qwen/") else "LlamaForCausalLM"],
-            "model_type": "qwen2" if name.startswith("Qwen/") else "llama",
-            "head_dim": model.head_dimension,
-            "max_position_embeddings": 32768 if name.startswith("Qwen/") else 131072,
-            "torch_dtype": "bfloat16",
-        },
+        "config.json": _config(model),
         "tokenizer.json": {"version": "1.0", "model": {"type": "BPE", "vocab": {}, "merges": []}},
         "tokenizer_config.json": tokenizer,
         "generation_config.json": {"do_sample": True, "temperature": 0.6, "top_p": 0.9},
     }
+
+
+_ARCHITECTURES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
+
+
+def _config(model: Model) -> dict[str, Any]:
+    shape = model.shape
+    config: dict[str, Any] = {
+        "architectures": [_ARCHITECTURES[model.kind]],
+        "model_type": model.kind,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.kv_heads,
+        "head_dim": shape.head_dimension,
+        "hidden_size": shape.hidden,
+        "vocab_size": shape.vocabulary,
+        "tie_word_embeddings": shape.tied,
+        "max_position_embeddings": 131072 if model.kind == "llama" else 32768,
+        "torch_dtype": "bfloat16",
+    }
+    if model.is_awq:
+        config["quantization_config"] = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True}
+    return config

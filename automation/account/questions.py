@@ -99,6 +99,8 @@ class AccountLookups(Lookups):
             vcpus=found["VCpuInfo"]["DefaultVCpus"],
             gpus=sum(gpu["Count"] for gpu in gpus),
             gpu_mib=max((gpu["MemoryInfo"]["SizeInMiB"] for gpu in gpus), default=0),
+            gpu=next((gpu.get("Name", "") for gpu in gpus), ""),
+            architectures=frozenset(found.get("ProcessorInfo", {}).get("SupportedArchitectures", ())),
         )
 
     def offering_zones(self, region: str, filters: Filters) -> frozenset[str]:

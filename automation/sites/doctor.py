@@ -161,14 +161,15 @@ class _Doctor:
             silence: Mapping[str, str] = region.unknown if region else {}
             found = _opt_in(zone) if zone else None
             yield self._judged(f"zone {site.zone}", f"sites[{index}].zone", found, unknown=silence.get("zones"))
-            yield self._judged(
-                f"  {site.instance_type}",
-                f"sites[{index}].instanceType",
-                _offer(site, zone, region) if region else None,
-                unknown=silence.get(f"types {site.instance_type}")
-                or silence.get(f"offered {site.instance_type}")
-                or silence.get("zones", "AWS does not say before the zone group is opted in"),
-            )
+            for key, name in site.type_keys.items():
+                yield self._judged(
+                    f"  {name}",
+                    f"sites[{index}].{key}",
+                    _offer(name, site.zone, zone, region) if region else None,
+                    unknown=silence.get(f"types {name}")
+                    or silence.get(f"offered {name}")
+                    or silence.get("zones", "AWS does not say before the zone group is opted in"),
+                )
         types: dict[str, list[str]] = {}
         for site in self._validated.sites.values():
             types.setdefault(site.root_volume_type, []).append(site.zone)
@@ -457,9 +458,9 @@ def _opt_in(zone: ZoneFacts) -> str:
     return f"{zone.group} is opted in" if zone.opted_in else f"{zone.group} is opted in by the next up (optIn: true), for good"
 
 
-def _offer(site: SiteSettings, zone: ZoneFacts | None, region: RegionFacts) -> str | None:
-    known, offered = region.types.get(site.instance_type), region.offered.get(site.instance_type)
-    if zone is None or known is None or offered is None or site.zone not in offered:
+def _offer(name: str, zone_name: str, zone: ZoneFacts | None, region: RegionFacts) -> str | None:
+    known, offered = region.types.get(name), region.offered.get(name)
+    if zone is None or known is None or offered is None or zone_name not in offered:
         return None
     return f"is offered: {known.vcpus} vCPUs, {known.gpus} GPU, {known.gpu_mib} MiB"
 

@@ -32,6 +32,7 @@ from components.settings.values import (
     EngineArgument,
     GroupName,
     Image,
+    InstanceTypeName,
     OptIn,
     Share,
     SshNetwork,
@@ -58,8 +59,10 @@ class SiteSettings(Section):
     """The zone: a Local Zone (us-west-2-lax-1a) or one of the parent Region (us-west-2a)."""
     replicas: int = Field(default=1, ge=1, le=20)
     """How many GPU instances serve in this zone, each with an address and a weighted DNS record of its own."""
-    instance_type: str = Field(default=INSTANCE_TYPE, pattern=r"^[a-z][a-z0-9-]*\.[a-z0-9-]+$")
+    one_instance_type: InstanceTypeName = Field(default=INSTANCE_TYPE, alias="instanceType")
     """A GPU instance type that the zone offers; g4dn.2xlarge (one T4) is sold in almost every Local Zone."""
+    instance_types: Annotated[list[InstanceTypeName], EachOnce] = []
+    """Several such types in place of instanceType, the preferred one first. The first is used; all are judged beforehand."""
     volume_type: Literal["gp2", "gp3"] | None = None
     """EBS type of the root volume; unset: gp2 in a Local Zone (gp3 is not in all of them), gp3 in the Region."""
     volume_gib: int = Field(default=VOLUME_GIB, ge=75, le=16384)
@@ -69,6 +72,29 @@ class SiteSettings(Section):
     to know first that the zone offers the type, which AWS may not say before; `anyway` does not."""
     subnet_cidr: SubnetNetwork | None = None
     """The site's subnet inside the VPC; unset: planned from the zone's name."""
+
+    @model_validator(mode="after")
+    def _one_list_of_types(self) -> "SiteSettings":
+        if self.instance_types and "one_instance_type" in self.model_fields_set:
+            raise ValueError("instanceTypes: is given beside instanceType; one of them says which types the site may have")
+        return self
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The instance types that it may have, the one in use first."""
+        return tuple(self.instance_types) or (self.one_instance_type,)
+
+    @property
+    def type_keys(self) -> dict[str, str]:
+        """The key of each of them within the site."""
+        if not self.instance_types:
+            return {"instanceType": self.one_instance_type}
+        return {f"instanceTypes[{index}]": name for index, name in enumerate(self.instance_types)}
+
+    @property
+    def instance_type(self) -> str:
+        """The instance type in use."""
+        return self.types[0]
 
     @property
     def parsed_zone(self) -> Zone:
@@ -90,7 +116,8 @@ class ServerSettings(Section):
     """What every site serves, and with which engine."""
 
     engine: Literal["tgi", "vllm"] = "tgi"
-    """Serving engine: Hugging Face TGI, or vLLM."""
+    """Serving engine: Hugging Face TGI 2.4.0, which knows no model published after October 2024 and whose repository is archived,
+    or vLLM, for newer models and for 4-bit ones on a T4."""
     image: Image | None = None
     """Docker image; unset: the engine's pinned one. A registry of your own goes here."""
     model: str = Field(default=Server.model, pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")

@@ -167,6 +167,7 @@ Domain = Annotated[str, AfterValidator(_domain)]
 EndpointPort = Annotated[int, AfterValidator(_endpoint_port)]
 EngineArgument = Annotated[str, Field(pattern=r"^[\w@%+=:,./-]+$"), AfterValidator(_engine_argument)]
 Image = Annotated[str, Field(pattern=r"^[a-z0-9][a-zA-Z0-9._/:@-]*$")]
+InstanceTypeName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*\.[a-z0-9-]+$")]
 OptIn = Annotated[bool | Literal["anyway"], BeforeValidator(_opt_in)]
 Share = Annotated[Annotated[int, Field(ge=1)] | str, BeforeValidator(_share)]
 """A number of replicas, or a percentage of them."""

@@ -39,6 +39,7 @@ _SECTION_FIXES = {
     "domain": EXAMPLES["routing.domain"],
     "hostedZone": EXAMPLES["routing.hostedZone"],
     "hostedZoneId": "pulumi config rm --path edge-inference:routing.hostedZoneId",
+    "instanceTypes": "pulumi config rm --path 'edge-inference:SITE.instanceType'",
     "maxTotalTokens": (
         "pulumi config set --path edge-inference:server.maxInputTokens 3072 && "
         "pulumi config set --path edge-inference:server.maxTotalTokens 4096"
@@ -87,7 +88,9 @@ def problem_of(key: str, detail: dict[str, Any], raw: object) -> Problem:
         model = SiteSettings if key.startswith("sites") else SECTIONS[key]
         if len(detail["loc"]) > 1:  # the only section within a section
             model = GeolocationSettings
-        return unknown_key(where, str(detail["loc"][-1]), [to_camel(name) for name in model.model_fields])
+        return unknown_key(
+            where, str(detail["loc"][-1]), [each.alias or to_camel(name) for name, each in model.model_fields.items()]
+        )
     if kind == "missing":
         reason = NO_DEFAULT if path == "routing.geolocation.default" else "is missing"
         return Problem(where, None, reason, _fix(path))
@@ -97,7 +100,7 @@ def problem_of(key: str, detail: dict[str, Any], raw: object) -> Problem:
         return Problem(where, None, f"the key {reason}", f"pulumi config rm --path '{where}'")
     if value is raw and isinstance(value, dict):  # a rule over the whole section
         named = [name for name in _SECTION_FIXES if name in re.split(r"[\s:]+", reason.partition(": ")[0])]
-        return Problem(where, None, reason, "\n".join(_SECTION_FIXES[name] for name in named))
+        return Problem(where, None, reason, "\n".join(_SECTION_FIXES[name].replace("SITE", path) for name in named))
     if key == "tags" and isinstance(value, bool | int | float):
         return Problem(where, json.dumps(value), reason, f"pulumi config set --path --type string '{where}' {json.dumps(value)}")
     return Problem(where, json.dumps(value), reason, _fix(path))

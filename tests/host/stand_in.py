@@ -87,7 +87,7 @@ class _Models(dict[str, hub.Model]):
         return self[key] if key.startswith(("gated/", "acme/")) else default
 
     def __missing__(self, key: str) -> hub.Model:
-        return hub.Model(1, "manual" if key.startswith("gated/") else None, "0" * 40)
+        return hub.Model({"BF16": 1}, "manual" if key.startswith("gated/") else None, "0" * 40, hub.Shape(1, 1, 1, 64, 64, 256))
 
 
 class _Hub(BaseHTTPRequestHandler):

@@ -52,7 +52,7 @@ def test_zones_types_and_offers(client: Client) -> None:
         LAX: ZoneFacts("us-west-2-lax-1", "us-west-2-lax-1", is_local=True, opted_in=True),
         DEN: ZoneFacts("us-west-2-den-1", "us-west-2-den-1", is_local=True, opted_in=False),
     }
-    assert found.types == {"g4dn.2xlarge": InstanceTypeFacts(vcpus=8, gpus=1, gpu_mib=16384)}
+    assert found.types == {"g4dn.2xlarge": InstanceTypeFacts(8, 1, 16384, "T4", frozenset({"x86_64"}))}
     offered = found.offered["g4dn.2xlarge"]
     assert offered is not None
     assert {"us-west-2a", LAX} <= offered

@@ -32,7 +32,7 @@ SECRET_KEYS = frozenset(
         "apiKeys",
     )
 )
-G4DN = InstanceTypeFacts(vcpus=8, gpus=1, gpu_mib=16384)
+G4DN = InstanceTypeFacts(vcpus=8, gpus=1, gpu_mib=16384, gpu="T4", architectures=frozenset({"x86_64"}))
 ZONE = HostedZoneFacts("Z0HOSTED", "acme.dev")
 MODEL = ModelFacts(3_212_749_824, gated=True, revision="0cb88a4f", source="the test")
 
@@ -91,7 +91,7 @@ def region_facts(config: Settings, region: str, **changed: Any) -> RegionFacts:
     not say, which is None then.
     """
     of_region = config.regions.get(region, [])
-    types = {site.instance_type: G4DN for site in of_region}
+    types = {name: G4DN for site in of_region for name in site.types}
     facts: dict[str, Any] = {
         "zones": {site.zone: zone_facts(site.zone) for site in of_region},
         "similar_zones": tuple(site.zone for site in of_region),

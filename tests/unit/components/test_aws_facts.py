@@ -23,7 +23,7 @@ class Aws:
         self.denied: set[str] = set()
         self.regions = {"us-west-2": ["us-west-2a", "us-west-2b", LAX, HNL]}
         self.opted_out = {HNL}
-        self.types = {"g4dn.2xlarge": (8, [{"count": 1, "memorySize": 16384}])}
+        self.types = {"g4dn.2xlarge": (8, [{"count": 1, "memorySize": 16384, "name": "T4"}])}
         self.instances: dict[str, tuple[str, dict[str, str]]] = {}
         """By id, type and tags."""
         self.spot: set[str] = set()
@@ -87,7 +87,7 @@ class Aws:
         if args["instanceType"] not in self.types:
             raise LookupError("api error InvalidInstanceType: The following supplied instance types do not exist")
         vcpus, gpus = self.types[args["instanceType"]]
-        return {"defaultVcpus": vcpus, "gpuses": gpus}
+        return {"defaultVcpus": vcpus, "gpuses": gpus, "supportedArchitectures": ["x86_64"]}
 
     def _hosted_zone(self, args: dict[str, Any]) -> dict[str, Any]:
         if self.missing_zone:
@@ -144,7 +144,7 @@ def test_all_answers_are_read(aws: Aws) -> None:
     }
     g4dn = region.types["g4dn.2xlarge"]
     assert g4dn
-    assert (g4dn.vcpus, g4dn.gpus, g4dn.gpu_mib) == (8, 1, 16384)
+    assert (g4dn.vcpus, g4dn.gpus, g4dn.gpu_mib, g4dn.gpu, g4dn.architectures) == (8, 1, 16384, "T4", {"x86_64"})
     assert region.offered == {"g4dn.2xlarge": frozenset({"us-west-2a", LAX})}
     assert (region.vcpu_quota, region.address_quota, region.rules_per_group) == (64.0, 5.0, 80.0)
     assert (region.vcpus_used, region.addresses_used) == (0, 0)

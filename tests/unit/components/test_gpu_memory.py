@@ -92,6 +92,37 @@ def test_a_smaller_model_is_offered_only_where_it_fits() -> None:
         assert offered in found.fix
 
 
+def test_a_four_bit_copy_fits_where_the_model_does_not() -> None:
+    whole, packed = limited(engine="vllm", model="Qwen/Qwen3-8B"), limited(engine="vllm", model="Qwen/Qwen3-8B-AWQ")
+    assert fit_problem(whole, known(whole), "g4dn.2xlarge", T4_MIB)
+    assert fit_problem(packed, known(packed), "g4dn.2xlarge", T4_MIB) is None
+    assert with_limits(packed, known(packed), T4_MIB) == packed
+    found = fit_problem(packed, known(packed), "g4dn.2xlarge", 4000)
+    assert found
+    assert "with its 4-bit awq weights (5.7 GiB according to the built-in table" in found.reason
+
+
+@pytest.mark.parametrize(("engine", "word"), [("tgi", "--num-shard"), ("vllm", "--tensor-parallel-size")])
+def test_several_gpus_of_one_host(engine: str, word: str) -> None:
+    server = limited(engine=engine, model="meta-llama/Llama-3.1-8B-Instruct")
+    found = fit_problem(server, known(server), "g4dn.12xlarge", T4_MIB, 4)
+    assert found
+    assert found.fix.startswith(f"pulumi config set --path 'edge-inference:server.extraArguments[0]' -- {word}=4 ")
+    for words in ([f"{word}=4"], [word, "4"]):
+        spread = limited(engine=engine, model=server.model, extraArguments=words)
+        assert fit_problem(spread, known(spread), "g4dn.12xlarge", T4_MIB, 4) is None
+    only = fit_problem(spread, known(spread), "g4dn.2xlarge", T4_MIB, 1)
+    assert only
+    assert "asks for 4 GPUs of one host, and g4dn.2xlarge has 1" in only.reason
+
+
+def test_logits_stay_whole_on_every_gpu_of_tgi() -> None:
+    """The limit on the prompt grows less than the memory does."""
+    one, four = (limited(maxInputTokens=50_000, maxTotalTokens=60_000, extraArguments=words) for words in ([], ["--num-shard=4"]))
+    assert "98 KiB" not in problem(one)
+    assert "28 KiB a token of maxTotalTokens, and TGI's warm-up 250 KiB" in problem(four, 15_000)
+
+
 def test_unknown_size_is_no_problem() -> None:
     assert fit_problem(limited(), ModelFacts(None, gated=None, revision=None, source=""), "g4dn.2xlarge", T4_MIB) is None
 

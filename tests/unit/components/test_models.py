@@ -78,12 +78,12 @@ def test_hub_knows_size_gating_and_commit(hub: Hub) -> None:
     assert answer.facts
     assert (answer.facts.parameters, answer.facts.gated, answer.facts.revision) == (3_000_000_012, True, "abc")
     assert answer.silence is None
-    assert hub.asked == [(f"/api/models/{LLAMA}", None)]
+    assert hub.asked == [(f"/api/models/{LLAMA}", None), (f"/{LLAMA}/resolve/main/config.json", None)]
 
 
 def test_token_goes_to_the_hub_as_its_own_tools_send_it(hub: Hub) -> None:
     ask_hub(LLAMA, "hf_abc")
-    assert hub.asked == [(f"/api/models/{LLAMA}", "Bearer hf_abc")]
+    assert {token for _, token in hub.asked} == {"Bearer hf_abc"}
 
 
 @pytest.mark.parametrize(("gated", "expected"), [("auto", True), ("manual", True), (False, False)])
@@ -164,6 +164,40 @@ def test_revision_is_pinned_by_config_or_table_only() -> None:
     assert known("org/model", hub, revision="v1").revision == "v1"
 
 
+def test_quantized_weights_are_as_large_as_they_are_stored(hub: Hub) -> None:
+    """Eight 4-bit weights are packed into one I32: the Hub's count of elements is no count of parameters."""
+    told = {"model_type": "qwen3", "quantization_config": {"quant_method": "awq", "bits": 4}}
+    hub.answer({"gated": False, "safetensors": {"parameters": {"I32": 1000, "F16": 100}}, **told})
+    answer = ask_hub("org/model-AWQ", None)
+    facts = known_facts(ServerSettings(model="org/model-AWQ"), answer)
+    assert (facts.parameters, facts.weight_bytes, facts.kind) == (None, 4200, "qwen3")
+    assert facts.quantization
+    assert facts.quantization.words == "4-bit awq"
+    settled = known_facts(ServerSettings(model="org/model-AWQ", model_parameters=8000), answer)
+    assert settled.weight_bytes == 4000
+
+
+def test_a_closed_config_json_leaves_what_the_api_tells(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.answer({"config": {"model_type": "llama", "quantization_config": {"quant_method": "gptq", "bits": 4}}})
+
+    def closed(*_: object) -> None: ...
+
+    monkeypatch.setattr("components.models._config", closed)
+    config = ask_hub(LLAMA, None).config
+    assert config.kind == "llama"
+    assert config.quantization
+    assert config.shape is None
+
+
+def test_todays_models_are_in_the_table() -> None:
+    qwen = known("Qwen/Qwen3-8B-AWQ")
+    assert (qwen.gated, qwen.kind, round(qwen.weight_bytes / 1e9, 1)) == (False, "qwen3", 6.1)
+    assert qwen.kv_bytes_per_token == 144 * 1024
+    assert len(qwen.revision or "") == 40
+    half = HubAnswer(ModelFacts(None, gated=False, revision=None, source="the Hub"), None)
+    assert known("Qwen/Qwen3-8B-AWQ", half).weight_bytes == qwen.weight_bytes
+
+
 # Whether a token opens a gated model
 
 
@@ -228,7 +262,7 @@ def test_unknowns_are_named_with_the_key_that_settles_them() -> None:
     for key, warning in zip(("modelParameters", "maxTotalTokens", "modelGated", "revision"), said, strict=True):
         assert f"edge-inference:server.{key}" in warning
         assert "org/model" in warning
-    assert ["the Hub is down" in warning for warning in said] == [True, False, True, False]
+    assert ["the Hub is down" in warning for warning in said] == [True, True, True, False]
 
 
 def test_nothing_unknown_is_no_warning() -> None:

@@ -8,10 +8,10 @@ import pytest
 from component_helpers import G4DN, MODEL, ZONE, aws_facts, settings, sites, stack_config, zone_facts
 
 from components.aws_facts import AwsFacts, HostedZoneFacts, InstanceTypeFacts
-from components.models import ModelFacts
+from components.models import HubAnswer, ModelFacts, known_facts
 from components.preflight import crowded, judge, warnings
 from components.problems import Problem
-from components.settings import PROJECT, validate
+from components.settings import PROJECT, ServerSettings, validate
 
 NO_GPU = InstanceTypeFacts(vcpus=2, gpus=0, gpu_mib=0)
 LAX = "us-west-2-lax-1a"
@@ -419,3 +419,45 @@ def test_type_without_gpu_is_not_blamed_on_the_model_too() -> None:
     large = ModelFacts(70_000_000_000, gated=False, revision="x", source="the Hub")
     found = judged({"types": {"g4dn.2xlarge": NO_GPU}}, model=large)
     assert {problem.path for problem in found} == {f"{PROJECT}:sites[{place}].instanceType" for place in (0, 1)}
+
+
+# Several types
+
+
+MORE = {"g5.xlarge": InstanceTypeFacts(4, 1, 24576, "A10G", frozenset({"x86_64"})), "g4dn.2xlarge": G4DN}
+
+
+def test_each_of_several_types_is_judged_under_its_own_path() -> None:
+    chosen = [{"zone": "us-west-2a", "instanceTypes": ["g4dn.2xlarge", "g5g.xlarge", "g4ad.xlarge", "t3.large", "g9.huge"]}]
+    types = {
+        "g4dn.2xlarge": G4DN,
+        "g5g.xlarge": InstanceTypeFacts(4, 1, 16384, "T4g", frozenset({"arm64"})),
+        "g4ad.xlarge": InstanceTypeFacts(4, 1, 8192, "Radeon Pro V520", frozenset({"x86_64"})),
+        "t3.large": NO_GPU,
+        "g9.huge": None,
+    }
+    found = {problem.path.partition("sites[0].")[2]: problem for problem in judged({"types": types}, sites=chosen)}
+    assert list(found) == [f"instanceTypes[{index}]" for index in (1, 2, 3, 4)]
+    for index, reason in enumerate(("arm64", "AMD", "no GPU", "knows no such"), 1):
+        problem = found[f"instanceTypes[{index}]"]
+        assert reason in problem.reason
+        assert problem.fix == f"pulumi config rm --path '{PROJECT}:sites[0].instanceTypes[{index}]'"
+
+
+def test_a_later_type_that_is_not_offered_or_over_quota_or_too_small() -> None:
+    chosen = [{"zone": "us-west-2a", "instanceTypes": ["g4dn.2xlarge", "g5.xlarge"]}, {"zone": "us-west-2b"}]
+    offered = {"g4dn.2xlarge": frozenset({"us-west-2a", "us-west-2b"}), "g5.xlarge": frozenset({"us-west-2b"})}
+    problem = only(judged({"types": MORE, "offered": offered}, sites=chosen))
+    assert problem.path == f"{PROJECT}:sites[0].instanceTypes[1]"
+    assert "is not offered in us-west-2a" in problem.reason
+    large = {**MORE, "g5.xlarge": InstanceTypeFacts(16, 1, 24576, "A10G", frozenset({"x86_64"}))}
+    problem = only(judged({"types": large, "vcpu_quota": 16.0}, sites=chosen))
+    assert "with g5.xlarge in us-west-2a, the sites of us-west-2 need 24 vCPUs" in problem.reason
+    small = {**MORE, "g5.xlarge": InstanceTypeFacts(4, 1, 4096, "T4", frozenset({"x86_64"}))}
+    problem = only(judged({"types": small}, known_facts(ServerSettings(), HubAnswer(None, "")), sites=chosen))
+    assert problem.path == f"{PROJECT}:sites[0].instanceTypes[1]"
+    assert "GiB of GPU memory" in problem.reason
+
+
+def test_several_types_without_a_problem() -> None:
+    assert judged({"types": MORE}, sites=sites("us-west-2a", instanceTypes=["g5.xlarge", "g4dn.2xlarge"])) == []

@@ -73,6 +73,8 @@ REFUSALS: list[tuple[str, dict[str, Any], str, str | None, str]] = [
     ("number for a zone", {"sites": [{"zone": 5}]}, "sites[0].zone", "5", "is no text"),
     ("no replica", site(replicas=0), "sites[0].replicas", "0", "greater than or equal to 1"),
     ("half a replica", site(replicas=1.5), "sites[0].replicas", "1.5", "is no whole number"),
+    ("type beside types", site(instanceType="g5.xlarge", instanceTypes=["g5.xlarge"]), "sites[0]", None, "beside instanceType"),
+    ("a type of several", site(instanceTypes=["g5.xlarge", "g5"]), "sites[0].instanceTypes[1]", '"g5"', "pattern"),
     ("type without size", site(instanceType="g4dn"), "sites[0].instanceType", '"g4dn"', "pattern"),
     ("unknown volume", site(volumeType="io9"), "sites[0].volumeType", '"io9"', "'gp2' or 'gp3'"),
     ("small volume", site(volumeGib=8), "sites[0].volumeGib", "8", "greater than or equal to 75"),
