@@ -16,7 +16,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from automation.commands import ask, bench, certificate, cloud, config, deployment, overview, routes, setup
+from automation.commands import ask, bench, certificate, cloud, config, deployment, overview, place, routes, setup
 from automation.commands.terminal import say, short_path
 from automation.errors import EdgeError, UsageError
 from components.problems import printable
@@ -88,7 +88,7 @@ env_app = typer.Typer(
 )
 
 _SECTIONS = {
-    "set up": (setup.zones, setup.init, setup.keys, config.config, setup.doctor),
+    "set up": (setup.zones, place.place, setup.init, setup.keys, config.config, setup.doctor),
     "deploy": (deployment.plan, deployment.up, deployment.outputs),
     "use": (ask.ask,),
     "look at": (overview.status, overview.logs, overview.ssh, overview.cost),

@@ -3,7 +3,7 @@
 Left out on purpose: jitter, loss, queues, bandwidth, and what a particular carrier's route does.
 """
 
-from geography.places import Place, distance_km
+from geography.places import Kilometres, Place, distance_km
 
 _FIBRE_KM_PER_MS = 204.0
 """Light in fibre: c / 1.468, the group index of standard single-mode fibre (ITU-T G.652)."""
@@ -17,4 +17,9 @@ zone's own city has the single-digit milliseconds that AWS speaks of, Los Angele
 
 def round_trip_ms(one: Place, other: Place) -> float:
     """Estimated network round trip in milliseconds: fibre along the great circle times the path factor, plus the access part."""
-    return 2 * distance_km(one, other) * _PATH_FACTOR / _FIBRE_KM_PER_MS + _ACCESS_MS
+    return round_trip_of_km_ms(distance_km(one, other))
+
+
+def round_trip_of_km_ms(kilometres: Kilometres) -> Kilometres:
+    """The same over a great-circle distance, or an array of them."""
+    return kilometres * (2 * _PATH_FACTOR / _FIBRE_KM_PER_MS) + _ACCESS_MS

@@ -6,6 +6,7 @@ its city: good for tens of kilometres, less than a millisecond. Left out: China,
 
 from dataclasses import dataclass
 from math import asin, cos, radians, sin, sqrt
+from typing import Protocol, Self, TypeVar
 
 _EARTH_RADIUS_KM = 6371.0
 """Mean radius (IUGG)."""
@@ -30,6 +31,7 @@ def distance_km(one: Place, other: Place) -> float:
 REGIONS: dict[str, Place] = {
     "af-south-1": Place(-33.92, 18.42),  # Cape Town
     "ap-east-1": Place(22.32, 114.17),  # Hong Kong
+    "ap-east-2": Place(25.03, 121.57),  # Taipei
     "ap-northeast-1": Place(35.68, 139.69),  # Tokyo
     "ap-northeast-2": Place(37.57, 126.98),  # Seoul
     "ap-northeast-3": Place(34.69, 135.50),  # Osaka
@@ -40,6 +42,7 @@ REGIONS: dict[str, Place] = {
     "ap-southeast-3": Place(-6.21, 106.85),  # Jakarta
     "ap-southeast-4": Place(-37.81, 144.96),  # Melbourne
     "ap-southeast-5": Place(3.14, 101.69),  # Kuala Lumpur
+    "ap-southeast-6": Place(-36.85, 174.76),  # Auckland
     "ap-southeast-7": Place(13.76, 100.50),  # Bangkok
     "ca-central-1": Place(45.50, -73.57),  # Montreal
     "ca-west-1": Place(51.05, -114.07),  # Calgary
@@ -63,9 +66,31 @@ REGIONS: dict[str, Place] = {
 }
 
 
+class _Distance(Protocol):
+    """A number, or an array of them."""
+
+    def __add__(self, other: float, /) -> Self: ...
+    def __mul__(self, other: float, /) -> Self: ...
+    def __truediv__(self, other: float, /) -> Self: ...
+
+
+Kilometres = TypeVar("Kilometres", bound=_Distance)
+
+
+def biased_km(kilometres: Kilometres, bias: int) -> Kilometres:
+    """A distance as geoproximity routing sees it: less for a positive bias, more for a negative one.
+
+    AWS documents the direction only. This formula is the one that training courses quote: times (1 - bias/100) for a positive
+    bias, divided by (1 + bias/100) for a negative one.
+    """
+    share = bias / 100
+    return kilometres * (1 - share) if share > 0 else kilometres / (1 + share)
+
+
 REGION_NAMES: dict[str, str] = {
     "af-south-1": "Cape Town",
     "ap-east-1": "Hong Kong",
+    "ap-east-2": "Taipei",
     "ap-northeast-1": "Tokyo",
     "ap-northeast-2": "Seoul",
     "ap-northeast-3": "Osaka",
@@ -76,6 +101,7 @@ REGION_NAMES: dict[str, str] = {
     "ap-southeast-3": "Jakarta",
     "ap-southeast-4": "Melbourne",
     "ap-southeast-5": "Malaysia",
+    "ap-southeast-6": "New Zealand",
     "ap-southeast-7": "Thailand",
     "ca-central-1": "Montreal",
     "ca-west-1": "Calgary",
@@ -142,9 +168,11 @@ ZONE_GROUPS: dict[str, ZoneGroupPlace] = {
     "ap-south-1-ccu-1": ZoneGroupPlace("Kolkata", Place(22.57, 88.36)),
     "ap-south-1-del-1": ZoneGroupPlace("Delhi", Place(28.61, 77.21)),
     "ap-southeast-1-bkk-1": ZoneGroupPlace("Bangkok", Place(13.76, 100.50)),
+    "ap-southeast-1-han-1": ZoneGroupPlace("Hanoi", Place(21.03, 105.85)),
     "ap-southeast-1-mnl-1": ZoneGroupPlace("Manila", Place(14.60, 120.98)),
     "ap-southeast-2-akl-1": ZoneGroupPlace("Auckland", Place(-36.85, 174.76)),
     "ap-southeast-2-per-1": ZoneGroupPlace("Perth", Place(-31.95, 115.86)),
+    "eu-central-1-ath-1": ZoneGroupPlace("Athens", Place(37.98, 23.73)),
     "eu-central-1-ham-1": ZoneGroupPlace("Hamburg", Place(53.55, 9.99)),
     "eu-central-1-ist-1": ZoneGroupPlace("Istanbul", Place(41.01, 28.98)),
     "eu-central-1-waw-1": ZoneGroupPlace("Warsaw", Place(52.23, 21.01)),
@@ -152,3 +180,25 @@ ZONE_GROUPS: dict[str, ZoneGroupPlace] = {
     "eu-north-1-hel-1": ZoneGroupPlace("Helsinki", Place(60.17, 24.94)),
     "me-south-1-mct-1": ZoneGroupPlace("Muscat", Place(23.59, 58.41)),
 }
+
+_REGION_COUNTRIES = {
+    "af-south-1": "ZA", "ap-east-1": "HK", "ap-east-2": "TW",
+    "ap-northeast-1": "JP", "ap-northeast-2": "KR", "ap-northeast-3": "JP",
+    "ap-south-1": "IN", "ap-south-2": "IN", "ap-southeast-1": "SG", "ap-southeast-2": "AU", "ap-southeast-3": "ID",
+    "ap-southeast-4": "AU", "ap-southeast-5": "MY", "ap-southeast-6": "NZ", "ap-southeast-7": "TH", "ca-central-1": "CA",
+    "ca-west-1": "CA", "eu-central-1": "DE", "eu-central-2": "CH", "eu-north-1": "SE", "eu-south-1": "IT", "eu-south-2": "ES",
+    "eu-west-1": "IE", "eu-west-2": "GB", "eu-west-3": "FR", "il-central-1": "IL", "me-central-1": "AE", "me-south-1": "BH",
+    "mx-central-1": "MX", "sa-east-1": "BR", "us-east-1": "US", "us-east-2": "US", "us-west-1": "US", "us-west-2": "US",
+}  # fmt: skip
+_ABROAD = {
+    "us-east-1-bue-1": "AR", "us-east-1-lim-1": "PE", "us-east-1-qro-1": "MX", "us-east-1-scl-1": "CL", "af-south-1-los-1": "NG",
+    "ap-northeast-1-tpe-1": "TW", "ap-southeast-1-bkk-1": "TH", "ap-southeast-1-han-1": "VN", "ap-southeast-1-mnl-1": "PH",
+    "ap-southeast-2-akl-1": "NZ", "eu-central-1-ath-1": "GR", "eu-central-1-ist-1": "TR", "eu-central-1-waw-1": "PL",
+    "eu-north-1-cph-1": "DK", "eu-north-1-hel-1": "FI", "me-south-1-mct-1": "OM",
+}  # fmt: skip
+"""Zone groups that stand in another country than their parent Region."""
+
+
+def country_of(group: str) -> str:
+    """The country that a zone group, or a Region, stands in: ISO 3166-1."""
+    return _ABROAD.get(group) or _REGION_COUNTRIES[group if group in REGIONS else group.rsplit("-", 2)[0]]

@@ -12,13 +12,15 @@ from typing import Any
 from automation.account.prices import AS_OF, SOURCE, priced_types
 from automation.errors import UsageError
 from geography.cities import CITIES, City, find_city
+from geography.gpu_offers import NO_GPU, age_words
 from geography.latency import round_trip_ms
 from geography.places import REGION_NAMES, REGIONS, ZONE_GROUPS, Place, distance_km
 
 DEFAULT_TYPE = "g4dn.2xlarge"
 SOURCES = {
     "round_trips_ms": "estimated from the great-circle distance (geography/latency.py), not measured",
-    "dollars_per_hour": f"on-demand Linux list prices of {AS_OF}: {SOURCE}",
+    "dollars_per_hour": f"on-demand Linux list prices of {AS_OF}{age_words(AS_OF)}: {SOURCE}",
+    "no_gpu": "said to sell no GPU: by whom and when (geography/gpu_offers.py)",
     "zone": "the group's zone a; a Region has more, and AWS says which of them sells the type: edge doctor ENV",
 }
 """Where each number comes from."""
@@ -36,7 +38,9 @@ class Candidate:
     """Estimated, by the city that was asked for."""
     distances_km: dict[str, int]
     dollars_per_hour: dict[str, float]
-    """GPU types with a list price there; empty is unknown, not none."""
+    """GPU types with a list price there; empty is unknown, unless `no_gpu` says that there are none."""
+    no_gpu: str | None
+    """By whom and when it was said that no GPU is sold there."""
 
     @property
     def zone(self) -> str:
@@ -92,4 +96,5 @@ def _candidate(group: str, name: str, place: Place, near: Sequence[City], *, is_
         {city.name: round(round_trip_ms(city.place, place), 1) for city in near},
         {city.name: round(distance_km(city.place, place)) for city in near},
         priced_types(group),
+        NO_GPU.get(group),
     )

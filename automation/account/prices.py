@@ -1,7 +1,7 @@
-"""What GPU instances cost: a dated table of on-demand Linux list prices, US dollars per hour. Unknown is None, never a guess.
+"""What GPU instances cost: geography's dated table of on-demand Linux list prices, summed. Unknown is None, never a guess.
 
 Leaves out volumes, public addresses, traffic, taxes, discounts and Route 53. It proves no capacity, and not which zone of a group
-sells. AWS has no price API for Local Zones that an account without the pricing permission could ask.
+sells. AWS's own price files are public, but hundreds of MB a Region: nobody is asked at run time.
 """
 
 from collections import Counter
@@ -9,54 +9,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-AS_OF = "2026-01-21"
-SOURCE = "AWS price list by way of instances.vantage.sh, as collected in the public repository tsaol/aws-gpu"
+from geography.gpu_offers import age_words, price_table
+
+AS_OF = price_table().as_of
+SOURCE = price_table().source
 NOT_INCLUDED = "volumes, public addresses, traffic, Route 53, taxes"
-FOOTNOTE = f"list prices of {AS_OF}, without {NOT_INCLUDED}"
+FOOTNOTE = f"list prices of {AS_OF}{age_words(AS_OF)}, without {NOT_INCLUDED}"
 HOURS_PER_MONTH = 730
 """As AWS's own calculator reckons."""
 TABLE = {"hours_per_month": HOURS_PER_MONTH, "as_of": AS_OF, "source": SOURCE, "not_included": NOT_INCLUDED}
 """Where the numbers are from, as `--json` prints it."""
-
-_G4DN_2XLARGE = "g4dn.2xlarge"
-_G4DN_4XLARGE = "g4dn.4xlarge"
-_DOLLARS_PER_HOUR: dict[str, dict[str, float]] = {
-    "us-west-2": {_G4DN_2XLARGE: 0.752, "g5.2xlarge": 1.212, "g6.2xlarge": 0.978, "g6e.2xlarge": 2.242},
-    "us-west-2-lax-1": {
-        "g4dn.xlarge": 0.631,
-        _G4DN_2XLARGE: 0.902,
-        "g4dn.metal": 9.389,
-        "g5.4xlarge": 2.231,
-        "g5.8xlarge": 3.363,
-    },
-    "us-west-2-hnl-1": {_G4DN_2XLARGE: 1.241, _G4DN_4XLARGE: 1.987},
-    "us-west-2-den-1": {_G4DN_2XLARGE: 1.015, _G4DN_4XLARGE: 1.625},
-    "us-west-2-las-1": {_G4DN_2XLARGE: 1.015},
-    "us-west-2-pdx-1": {_G4DN_2XLARGE: 1.015},
-    "us-west-2-phx-1": {_G4DN_2XLARGE: 1.015, _G4DN_4XLARGE: 1.625},
-    "us-west-2-sea-1": {_G4DN_2XLARGE: 1.015},
-    **{
-        f"us-east-1-{city}-1": {_G4DN_2XLARGE: 1.015, _G4DN_4XLARGE: 1.625} for city in ("bos", "chi", "dfw", "iah", "nyc", "phl")
-    },
-    **{f"us-east-1-{city}-1": {_G4DN_2XLARGE: 1.015} for city in ("atl", "mci", "mia", "msp")},
-    "us-east-1-qro-1": {_G4DN_2XLARGE: 1.09, _G4DN_4XLARGE: 1.746},
-    "us-east-1-scl-1": {_G4DN_2XLARGE: 1.47},
-    "us-east-1-lim-1": {_G4DN_2XLARGE: 1.725},
-    "af-south-1-los-1": {_G4DN_2XLARGE: 1.247},
-    "ap-northeast-1-tpe-1": {_G4DN_2XLARGE: 1.371},
-    "ap-south-1-ccu-1": {_G4DN_2XLARGE: 1.2},
-    "ap-south-1-del-1": {_G4DN_2XLARGE: 1.2},
-    "ap-southeast-1-bkk-1": {_G4DN_2XLARGE: 1.578},
-    "ap-southeast-1-mnl-1": {_G4DN_2XLARGE: 1.368},
-    "ap-southeast-2-akl-1": {_G4DN_2XLARGE: 1.418},
-    "ap-southeast-2-per-1": {_G4DN_2XLARGE: 1.418},
-    "eu-central-1-ham-1": {_G4DN_2XLARGE: 1.363},
-    "eu-central-1-waw-1": {_G4DN_2XLARGE: 1.175},
-    "eu-north-1-cph-1": {_G4DN_2XLARGE: 1.157},
-    "eu-north-1-hel-1": {_G4DN_2XLARGE: 0.997},
-    "me-south-1-mct-1": {_G4DN_2XLARGE: 1.153},
-}
-"""By zone group (of a Region's own zones: the Region) and instance type."""
 
 
 @dataclass(frozen=True)
@@ -142,12 +104,12 @@ def _described(dollars: float, unknown: Sequence[str]) -> dict[str, Any]:
 def instance_price(zone: str, instance_type: str) -> float | None:
     """Dollars per hour of one instance in a zone; None where the table does not have it."""
     # A zone's name is its group's, or its Region's, and a letter.
-    return _DOLLARS_PER_HOUR.get(zone[:-1], {}).get(instance_type)
+    return price_table().dollars_per_hour.get(zone[:-1], {}).get(instance_type)
 
 
 def priced_types(group: str) -> dict[str, float]:
     """The instance types with a price in a zone group, or in a Region's own zones; none where the table has nothing."""
-    return dict(_DOLLARS_PER_HOUR.get(group, {}))
+    return dict(price_table().dollars_per_hour.get(group, {}))
 
 
 def hourly_price(instances: Iterable[tuple[str, str]]) -> HourlyPrice:

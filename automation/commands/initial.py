@@ -12,12 +12,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from automation.account.keys import new_deployer_key, new_host_key_secret
 from automation.environment import Environment, Say
 from automation.errors import UsageError
 from automation.paths import stack_file
+from components.dns_plan import Policy
 from components.problems import ConfigurationError, Problem
 from components.settings import PROJECT, ServerSettings, StackConfig, validate
 from components.zones import parse_zone
@@ -27,6 +28,8 @@ DEFAULT_MODEL = str(ServerSettings.model_fields["model"].default)
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9./_-]*")
 """What YAML reads as the text that it looks like; digits alone do not occur here."""
+_STAND_IN_ZONE = "edge.internal"
+"""Lets the settings judge a file that leaves the service's name to its owner."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,14 @@ class Draft:
     hugging_face_token: str | None = field(default=None, repr=False)
     for_rehearsal: bool = False
     """Only the file: what belongs to its owner may be missing, and no secret is stored."""
+    begun_by: str = "edge init"
+    policy: Policy = "latency"
+    geolocation: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """For that policy: the table, as the stack file has it."""
+    instance_types: Mapping[str, str] = field(default_factory=dict[str, str])
+    """By zone, where it is not the default."""
+    opt_in: Mapping[str, Literal["true", "anyway"]] = field(default_factory=dict[str, Literal["true", "anyway"]])
+    """By zone, whether the deployment opts the account in to its group."""
 
     @property
     def region(self) -> str:
@@ -101,9 +112,13 @@ def _judge(draft: Draft, secrets: Mapping[str, str]) -> None:
     routing: dict[str, Any] = {"policy": "none"}
     if draft.domain:
         routing = {"domain": draft.domain, "hostedZone": draft.hosted_zone}
+    elif draft.policy != "latency":
+        routing = {"domain": f"{draft.name}.{_STAND_IN_ZONE}", "hostedZone": _STAND_IN_ZONE}
+    if routing.get("domain"):
+        routing |= {"policy": draft.policy, **({"geolocation": draft.geolocation} if draft.geolocation else {})}
     access = {"clientCidrs": list(draft.client_cidrs) or stand_in, "sshCidrs": list(draft.ssh_cidrs) or stand_in}
     sections = {
-        "sites": [{"zone": zone} for zone in draft.zones],
+        "sites": [{"zone": zone, **_type_of(draft, zone)} for zone in draft.zones],
         "server": {"model": draft.model},
         "access": access,
         "routing": routing,
@@ -116,13 +131,18 @@ def _judge(draft: Draft, secrets: Mapping[str, str]) -> None:
         raise UsageError(f"'{draft.name}' would not be accepted, and nothing was written:\n{problems}") from error
 
 
+def _type_of(draft: Draft, zone: str) -> dict[str, str]:
+    kind = draft.instance_types.get(zone)
+    return {"instanceType": kind} if kind else {}
+
+
 def _words(problem: Problem) -> str:
     return f"{problem.path.removeprefix(f'{PROJECT}:')} {problem.value or ''}: {problem.reason}"
 
 
 def _lines(draft: Draft) -> Iterator[str]:
     name = draft.name
-    yield f"# Environment '{name}', begun by `edge init` on {datetime.now(UTC):%Y-%m-%d}."
+    yield f"# Environment '{name}', begun by `{draft.begun_by}` on {datetime.now(UTC):%Y-%m-%d}."
     yield f"# README.md has all keys; `edge doctor {name}` looks it over."
     if not draft.for_rehearsal:
         # Not at the end: Pulumi would take it for a part of the last section.
@@ -131,7 +151,11 @@ def _lines(draft: Draft) -> Iterator[str]:
     yield f"  aws:region: {draft.region}"
     yield f"  {PROJECT}:sites:"
     for zone in draft.zones:
-        yield f"    - zone: {zone} # {described(zone)}"
+        where = described(zone)
+        yield f"    - zone: {zone} # {where.partition(';')[0] if zone in draft.opt_in else where}"
+        yield from (f"      {key}: {value}" for key, value in _type_of(draft, zone).items())
+        if zone in draft.opt_in:
+            yield f"      optIn: {draft.opt_in[zone]} # the account, to the zone group, for good: only AWS Support takes it back"
     if draft.model != DEFAULT_MODEL:
         yield f"  {PROJECT}:server:"
         yield f"    model: {_text(draft.model)}"
@@ -163,6 +187,17 @@ def _access_lines(draft: Draft) -> Iterator[str]:
 
 
 def _routing_lines(draft: Draft) -> Iterator[str]:
+    if draft.policy != "latency":
+        yield f"  {PROJECT}:routing:"
+        yield f"    policy: {draft.policy}"
+        if draft.geolocation:
+            yield "    geolocation:"
+            yield from _table_lines(draft.geolocation)
+        yield "    # The service's name, in a public hosted zone of the account:"
+        mark = "" if draft.domain else "# "
+        yield f"    {mark}domain: {draft.domain or 'llm.YOUR.DOMAIN'}"
+        yield f"    {mark}hostedZone: {draft.hosted_zone or 'YOUR.DOMAIN'}"
+        return
     if draft.domain:
         yield "  # The service's name, in a public hosted zone of the account:"
         yield f"  {PROJECT}:routing:"
@@ -178,6 +213,16 @@ def _routing_lines(draft: Draft) -> Iterator[str]:
         yield "    policy: none"
     yield "  #   domain: llm.YOUR.DOMAIN"
     yield "  #   hostedZone: YOUR.DOMAIN"
+
+
+def _table_lines(table: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in table.items():
+        if isinstance(value, str):
+            yield f"      {key}: {value}"
+        else:
+            yield f"      {key}:"
+            # In quotes: YAML takes Norway's code for false.
+            yield from (f'        "{code}": {zone}' for code, zone in value.items())
 
 
 def _text(value: str) -> str:

@@ -212,7 +212,6 @@ def _completed(draft: "Draft") -> "Draft":
 
 
 def _ranking(found: "Sequence[Candidate]", *, numbered: bool = False) -> Iterator[str]:
-    from automation.account.candidates import DEFAULT_TYPE
     from automation.tables import table
 
     names = list(found[0].round_trips_ms) if found else []
@@ -224,8 +223,8 @@ def _ranking(found: "Sequence[Candidate]", *, numbered: bool = False) -> Iterato
             each.zone,
             each.place[:12],
             *(f"{milliseconds:.0f}" for milliseconds in (each.round_trips_ms.values() if has_room else [each.nearest_ms])),
-            f"{each.dollars_per_hour[DEFAULT_TYPE]:.3f}" if DEFAULT_TYPE in each.dollars_per_hour else "unknown",
-            _families(list(each.dollars_per_hour)),
+            _price(each),
+            _types(each),
         ]
         for each in found
     ]
@@ -235,20 +234,32 @@ def _ranking(found: "Sequence[Candidate]", *, numbered: bool = False) -> Iterato
     yield from table(header, rows, right=right)
 
 
-def _families(types: list[str]) -> str:
-    """`g4dn g5`: the families of the types with a known price."""
-    return " ".join(dict.fromkeys(name.partition(".")[0] for name in types)) or "unknown"
+def _price(candidate: "Candidate") -> str:
+    from automation.account.candidates import DEFAULT_TYPE
+
+    dollars = candidate.dollars_per_hour.get(DEFAULT_TYPE)
+    return f"{dollars:.3f}" if dollars is not None else "none" if candidate.no_gpu else "unknown"
+
+
+def _types(candidate: "Candidate") -> str:
+    """`g4dn.2xlarge +7`: the first type with a known price, and how many more."""
+    types = list(candidate.dollars_per_hour)
+    if not types:
+        return "none" if candidate.no_gpu else "unknown"
+    return types[0] + (f" +{len(types) - 1}" if len(types) > 1 else "")
 
 
 def _sources(more: int) -> Iterator[str]:
     from automation.account.candidates import DEFAULT_TYPE
     from automation.account.prices import AS_OF
+    from geography.gpu_offers import age_words
 
     if more > 0:
         yield f"{more} more: --top {more + 15}"
     yield "~: round trip in ms to the city, or to the nearest of several: not measured, but"
     yield "   estimated from the distance (geography/latency.py)."
-    yield f"$/h: on-demand {DEFAULT_TYPE}, list price of {AS_OF}. GPU types: with a price."
+    yield f"$/h: on-demand {DEFAULT_TYPE}, list price of {AS_OF}{age_words(AS_OF)}."
+    yield "GPU types: with a price; none: AWS's announcement named no GPU; +N: more (--json)."
     yield "Whether a zone sells to your account, which zones a Region has: edge doctor ENV"
 
 

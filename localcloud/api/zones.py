@@ -41,7 +41,7 @@ class ZoneGroup:
 
 # Types: on-demand Linux prices per group, 2026-01. Volume types differ by zone and AWS publishes
 # no table: gp2 is the one that all have; gp3 in Los Angeles is from memory, not confirmed.
-# The "-2" groups are not in the price data, so they offer no GPU here.
+# The "-2" groups are not in the price data, so they offer no GPU here; Hanoi, Athens and Istanbul sell none.
 _GROUPS = (
     ZoneGroup("us-west-2-lax-1", (*ALL_G4DN, "g5.4xlarge", "g5.8xlarge"), ("gp2", "gp3", "io1", "st1", "sc1"), "ab"),
     ZoneGroup("us-west-2-hnl-1", MEDIUM),
@@ -76,9 +76,11 @@ _GROUPS = (
     ZoneGroup("ap-south-1-ccu-1"),
     ZoneGroup("ap-south-1-del-1"),
     ZoneGroup("ap-southeast-1-bkk-1"),
+    ZoneGroup("ap-southeast-1-han-1", ()),
     ZoneGroup("ap-southeast-1-mnl-1"),
     ZoneGroup("ap-southeast-2-akl-1"),
     ZoneGroup("ap-southeast-2-per-1"),
+    ZoneGroup("eu-central-1-ath-1", ()),
     ZoneGroup("eu-central-1-ham-1"),
     ZoneGroup("eu-central-1-ist-1", ()),
     ZoneGroup("eu-central-1-waw-1"),

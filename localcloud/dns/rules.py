@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from geography.cities import CITIES, City, city_of
 from geography.latency import round_trip_ms
-from geography.places import REGIONS, ZONE_GROUPS, Place, distance_km
+from geography.places import REGIONS, ZONE_GROUPS, Place, biased_km, distance_km
 
 RecordSet = Mapping[str, Any]
 Key = tuple[str, str, str]
@@ -151,18 +151,10 @@ def _latency_ms(record: RecordSet, client: City | None) -> float:
 
 
 def _biased_km(record: RecordSet, client: City | None) -> float:
-    """The distance to the record's location, less for a positive bias and more for a negative one.
-
-    AWS documents the direction only. This formula is the one that training courses quote: times (1 - bias/100) for a positive
-    bias, divided by (1 + bias/100) for a negative one.
-    """
+    """The distance to the record's location, bent by its bias."""
     location = record["GeoProximityLocation"]
     place = _location(location)
-    if place is None:
-        return inf
-    share = location.get("Bias", 0) / 100
-    distance = distance_km(_place(client), place)
-    return distance * (1 - share) if share > 0 else distance / (1 + share)
+    return inf if place is None else biased_km(distance_km(_place(client), place), location.get("Bias", 0))
 
 
 def _location(location: Mapping[str, Any]) -> Place | None:

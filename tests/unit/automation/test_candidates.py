@@ -55,5 +55,14 @@ def test_json_is_alone_on_standard_output() -> None:
         "round_trips_ms": {"Honolulu": 5.0},
         "distances_km": {"Honolulu": 0},
         "dollars_per_hour": {"g4dn.2xlarge": 1.241, "g4dn.4xlarge": 1.987},
+        "no_gpu": None,
     }
     assert AS_OF in told["sources"]["dollars_per_hour"]
+
+
+def test_a_zone_that_sells_no_gpu_is_told_from_one_of_which_nobody_knows() -> None:
+    lines = {line.split()[0]: line for line in CliRunner().invoke(app, ["zones", "--top", "99"]).stdout.splitlines()}
+    assert lines["eu-central-1-ist-1a"].split()[-2:] == ["none", "none"]
+    assert lines["us-east-1-nyc-2a"].split()[-2:] == ["unknown", "unknown"]
+    by_zone = {each["zone"]: each for each in json.loads(CliRunner().invoke(app, ["zones", "--json"]).stdout)["zones"]}
+    assert by_zone["eu-central-1-ath-1a"]["no_gpu"].startswith("2026-07-20")
