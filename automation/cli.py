@@ -11,15 +11,20 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from automation.commands import ask, bench, certificate, cloud, config, deployment, overview, place, routes, setup
-from automation.commands.terminal import say, short_path
+from automation.commands import ask, bench, certificate, cloud, config, deployment, environments, overview, place, routes, setup
+from automation.commands.options import VARIABLE, default_environment, full_zone, is_environment
+from automation.commands.terminal import say, short_path, show
 from automation.errors import EdgeError, UsageError
+from components import PROJECT
 from components.problems import printable
+
+_SHORT_HELP_COLUMNS = 52
+"""What a line of 80 leaves a command's first sentence."""
 
 
 def take_as_typed(parameters: Iterable[Any]) -> None:
@@ -35,13 +40,47 @@ def take_as_typed(parameters: Iterable[Any]) -> None:
 
 
 class Command(TyperCommand):
-    """A command that is completed at once: no value is needed where nothing is run."""
+    """A command that is completed at once: no value is needed where nothing is run.
+
+    Its ENV may be left out, and its ZONE be short.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for each in self.params:
+            # Required all the same; else Typer refuses it before anybody has looked for the default.
+            each.required = each.required and each.envvar != VARIABLE
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """As Typer's."""
         if ctx.resilient_parsing:
             take_as_typed(self.get_params(ctx))
+        elif self._lacks_environment(ctx, args):
+            args = [default_environment(), *args]
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """As Typer's, with zones by their full names."""
+        for parameter in self.params:
+            typed = ctx.params.get(parameter.name)
+            if typed and "ZONE" in (parameter.metavar or ""):
+                full = partial(full_zone, environment=ctx.params["env"])
+                ctx.params[parameter.name] = full(typed) if isinstance(typed, str) else [full(each) for each in typed]
+        return super().invoke(ctx)
+
+    def _lacks_environment(self, ctx: Any, args: list[str]) -> bool:
+        """Whether the words are those of a command whose ENV may be left out, and was."""
+        arguments = [each for each in self.params if each.param_type_name == "argument"]
+        if not arguments or arguments[0].envvar != VARIABLE:
+            return False
+        given, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        if any(each.name == "help" for each in order):
+            return False
+        first = given.get("env")
+        if not isinstance(first, str):
+            return True
+        needed = [each.name for each in arguments[1:] if each.required]
+        return any(not given.get(name) for name in needed) and not is_environment(first)
 
 
 class Group(TyperGroup):
@@ -54,17 +93,28 @@ class Group(TyperGroup):
 
 
 class BySection(Group):
-    """Help that names all commands by what they are for, so that it fits a screen; each has its own help."""
+    """Help that says in a line what each command does, by what it is for; each has its own help."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """A line for each section."""
-        names: dict[str, list[str]] = {}
+        """A line for each command; the first of a section names it."""
+        sections: dict[str, list[tuple[str, str]]] = {}
         for name in self.list_commands(ctx):
             command = self.get_command(ctx, name)
             if command and not command.hidden:
-                names.setdefault(str(getattr(command, "rich_help_panel", "")), []).append(name)
+                found = sections.setdefault(str(getattr(command, "rich_help_panel", "")), [])
+                found.append((name, command.get_short_help_str(_SHORT_HELP_COLUMNS)))
         with formatter.section("Commands (edge COMMAND --help tells more)"):
-            formatter.write_dl([(section, ", ".join(found)) for section, found in names.items()])
+            for section, lines in sections.items():
+                for number, (name, words) in enumerate(lines):
+                    formatter.write(f"  {'' if number else section:<12} {name:<11}  {words}\n")
+
+
+def _told_version(wanted: bool) -> None:  # noqa: FBT001
+    if wanted:
+        from importlib import metadata
+
+        show(f"edge {metadata.version(PROJECT)}")
+        raise typer.Exit
 
 
 app = typer.Typer(
@@ -75,8 +125,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     # Plain help: no boxes that break in a file or a narrow window, and a third sooner.
     rich_markup_mode=None,
-    help="LLM inference at the edge: deploy and drive an environment's sites.\n\nExample: edge up local",
+    help="LLM inference at the edge: deploy and drive an environment's sites.\n\n"
+    "ENV may be left out where there is one environment, or EDGE_ENV names it.\n\nExample: edge up local",
 )
+
+
+@app.callback(help=app.info.help)
+def _options(
+    version: Annotated[  # noqa: FBT002
+        bool, typer.Option("--version", is_eager=True, help="Print the version and end.", callback=_told_version)
+    ] = False,
+) -> None:
+    """Of `edge` itself."""
+
+
 cloud_app = typer.Typer(
     cls=Group,
     no_args_is_help=True,
@@ -92,7 +154,7 @@ _SECTIONS = {
     "deploy": (deployment.plan, deployment.up, deployment.outputs),
     "use": (ask.ask,),
     "look at": (overview.status, overview.logs, overview.ssh, overview.cost),
-    "who gets which site": (routes.resolve, routes.routes),
+    "routes": (routes.resolve, routes.routes),
     "measure": (bench.bench,),
     "look after": (
         deployment.drift,
@@ -110,6 +172,8 @@ for section, commands in _SECTIONS.items():
         app.command(cls=Command, rich_help_panel=section)(command)
 # Pulumi's own word for it.
 app.command("preview", cls=Command, hidden=True)(deployment.plan)
+# Its own name is one of Python's.
+app.command("list", cls=Command, rich_help_panel="look at")(environments.list_environments)
 for command in (cloud.start, cloud.stop, cloud.status, cloud.logs):
     cloud_app.command(cls=Command)(command)
 secret_app = typer.Typer(

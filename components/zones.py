@@ -53,6 +53,16 @@ def parse_zone(name: str) -> Zone:
     )
 
 
+def short_names(zone: str) -> tuple[str, ...]:
+    """What a zone may be called where its environment has no other of that name: `lax` and `lax-1a`; of a Region's own zone the
+    Region.
+    """
+    if match := _LOCAL_ZONE.fullmatch(zone):
+        return match["city"].partition("-")[0], f"{match['city']}{match['letter']}"
+    match = _REGION_ZONE.fullmatch(zone)
+    return (match["region"],) if match else ()
+
+
 def is_region(name: str) -> bool:
     """Whether a Region is named like this."""
     return re.fullmatch(_REGION, name) is not None

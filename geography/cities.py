@@ -6,6 +6,7 @@ down from memory and not looked up here; Route 53 places it by a database of its
 """
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from ipaddress import IPv4Address, IPv4Network
 from unicodedata import combining, normalize
 
@@ -96,6 +97,14 @@ _CITIES = (
     _city("Perth", -31.95, 115.86, "OC", "AU", None, "130.95.0.0/16"),
     _city("Sydney", -33.87, 151.21, "OC", "AU", None, "129.78.0.0/16"),
     _city("Auckland", -36.85, 174.76, "OC", "NZ", None, "130.216.0.0/16"),
+    _city("Berlin", 52.52, 13.40, "EU", "DE", None, "130.149.0.0/16"),
+    _city("Munich", 48.14, 11.58, "EU", "DE", None, "129.187.0.0/16"),
+    _city("Amsterdam", 52.37, 4.90, "EU", "NL", None, "145.18.0.0/16"),
+    _city("Vienna", 48.21, 16.37, "EU", "AT", None, "131.130.0.0/16"),
+    _city("Rome", 41.90, 12.50, "EU", "IT", None, "151.100.0.0/16"),
+    _city("Oslo", 59.91, 10.75, "EU", "NO", None, "129.240.0.0/16"),
+    _city("Osaka", 34.69, 135.50, "AS", "JP", None, "133.1.0.0/16"),
+    _city("Melbourne", -37.81, 144.96, "OC", "AU", None, "128.250.0.0/16"),
 )
 
 CITIES: dict[str, City] = {city.name: city for city in _CITIES}
@@ -118,6 +127,11 @@ def find_city(name: str) -> City | None:
     """A city by its name, without regard to case and accents."""
     wanted = _plain(name)
     return next((city for city in _CITIES if _plain(city.name) == wanted), None)
+
+
+def likeliest_cities(name: str) -> list[str]:
+    """What was meant by the name of no city: names that are written alike, the likeliest first; empty where none is."""
+    return get_close_matches(name.title(), CITIES, 2)
 
 
 def _plain(name: str) -> str:

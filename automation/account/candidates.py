@@ -6,12 +6,11 @@ to an account is `edge doctor`'s to find out.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from automation.account.prices import AS_OF, SOURCE, priced_types
 from automation.errors import UsageError
-from geography.cities import CITIES, City, find_city
+from geography.cities import CITIES, City, find_city, likeliest_cities
 from geography.gpu_offers import NO_GPU, age_words
 from geography.latency import round_trip_ms
 from geography.places import REGION_NAMES, REGIONS, ZONE_GROUPS, Place, distance_km
@@ -59,17 +58,16 @@ class Candidate:
 
 def cities(names: Sequence[str]) -> list[City]:
     """Cities by name; UsageError for one that is not on the map."""
-    found = {name: find_city(name) for name in names}
-    unknown = [name for name, city in found.items() if city is None]
-    if unknown:
-        raise UsageError(f"no city '{unknown[0]}' is on the map{_nearest_names(unknown[0])}")
-    return [city for city in found.values() if city]
+    return [city_named(name) for name in dict.fromkeys(names)]
 
 
-def _nearest_names(name: str) -> str:
-    """What was meant, where that can be guessed, else every name."""
-    meant = get_close_matches(name.title(), CITIES, 2)
-    return f"\n  -> {' or '.join(meant)}" if meant else f", which has {', '.join(sorted(CITIES))}"
+def city_named(name: str) -> City:
+    """One city; UsageError that says what was meant, where that can be guessed, else every name."""
+    if city := find_city(name):
+        return city
+    meant = likeliest_cities(name)
+    known = " or ".join(meant) if meant else f"one of {', '.join(sorted(CITIES))}"
+    raise UsageError(f"no city '{name}' is on the map\n  -> {known}")
 
 
 def candidates(near: Sequence[City]) -> list[Candidate]:

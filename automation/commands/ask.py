@@ -22,7 +22,9 @@ def ask(  # noqa: PLR0913, PLR0917 - an option each
     local: LocalFlag = False,  # noqa: FBT002
     as_json: JsonFlag = False,  # noqa: FBT002
 ) -> None:
-    """Ask the model a question, as its users do: by name, with key and TLS.
+    """Ask the model a question, as its users do.
+
+    By the service's name, with key and TLS; the answer streams to standard output.
 
     Example: edge ask local --from Honolulu "What is the edge?"
     """

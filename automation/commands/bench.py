@@ -27,7 +27,7 @@ def bench(  # noqa: PLR0913 - each is an option of the command
     raw: Annotated[Path | None, typer.Option(metavar="PATH", help="Raw samples, JSONL.")] = None,
     html: HtmlPath = None,
 ) -> None:
-    """Measure the time to first token of every site, side by side.
+    """Measure the time to first token of every site.
 
     Example: edge bench local --from Honolulu
     """

@@ -34,10 +34,11 @@ def certificate(  # noqa: PLR0913, PLR0917 - each has its default
     local: LocalFlag = False,  # noqa: FBT002
     as_json: JsonFlag = False,  # noqa: FBT002
 ) -> None:
-    """Obtain or renew an environment's certificate by ACME, by its hosted zone.
+    """Obtain or renew a certificate by ACME.
 
-    For its domain and *.sites.DOMAIN. Adds TXT records, removes them again, and stores certificate, key and account in the stack
-    file, encrypted. Asks nothing, and agrees to the CA's terms of service. Then `edge up`: it cuts no stream.
+    By the environment's hosted zone, for its domain and *.sites.DOMAIN. Adds TXT records, removes them again,
+    and stores certificate, key and account in the stack file, encrypted. Asks nothing, and agrees to the CA's terms of
+    service. Then `edge up`: it cuts no stream.
 
     Example: edge certificate prod --if-expires-in 30d
     """

@@ -28,10 +28,10 @@ def config(  # noqa: PLR0913, PLR0917 - each has its default
     local: LocalFlag = False,  # noqa: FBT002
     as_json: JsonFlag = False,  # noqa: FBT002
 ) -> None:
-    """Show an environment's config, or one value; set one, or take it away, in its stack file.
+    """Show an environment's config; set or remove a value.
 
-    A change is judged with all the rest first; where it is refused, nothing is changed. A site is named by its place or its
-    zone: sites[0].replicas, sites[us-west-2a].replicas. Secrets: edge secret.
+    In its stack file. A change is judged with all the rest first; where it is refused, nothing is changed. A site is named by
+    its place or its zone: sites[0].replicas, sites[us-west-2a].replicas. Secrets: edge secret.
 
     Example: edge config prod server.maxTotalTokens 4096
     """

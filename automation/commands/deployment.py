@@ -20,6 +20,7 @@ from automation.commands.options import (
     JsonFlag,
     LocalFlag,
     OptionalZoneName,
+    TypedEnvironmentName,
     YesFlag,
     ZoneName,
     open_environment,
@@ -94,7 +95,9 @@ def up(  # noqa: PLR0913, PLR0917 - its options
 
 
 def refresh(env: EnvironmentName, local: LocalFlag = False, as_json: EventsFlag = False) -> None:  # noqa: FBT002
-    """Read back into the state what is really there; AWS is not changed.
+    """Read back into the state what is really there.
+
+    AWS is not changed.
 
     Example: edge refresh prod
     """
@@ -110,10 +113,11 @@ def refresh(env: EnvironmentName, local: LocalFlag = False, as_json: EventsFlag 
     say(f"log: {_path(changes.log)}")
 
 
-def sweep(env: EnvironmentName, local: LocalFlag = False, yes: YesFlag = False) -> None:  # noqa: FBT002
-    """Remove what AWS has of an environment and its state does not: what a killed run made before it was recorded.
+def sweep(env: TypedEnvironmentName, local: LocalFlag = False, yes: YesFlag = False) -> None:  # noqa: FBT002
+    """Remove what AWS has and no state knows.
 
-    Only what carries the deployment's id, hangs on that, or leads to it. Exit code 10 where something could not be removed.
+    What a killed run made before it was recorded. Only what carries the deployment's id, hangs on that, or leads to it.
+    Exit code 10 where something could not be removed.
 
     Example: edge sweep prod
     """
@@ -126,7 +130,9 @@ def sweep(env: EnvironmentName, local: LocalFlag = False, yes: YesFlag = False) 
 
 
 def drift(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = False) -> None:  # noqa: FBT002
-    """List where AWS is not as the state says; change nothing. Exit code 7 where something differs.
+    """List where AWS is not as the state says.
+
+    Changes nothing. Exit code 7 where something differs.
 
     Example: edge drift prod || echo "someone was here"
     """
@@ -154,7 +160,7 @@ def drift(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = Fa
         raise typer.Exit(DRIFT_EXIT_CODE)
 
 
-def destroy(env: EnvironmentName, local: LocalFlag = False, as_json: EventsFlag = False, yes: YesFlag = False) -> None:  # noqa: FBT002
+def destroy(env: TypedEnvironmentName, local: LocalFlag = False, as_json: EventsFlag = False, yes: YesFlag = False) -> None:  # noqa: FBT002
     """Remove everything that an environment deployed.
 
     Refused while it is protected, and with another AWS account's credentials.
@@ -190,17 +196,19 @@ def restart(
     replica: Annotated[int | None, typer.Option("--replica", metavar="N", min=1, help="One of the zone's hosts only.")] = None,
     local: LocalFlag = False,  # noqa: FBT002
 ) -> None:
-    """Start a site's servers anew, one replica after another, and wait until each serves.
+    """Start a site's servers anew, one after another.
 
-    Requests that run there are cut off: `edge drain` before it, and `--back` afterwards, spare them.
+    Waits until each serves. Requests that run there are cut off: `edge drain` before it, and `--back` afterwards, spare them.
 
     Example: edge restart prod us-west-2-lax-1a
     """
     open_environment(env, local=local).restart(zone, replica)
 
 
-def unprotect(env: EnvironmentName, zone: OptionalZoneName = None, local: LocalFlag = False, yes: YesFlag = False) -> None:  # noqa: FBT002
-    """Take the protection off, so that hosts and addresses can be deleted or replaced; the next `up` protects again.
+def unprotect(env: TypedEnvironmentName, zone: OptionalZoneName = None, local: LocalFlag = False, yes: YesFlag = False) -> None:  # noqa: FBT002
+    """Take the protection off, until the next `up`.
+
+    Hosts and addresses can then be deleted or replaced.
 
     Example: edge unprotect prod us-west-2-hnl-1a
     """
@@ -218,7 +226,9 @@ def unprotect(env: EnvironmentName, zone: OptionalZoneName = None, local: LocalF
 
 
 def cancel(env: EnvironmentName, local: LocalFlag = False) -> None:  # noqa: FBT002
-    """Remove the lock that a killed run left; a run of this machine that is at work keeps its own.
+    """Remove the lock that a killed run left.
+
+    A run of this machine that is at work keeps its own.
 
     Example: edge cancel prod
     """
@@ -227,7 +237,7 @@ def cancel(env: EnvironmentName, local: LocalFlag = False) -> None:  # noqa: FBT
 
 
 def outputs(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = False) -> None:  # noqa: FBT002
-    """Print what is deployed: endpoint URLs, addresses, names.
+    """Print what is deployed: URLs, addresses, names.
 
     Example: edge outputs local --json
     """

@@ -25,9 +25,9 @@ ReplicaNumber = Annotated[int, typer.Option("--replica", metavar="N", min=1, hel
 
 
 def status(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = False) -> None:  # noqa: FBT002
-    """Show each site: machine, server, model in fact, load, share of the map's cities, uptime, price.
+    """Show how each site is at this moment.
 
-    Exit code 1 where a site does not serve.
+    Machine, server, model in fact, load, share of the map's cities, uptime, price. Exit code 1 where a site does not serve.
 
     Example: edge status prod
     """
@@ -44,7 +44,9 @@ def status(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = F
 
 
 def cost(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = False) -> None:  # noqa: FBT002
-    """Show what the instances cost by the hour and the month; before a deployment, what they would.
+    """Show what the instances cost, or would.
+
+    By the hour and the month: what runs, else what the stack file asks for.
 
     Example: edge cost prod
     """
@@ -67,7 +69,7 @@ def logs(  # noqa: PLR0913, PLR0917 - each has its default
     replica: ReplicaNumber = 1,
     local: LocalFlag = False,  # noqa: FBT002
 ) -> None:
-    """Print the last lines of a site's server, from its host.
+    """Print the last lines of a site's server log.
 
     Example: edge logs prod us-west-2-lax-1a -f
     """
@@ -85,7 +87,9 @@ def ssh(
     replica: ReplicaNumber = 1,
     local: LocalFlag = False,  # noqa: FBT002
 ) -> None:
-    """Log in to a site's host, or run a command there; only the host with the derived key is talked to.
+    """Log in to a site's host, or run a command there.
+
+    Only the host with the derived key is talked to.
 
     Example: edge ssh prod us-west-2-lax-1a -- nvidia-smi
     """

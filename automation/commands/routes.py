@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from automation.commands.deployment import told
-from automation.commands.options import EnvironmentName, JsonFlag, LocalFlag, open_environment
+from automation.commands.options import EnvironmentName, JsonFlag, LocalFlag, ZoneName, open_environment
 from automation.commands.terminal import say, show, show_json
 
 if TYPE_CHECKING:
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 _WIDTH = 80
 _CITY_WIDTH = 16
-
-ZoneName = Annotated[str, typer.Argument(metavar="ZONE", help="A site's zone, such as us-west-2-lax-1a.")]
 
 
 def resolve(
@@ -43,7 +41,7 @@ def resolve(
 
 
 def routes(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = False) -> None:  # noqa: FBT002
-    """Print the tree of records, and the site that each city gets.
+    """Print the records, and which city gets which site.
 
     Example: edge routes local
     """
@@ -63,7 +61,9 @@ def drain(
     back: Annotated[bool, typer.Option("--back", help="Send users there again.")] = False,  # noqa: FBT002
     local: LocalFlag = False,  # noqa: FBT002
 ) -> None:
-    """Send no more users to a site, and wait until the last of them is served; it goes on running.
+    """Send no more users to a site, which goes on running.
+
+    Waits until the last of them is served.
 
     Example: edge drain prod us-west-2-lax-1a
     """

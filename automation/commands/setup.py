@@ -29,7 +29,9 @@ def zones(
     top: Annotated[int, typer.Option("--top", metavar="N", min=1, help="How many to show.")] = 15,
     as_json: JsonFlag = False,  # noqa: FBT002
 ) -> None:
-    """Rank the zones where a site could stand by estimated network latency and price. Asks nobody.
+    """Rank the zones for a site by distance and price.
+
+    Round trips are estimated, prices are of a table: nobody is asked.
 
     Example: edge zones --near Honolulu --near "Los Angeles"
     """
@@ -58,7 +60,7 @@ def init(  # noqa: PLR0913, PLR0917 - an option for each question
     local: Annotated[bool, typer.Option("--local", help="Only the file, to be rehearsed: no secrets.")] = False,  # noqa: FBT002
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")] = False,  # noqa: FBT002
 ) -> None:
-    """Begin an environment: its stack file, its keys, its secrets. Asks for what no option says.
+    """Begin an environment: stack file, keys, secrets.
 
     Example: edge init tokyo --near Tokyo
     """
@@ -91,8 +93,9 @@ def init(  # noqa: PLR0913, PLR0917 - an option for each question
 
 
 def doctor(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = False) -> None:  # noqa: FBT002
-    """Look an environment over: tools, account, zones, quotas, names, model, addresses. Changes nothing.
+    """Say what keeps an environment from serving.
 
+    Looks at tools, account, zones, quotas, names, model and addresses, and changes nothing.
     Exit code 1 where something fails; unknown is what nobody could tell.
 
     Example: edge doctor prod
@@ -113,7 +116,9 @@ def doctor(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = F
 
 
 def keys(env: EnvironmentName) -> None:
-    """Make the deployer's SSH key and the host-key secret of an environment, and store them encrypted in its stack.
+    """Make and store an environment's keys.
+
+    The deployer's SSH key and the host-key secret, encrypted in its stack.
 
     Example: edge keys prod
     """

@@ -6,7 +6,6 @@ trips are estimates of geography's model. Left out: changing anything.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address, ip_address
@@ -15,8 +14,9 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs]
 
+from automation.account.candidates import city_named
 from automation.errors import EdgeError, UsageError
-from geography.cities import CITIES, City, city_of, find_city, local_network
+from geography.cities import CITIES, City, city_of, local_network
 from geography.latency import round_trip_ms
 from geography.places import REGIONS, ZONE_GROUPS, Place, distance_km
 
@@ -252,11 +252,7 @@ def locate(origin: str, environment: str, *, on_local_cloud: bool) -> Client:
     else:
         city = city_of(address) if isinstance(address, IPv4Address) else None
         return Client(city.name if city else str(address), str(address), city)
-    city = find_city(origin)
-    if city is None:
-        near = difflib.get_close_matches(origin.title(), CITIES, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"edge routes {environment}   # lists the cities"
-        raise UsageError(f"no city '{origin}' is on the map, and it is no address\n  -> {hint}")
+    city = city_named(origin)
     if not on_local_cloud and city.public_network is None:
         raise UsageError(
             f"AWS places a client by its real address, and none of {city.name} is on the map\n"

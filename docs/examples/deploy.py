@@ -35,6 +35,8 @@ def deploy(environment: Environment) -> None:
 
 def main() -> None:
     """What goes wrong is an EdgeError, with what to do about it and the exit code that `edge` gives."""
+    if len(sys.argv) != 2:  # noqa: PLR2004
+        sys.exit(f"usage: {sys.argv[0]} ENVIRONMENT   # such as local: the name in Pulumi.NAME.yaml")
     try:
         deploy(Environment(sys.argv[1], say=print))
     except EdgeError as error:

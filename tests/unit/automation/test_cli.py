@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from automation.account.orphans import Thing
 from automation.account.prices import price_change
 from automation.account.sweep import Swept
 from automation.commands import cloud, terminal
+from automation.commands.options import full_zone
 from automation.commands.terminal import say
 from automation.engine.advice import Commands
 from automation.engine.events import Diagnostic, OnEvent
@@ -189,6 +191,7 @@ def commands(command: Any, path: str = "edge") -> Iterator[tuple[str, Any]]:
         yield from commands(child, f"{path} {name}")
 
 
+SCREEN_LINES, SCREEN_COLUMNS = 24, 80
 COMMANDS = dict(commands(typer.main.get_command(cli.app)))
 
 
@@ -225,6 +228,21 @@ def test_every_option_is_described(name: str) -> None:
     for parameter in COMMANDS[name].params:
         if isinstance(parameter, click.Option) or getattr(parameter, "param_type_name", "") == "option":
             assert getattr(parameter, "help", None), parameter.name
+
+
+NAMES = [name for name in COMMANDS["edge"].commands if not COMMANDS[f"edge {name}"].hidden]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help_of_edge_says_in_a_line_what_a_command_does(shell: Shell, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("COLUMNS", str(SCREEN_COLUMNS))
+    (line,) = (line for line in shell.edge("--help")[1].splitlines() if line[15:].split("  ")[0] == name)
+    assert line[28:].endswith(".")
+    assert not line.endswith("..."), "the first sentence of a command's help has 52 characters at most"
+
+
+def test_version(shell: Shell) -> None:
+    assert shell.edge("--version") == (0, f"edge {metadata.version('edge-inference')}\n", "")
 
 
 def test_help_is_shown(shell: Shell) -> None:
@@ -501,15 +519,13 @@ def test_cancel_says_what_comes_next(shell: Shell, environment: FakeEnvironment)
     assert "edge refresh prod --local" in err
 
 
-SCREEN_LINES, SCREEN_COLUMNS = 24, 80
-
-
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_fits_a_screen(shell: Shell, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("COLUMNS", str(SCREEN_COLUMNS))
     _, out, _ = shell.edge(f"{name.removeprefix('edge').strip()} --help")
     lines = out.rstrip().splitlines()
-    assert len(lines) < SCREEN_LINES
+    # `edge` itself has a line for each command.
+    assert len(lines) < SCREEN_LINES + (len(NAMES) if name == "edge" else 0)
     assert max(map(len, lines)) <= SCREEN_COLUMNS
     assert "Example: " in out
     assert out.isascii()
@@ -521,6 +537,7 @@ def test_help_fits_a_screen(shell: Shell, monkeypatch: pytest.MonkeyPatch, name:
         ("edge up ", ["dev", "local", "prod"]),
         ("edge plan p", ["prod"]),
         ("edge unprotect prod us-west-2-", ["us-west-2-lax-1a", "us-west-2-hnl-1a"]),
+        ("edge unprotect prod hn", ["hnl"]),
         ("edge unprotect nowhere ", []),
         ("edge dri", ["drift"]),
     ],
@@ -588,14 +605,105 @@ def test_wrong_usage(shell: Shell, line: str) -> None:
     ("line", "said"),
     [
         ("zones --near honululu", "error: no city 'honululu' is on the map\n  -> Honolulu\n"),
+        ("resolve local --from honululu", "error: no city 'honululu' is on the map\n  -> Honolulu\n"),
         ("zones --near Atlantis", "error: no city 'Atlantis' is on the map\n  -> Atlanta\n"),
-        ("zones --near Qqq", "error: no city 'Qqq' is on the map, which has Anchorage, Atlanta, "),
+        ("zones --near Qqq", "error: no city 'Qqq' is on the map\n  -> one of Amsterdam, Anchorage, Atlanta, "),
     ],
 )
 def test_unknown_city(shell: Shell, line: str, said: str) -> None:
     code, out, err = shell.edge(line)
     assert (code, out) == (2, "")
     assert err.startswith(said)
+
+
+@pytest.fixture
+def environments(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder of stack files, in place of ours."""
+    for room in ("options", "environments"):
+        monkeypatch.setattr(f"automation.commands.{room}.PROJECT_ROOT", tmp_path)
+    monkeypatch.delenv("EDGE_ENV", raising=False)
+    return tmp_path
+
+
+def _stack_file(folder: Path, name: str, *zones: str) -> None:
+    sites = "".join(f"    - zone: {zone}\n" for zone in zones)
+    (folder / f"Pulumi.{name}.yaml").write_text(f"config:\n  edge-inference:sites:\n{sites}", encoding="utf-8")
+
+
+def test_the_only_environment_need_not_be_named(shell: Shell, environment: FakeEnvironment, environments: Path) -> None:
+    _stack_file(environments, "tokyo", "us-west-2a")
+    assert shell.edge("outputs")[0] == 0
+    assert environment.name == "tokyo"
+    assert shell.edge('ask "What is the edge?"')[0] == 0
+    assert environment.done[-1] == "ask What is the edge? None None 128"
+    assert shell.edge("outputs --help")[0] == 0
+
+
+def test_of_several_environments_one_is_named_or_chosen_by_a_variable(
+    shell: Shell, environment: FakeEnvironment, environments: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, _, err = shell.edge("outputs")
+    assert (code, err) == (2, "error: there is no environment yet\n  -> edge init NAME\n")
+    for name in ("tokyo", "paris"):
+        _stack_file(environments, name, "us-west-2a")
+    code, _, err = shell.edge("outputs")
+    assert code == 2
+    assert err.startswith(
+        "error: which environment? There are paris, tokyo\n  -> name one: edge COMMAND ENV, or export EDGE_ENV="
+    )
+    assert environment.done == []
+    monkeypatch.setenv("EDGE_ENV", "tokyo")
+    assert (shell.edge("outputs")[0], environment.name) == (0, "tokyo")
+    assert (shell.edge('ask "Hm?"')[0], environment.name) == (0, "tokyo")
+    assert (shell.edge("outputs paris")[0], environment.name) == (0, "paris")
+
+
+@pytest.mark.parametrize("command", ["destroy", "sweep", "unprotect"])
+def test_what_removes_wants_its_environment_typed(
+    shell: Shell, environment: FakeEnvironment, environments: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    _stack_file(environments, "tokyo", "us-west-2a")
+    monkeypatch.setenv("EDGE_ENV", "tokyo")
+    code, _, err = shell.edge(f"{command} --yes")
+    assert (code, environment.done) == (2, [])
+    assert "Missing argument 'ENV'" in err
+
+
+def test_a_zone_has_a_short_name(shell: Shell, environment: FakeEnvironment, environments: Path) -> None:
+    _stack_file(environments, "tokyo", "us-west-2a", "us-west-2-lax-1a", "us-west-2-hnl-1a")
+    for typed, meant in {
+        "lax": "us-west-2-lax-1a",
+        "hnl-1a": "us-west-2-hnl-1a",
+        "us-west-2": "us-west-2a",
+        "sea": "sea",
+    }.items():
+        assert shell.edge(f"unprotect tokyo {typed} --yes")[0] == 0
+        assert environment.done[-1] == f"unprotect {meant}"
+    assert shell.edge("ask --zone hnl tokyo Hm?")[0] == 0
+    assert environment.done[-1] == "ask Hm? None us-west-2-hnl-1a 128"
+
+
+def test_an_ambiguous_short_name_is_refused_with_what_it_may_mean(
+    shell: Shell, environment: FakeEnvironment, environments: Path
+) -> None:
+    _stack_file(environments, "tokyo", "us-west-2-lax-1a", "us-west-2-lax-1b")
+    code, _, err = shell.edge("unprotect tokyo lax --yes")
+    assert (code, environment.done) == (2, [])
+    assert err == "error: 'lax' may be us-west-2-lax-1a or us-west-2-lax-1b\n  -> type the one that is meant\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("lax-2", "us-west-2-lax-1a-2"),
+        ("lax-1a-2", "us-west-2-lax-1a-2"),
+        ("us-west-2-lax-1a-2", "us-west-2-lax-1a-2"),
+        ("lax", "us-west-2-lax-1a"),
+    ],
+)
+def test_a_replicas_number_stays_behind_a_short_name(environments: Path, typed: str, meant: str) -> None:
+    _stack_file(environments, "tokyo", "us-west-2-lax-1a")
+    assert full_zone(typed, "tokyo") == meant
 
 
 def test_unknown_environment(shell: Shell) -> None:
