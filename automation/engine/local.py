@@ -65,7 +65,7 @@ def require_cloud(directory: Path, up_command: str) -> client.CloudStatus:
     if running is None:
         raise CloudNotRunningError(
             "the local cloud is not running, and with it went what was deployed there\n"
-            f"  -> {up_command}   # starts it and deploys"
+            f"  -> {up_command}   # starts it and deploys anew; nothing is left to destroy"
         )
     return running
 

@@ -34,7 +34,7 @@ if __name__ == "__main__":
 
 from support import CLOCK, LOS_ANGELES, OREGON, ROOMY, Deployment, World, process_files, tokens
 
-from automation.errors import EdgeError
+from automation.errors import CloudNotRunningError, EdgeError, NothingDeployedError
 from automation.paths import LOCAL_DIRECTORY, PROJECT_ROOT
 from localcloud import client
 
@@ -148,7 +148,7 @@ class Campaign:
         words = ["drain", NAME, LOS_ANGELES, "--local", *back] if kill.operation == "drain" else [kill.operation, NAME, "--local"]
         code, text = self._killed_run(words, outcome)
         outcome.texts.append(text)
-        if code != 0:
+        if code != 0 and not _is_gone(kill, code):
             self._follow(f"edge {' '.join(words)}", text, outcome)
         self._drained = kill.operation == "drain" and not back
         outcome.problems += self._left_over(kill.operation)
@@ -235,8 +235,7 @@ class Campaign:
             done = self._edge(*command.split()[1:])
             outcome.ran.append(command.replace(f" {NAME} --local", ""))
             outcome.texts.append(done.stdout)
-            is_gone = done.returncode in {3, 4} and outcome.kill.operation == "destroy"
-            if done.returncode == 0 or is_gone:
+            if done.returncode == 0 or _is_gone(outcome.kill, done.returncode):
                 if command == f"edge cancel {NAME} --local" and not waiting:
                     waiting = _COMMAND.findall(done.stdout)
                 if not waiting and command not in ends and not ends & ended:
@@ -322,6 +321,11 @@ class Campaign:
             check=False,
             timeout=600,
         )
+
+
+def _is_gone(kill: Kill, code: int) -> bool:
+    """Whether a run that was to destroy has ended because nothing is there any more: with the local cloud goes what it had."""
+    return kill.operation == "destroy" and code in {NothingDeployedError.exit_code, CloudNotRunningError.exit_code}
 
 
 def _kill(pid: int) -> None:
