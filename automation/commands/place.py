@@ -51,7 +51,7 @@ def place(  # noqa: PLR0913 - each is an option of the command
     with_unknown: Annotated[bool, typer.Option("--with-unknown", hidden=True, help="Also without a known price.")] = False,
     seconds: Annotated[float, typer.Option(min=1, hidden=True, help="The search's most.")] = 60.0,
 ) -> None:
-    """Say which zones serve given users in time, at which price.
+    """Say which zones serve given users, at which price.
 
     Example: edge place --countries US --ttft 200 --share 95
     """
