@@ -45,18 +45,19 @@ def require_serving(  # noqa: PLR0913 - what is asked, and by what
     *,
     answers_for: Callable[[Replica], bool] = lambda _: True,
 ) -> None:
-    """Asks all at once. DeploymentFailedError where a replica that the run `answers_for` does not serve, or a name leads
+    """Asks those that the run `answers_for`, all at once. DeploymentFailedError where one does not serve, or a name leads
     elsewhere.
     """
+    asked = [each for each in replicas(outputs) if answers_for(each)]
     with ThreadPoolExecutor(1) as pool:
         names = pool.submit(_names, environment, outputs)
-        answers = Asker(environment, config).ask_all(outputs, patience=_patience(outputs, config, changes))
+        answers = Asker(environment, config).ask_all(asked, patience=_patience(asked, config, changes))
         wrong, unsure = names.result()
     for line in unsure:
         warn(line)
     if on_hosts := [key for key, answer in answers.items() if answer.serves and answer.on_host]:
         warn(f"asked on the host, since access.clientCidrs does not hold this machine: {', '.join(on_hosts)}")
-    dead = {each: answers[each.key] for each in replicas(outputs) if answers_for(each) and not answers[each.key].serves}
+    dead = {each: answers[each.key] for each in asked if not answers[each.key].serves}
     if dead or wrong:
         sites: dict[str, SiteFailure] = {}
         for each, answer in dead.items():
@@ -65,12 +66,12 @@ def require_serving(  # noqa: PLR0913 - what is asked, and by what
         raise DeploymentFailedError("up", [*(_remedy(environment, *one) for one in dead.items()), *wrong], sites)
 
 
-def _patience(outputs: Mapping[str, Any], config: StackConfig, changes: tuple[ResourceChange, ...]) -> dict[str, float]:
+def _patience(asked: list[Replica], config: StackConfig, changes: tuple[ResourceChange, ...]) -> dict[str, float]:
     """How long each replica may take: one whose machine was changed starts and loads its model anew."""
     host = validate(config).host
     changed = {each.name.removesuffix("-host") for each in changes if each.kind == "Instance"}
     starting = float(host.ready_budget_seconds) if host else _PATIENCE_SECONDS
-    return {each.key: starting if each.key in changed else _PATIENCE_SECONDS for each in replicas(outputs)}
+    return {each.key: starting if each.key in changed else _PATIENCE_SECONDS for each in asked}
 
 
 def _remedy(environment: Deployed, replica: Replica, answer: Answer) -> str:

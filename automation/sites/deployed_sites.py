@@ -15,9 +15,9 @@ class DeployedSites(Deployed):
 
     def serving(self, outputs: Mapping[str, Any] | None = None) -> "dict[str, Answer]":
         """Whether each replica serves at this moment: asked as clients ask, for health and a token."""
-        from automation.sites.serving import Asker
+        from automation.sites.serving import Asker, replicas
 
-        return Asker(self, self.stack_config()).ask_all(outputs or self.outputs())
+        return Asker(self, self.stack_config()).ask_all(replicas(outputs or self.outputs()))
 
     def routes(self) -> "Routes":
         """The records that lead users to the sites, and what the health checkers say: as Route 53 has them at this moment."""

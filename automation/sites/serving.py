@@ -6,7 +6,7 @@ the host over SSH, and the answer says so. Left out: load, and mending.
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -102,16 +102,16 @@ class Asker:
         self._is_admitted = cache(self._judge_admission)
 
     def ask_all(
-        self, outputs: Mapping[str, Any], *, token_seconds: float = TOKEN_SECONDS, patience: Mapping[str, float] | None = None
+        self, asked: Iterable[Replica], *, token_seconds: float = TOKEN_SECONDS, patience: Mapping[str, float] | None = None
     ) -> dict[str, Answer]:
         """The answers by replica, all asked at once. `patience`: for how many seconds one that is dead is asked again."""
         waits = patience or {}
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            asked = {
+            answers = {
                 each.key: pool.submit(self.ask_patiently, each, waits.get(each.key, 0.0), token_seconds=token_seconds)
-                for each in replicas(outputs)
+                for each in asked
             }
-            return {key: answer.result() for key, answer in asked.items()}
+            return {key: answer.result() for key, answer in answers.items()}
 
     def ask(self, replica: Replica, *, token_seconds: float = TOKEN_SECONDS) -> Answer:
         """One replica."""

@@ -204,6 +204,6 @@ def test_all_are_asked_and_a_dead_one_again_until_its_time_is_over(server: Serve
         "sites": {"us-west-2a": {"replicas": [{"address": "127.0.0.1", "url": server.url}, {"address": None, "url": None}]}}
     }
     assert [each.key for each in replicas(outputs)] == ["us-west-2a-1", "us-west-2a-2"]
-    answers = asker().ask_all(outputs, patience={"us-west-2a-1": 0.2})
+    answers = asker().ask_all(replicas(outputs), patience={"us-west-2a-1": 0.2})
     assert [answer.state for answer in answers.values()] == ["dead", "dead"]
     assert len(server.asked) > 1
