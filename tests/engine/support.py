@@ -225,15 +225,22 @@ class Deployment:
 
     def shell(self) -> Callable[..., subprocess.CompletedProcess[str]]:
         """Runs plain `pulumi` by hand with what `edge env local` prints, as often as one likes."""
-        variables = self.environment.shell_variables()
-        variables |= {"PATH": variables["PATH"].replace("$PATH", os.environ["PATH"])}
+        variables = self._shell_variables()
         return lambda *arguments: subprocess.run(
-            ["pulumi", "--non-interactive", "--color=never", *arguments, "--stack", self.name],
-            env={**os.environ, **variables},
-            capture_output=True,
-            text=True,
-            check=False,
+            self._words(*arguments), env=variables, capture_output=True, text=True, check=False
         )
+
+    def begin(self, output: Path, *arguments: str) -> subprocess.Popen[bytes]:
+        """Plain `pulumi` beside the test, which prints into a file."""
+        with output.open("wb") as file:
+            return subprocess.Popen(self._words(*arguments), env=self._shell_variables(), stdout=file, stderr=file)
+
+    def _words(self, *arguments: str) -> list[str]:
+        return ["pulumi", "--non-interactive", "--color=never", *arguments, "--stack", self.name]
+
+    def _shell_variables(self) -> dict[str, str]:
+        variables = self.environment.shell_variables()
+        return {**os.environ, **variables, "PATH": variables["PATH"].replace("$PATH", os.environ["PATH"])}
 
     def pulumi(self, *arguments: str) -> str:
         """What plain `pulumi` prints when it succeeds."""

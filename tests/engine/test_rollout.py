@@ -8,26 +8,28 @@ Whoever resolves by TTL and never retries sees nothing of it. The tests run in t
 
 from __future__ import annotations
 
+import http.client
 import json
-import random
-import threading
+import re
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import dns.message
 import dns.query
 import pytest
 import requests
-from support import CLOCK, HONOLULU, LOS_ANGELES, OREGON, READY_SECONDS, Deployment, From, World, instances, wait_for
+from streams import PATH, Ask, Streams, question, streaming
+from support import CLOCK, HONOLULU, LOS_ANGELES, OREGON, READY_SECONDS, Deployment, World, instances, wait_for
 
 from automation.errors import DeploymentFailedError
 from automation.sites.hosts import find_host, run, ssh
 from geography.cities import CITIES, local_network
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 pytestmark = pytest.mark.engine
@@ -35,8 +37,10 @@ pytestmark = pytest.mark.engine
 ZONES = (OREGON, LOS_ANGELES, HONOLULU)
 CITY_OF = {OREGON: "Seattle", LOS_ANGELES: "Los Angeles", HONOLULU: "Honolulu"}
 PEOPLE_OF_A_CITY = 10
-TOKENS = 20
+TOKENS, LONG_TOKENS = 20, 200
 SMALL = "Qwen/Qwen2.5-0.5B-Instruct"
+OTHER_ENGINE: dict[str, Any] = {"engine": "vllm", "maxInputTokens": 1000, "maxTotalTokens": 3500}
+ATTACHED = "this very change is at work on the host already: following it"
 LATER: dict[str, Any] = {"model": SMALL, "extraArguments": ["--max-batch-size", "7"]}
 """What is served in the later tests."""
 
@@ -49,12 +53,18 @@ class Changing(Deployment):
         self.domain = f"{name}.edge.internal"
         self.set_up(ZONES)
 
-    def set_up(self, zones: tuple[str, ...], types: Mapping[str, str] | None = None, **server: Any) -> None:
+    def set_up(
+        self,
+        zones: tuple[str, ...],
+        types: Mapping[str, str] | None = None,
+        rollout: Mapping[str, object] | None = None,
+        **server: Any,
+    ) -> None:
         self.configure(
             [{"zone": zone, "instanceType": (types or {}).get(zone, "g4dn.2xlarge")} for zone in zones],
             access={"clientCidrs": ["127.0.0.0/8"], "sshCidrs": ["127.0.0.1/32"]},
             routing={"domain": self.domain, "hostedZone": "edge.internal", "healthIntervalSeconds": 10},
-            rollout={"drainSeconds": 60},
+            rollout=rollout or {},
             host={"connectBudgetSeconds": 60},
             server=server,
         )
@@ -73,6 +83,10 @@ class Changing(Deployment):
         """Id of a site's server, and when it was started; empty without one."""
         asked = "sudo docker inspect --format '{{.Id}} {{.State.StartedAt}}' edge-inference-server 2>/dev/null || true"
         return self.on_host(zone, asked).strip()
+
+    def is_drained(self, zone: str) -> bool:
+        """Whether its door is closed."""
+        return "closed" in self.on_host(zone, 'ls "${EDGE_HOST_ROOT:-}/run/edge-inference"').split()
 
     def instances(self) -> dict[str, str]:
         """Each site's instance."""
@@ -98,16 +112,34 @@ class Changing(Deployment):
     def longest(self) -> list[int]:
         """What each site's server accepts in all, in tokens."""
         urls = self.environment.outputs()["endpoint_urls"]
-        return [requests.get(f"{urls[zone]}/info", timeout=30).json()["max_total_tokens"] for zone in urls]
+        return [requests.get(f"{urls[zone]}/v1/models", timeout=30).json()["data"][0]["max_model_len"] for zone in urls]
 
-    @contextmanager
-    def streams(self) -> Generator[Streams]:
-        """People who stream as long as this lasts, none of whom may have failed afterwards."""
-        people = Streams(self)
-        wait_for("streams", lambda: people.whole > len(people.threads))
-        yield people
-        people.end()
-        assert people.failures == []
+    def ask(self, address: str, city: str, tokens: int) -> http.client.HTTPResponse:
+        """Someone of a city asks a site for so many tokens."""
+        source = str(local_network(CITIES[city])[9])
+        connection = http.client.HTTPConnection(address, 8080, timeout=60, source_address=(source, 0))
+        connection.request("POST", PATH, json.dumps(question(tokens)), {"Content-Type": "application/json"})
+        return connection.getresponse()
+
+    def person(self, city: str) -> Ask:
+        """Someone who asks by the name, on a connection of its own each time, and resolves it as often as its TTL says."""
+        address, until = "", 0.0
+
+        def ask() -> http.client.HTTPResponse:
+            nonlocal address, until
+            if time.monotonic() >= until:
+                address, until = self.lookup(city), time.monotonic() + 60 / CLOCK
+            return self.ask(address, city, TOKENS)
+
+        return ask
+
+    def streams(self) -> AbstractContextManager[Streams]:
+        """Ten people of each city, none of whom may lose an answer."""
+        return streaming([self.person(city) for city in CITY_OF.values() for _ in range(PEOPLE_OF_A_CITY)])
+
+    def who_stays(self, zone: str) -> Ask:
+        """Someone who asks one site for long answers, whatever DNS says."""
+        return lambda: self.ask(str(self.hosts[zone].address), CITY_OF[zone], LONG_TOKENS)
 
 
 @pytest.fixture(scope="module")
@@ -119,68 +151,36 @@ def changing(world: World, stack_files: Path) -> Iterator[Changing]:
     deployed.destroy()
 
 
-class Streams:
-    """People who ask one question after the other, each on a connection of its own, and count the tokens."""
-
-    def __init__(self, changing: Changing) -> None:
-        self.changing = changing
-        self.whole, self.failures = 0, list[str]()
-        self._ended = threading.Event()
-        cities = [city for city in CITY_OF.values() for _ in range(PEOPLE_OF_A_CITY)]
-        self.threads = [threading.Thread(target=self._ask, args=(city,), daemon=True) for city in cities]
-        for thread in self.threads:
-            thread.start()
-
-    def _ask(self, city: str) -> None:
-        address, until = "", 0.0
-        while not self._ended.is_set():
-            if time.monotonic() >= until:
-                address, until = self.changing.lookup(city), time.monotonic() + 60 / CLOCK
-            try:
-                tokens = self._tokens(address, str(local_network(CITIES[city])[9]))
-            except (requests.RequestException, OSError) as error:
-                self.failures.append(f"{city}, {address}: {error!r}")
-                continue
-            if tokens == TOKENS:
-                self.whole += 1
-            else:
-                self.failures.append(f"{city}, {address}: cut after {tokens} tokens")
-            time.sleep(random.uniform(0, 0.2))  # noqa: S311
-
-    def _tokens(self, address: str, source: str) -> int:
-        body = {"inputs": "What is the edge?", "parameters": {"max_new_tokens": TOKENS}}
-        with requests.Session() as session:
-            session.mount("http://", From(source))
-            with session.post(f"http://{address}:8080/generate_stream", json=body, stream=True, timeout=60) as answer:
-                answer.raise_for_status()
-                return sum(b'"token"' in line for line in answer.iter_lines(chunk_size=1))
-
-    def end(self) -> None:
-        """Returns when all have had some more answers."""
-        so_far = self.whole
-        wait_for("streams afterwards", lambda: self.whole > so_far + len(self.threads) or bool(self.failures))
-        self._ended.set()
-        for thread in self.threads:
-            thread.join(READY_SECONDS)
-
-
 def assert_planned(changing: Changing) -> None:
     planned = changing.environment.plan().rollout
     assert planned
     assert [[each.key for each in wave] for wave in planned.waves] == [[f"{zone}-1"] for zone in ZONES]
     for zone, each in zip(ZONES, planned.changes, strict=True):
-        assert each.what == ("maxInputTokens 3072 to 1000", "maxTotalTokens 4096 to 3500")
+        assert each.what == ("engine tgi to vllm",)
         assert (each.unprotected, each.based_on) == (None, each.key)
         assert {taker.zone for taker in each.takers} <= {*ZONES} - {zone}
         assert all((taker.farther_km or 0) > 0 for taker in each.takers)
 
 
-def test_nobody_notices_that_one_site_after_the_other_gets_another_model(changing: Changing) -> None:
+def test_nobody_notices_another_engine_nor_that_the_run_is_killed_in_the_middle(changing: Changing, tmp_path: Path) -> None:
+    """Its image and limits with it. The canary goes on by itself while it waits for a long answer; the next run follows that."""
+    killed, again = tmp_path / "killed", tmp_path / "again"
+    up = ("up", "--yes", "--skip-preview", "--cwd", str(changing.project))
     with changing.streams():
-        changing.set_up(ZONES, maxInputTokens=1000, maxTotalTokens=3500)
+        changing.set_up(ZONES, **OTHER_ENGINE)
         assert_planned(changing)
-        status, said = changing.plain_up()
+        with streaming([changing.who_stays(OREGON)] * 2):
+            first = changing.begin(killed, *up)
+            wait_for("the canary's drain", lambda: changing.is_drained(OREGON) or first.poll() is not None)
+            first.kill()
+            assert first.wait() == -signal.SIGKILL, killed.read_text()
+            changing.pulumi("cancel", "--yes", "--cwd", str(changing.project))
+            second = changing.begin(again, *up)
+            wait_for("the second run at the canary", lambda: ATTACHED in again.read_text() or second.poll() is not None)
+        status = second.wait()
+    said = again.read_text()
     assert status == 0, said
+    assert ATTACHED in said
     assert "not protected" not in said, said
     # The engine prints a command's lines as they come, and once more at its end.
     lines = {line[line.index("{") :] for line in said.splitlines() if '"digest"' in line}
@@ -191,22 +191,32 @@ def test_nobody_notices_that_one_site_after_the_other_gets_another_model(changin
 
 
 def test_the_first_failure_is_the_last_and_its_site_serves_again(changing: Changing) -> None:
-    before = changing.containers()
+    """A server that never starts; one that is healthy and yields no token; one that is too slow. Then the old config."""
+    before = after = changing.containers()
+    failing: dict[str, dict[str, Any]] = {
+        "the server's container ended": {**OTHER_ENGINE, "extraArguments": ["--no-such-flag"]},
+        "healthy, but no token was generated": {"extraArguments": ["--max-concurrent-requests", "0"]},
+        "ms, and rollout.maxTtftMs is 1; ": {**OTHER_ENGINE, "extraArguments": ["--max-num-seqs", "8"]},
+    }
     with changing.streams():
-        changing.set_up(ZONES, maxInputTokens=1000, maxTotalTokens=3500, extraArguments=["--no-such-flag"])
-        status, said = changing.plain_up()
-        assert status != 0
-        assert said.count("the server before it serves again") >= 1, said
-        after = changing.containers()
-        assert [zone for zone in ZONES if after[zone] != before[zone]] == [OREGON], "others were touched after the canary"
-        changing.set_up(ZONES, maxInputTokens=1000, maxTotalTokens=3500)
+        for cause, server in failing.items():
+            changing.set_up(ZONES, rollout={"maxTtftMs": 1} if "maxTtftMs" in cause else {}, **server)
+            status, said = changing.plain_up()
+            assert status != 0
+            assert cause in said, said
+            assert "the server before it serves again" in said, said
+            assert "median time to first token over loopback, before: " in said
+            after = changing.containers()
+            assert [zone for zone in ZONES if after[zone] != before[zone]] == [OREGON], "others were touched after the canary"
+            assert after[OREGON].split()[0] == before[OREGON].split()[0], "it is the very server before"
+        changing.set_up(ZONES, **OTHER_ENGINE)
         status, said = changing.plain_up()
         assert status == 0, said
         assert changing.containers() == after, "the way back touched what had not changed"
 
 
 def test_what_cannot_be_fetched_stops_its_own_site_only(changing: Changing) -> None:
-    """The canary's: its disk is full. `edge up` goes on with the others, and the next one with it."""
+    """The canary's: its disk is full. `edge up` goes on with the others, to the first engine; Oregon keeps the second."""
     before = changing.containers()
     changing.world.set_faults(full_disk_zones=[OREGON])
     with changing.streams():
@@ -216,21 +226,27 @@ def test_what_cannot_be_fetched_stops_its_own_site_only(changing: Changing) -> N
         after = changing.containers()
         assert [zone for zone in ZONES if after[zone] != before[zone]] == [LOS_ANGELES, HONOLULU], str(raised.value)
         assert list(raised.value.sites) == [OREGON]
-        changing.world.set_faults(full_disk_zones=[])
-        changing.up()
-        assert changing.containers()[OREGON] != before[OREGON]
+    changing.world.set_faults(full_disk_zones=[])
 
 
 def test_no_server_is_taken_away_while_another_site_is_dead(changing: Changing) -> None:
-    """Honolulu's server ends while Oregon's is changed: Los Angeles keeps its own. `edge up` mends it, then changes the rest."""
+    """Honolulu's server ends while Oregon's is changed, whose disk has room again: Los Angeles keeps its own. `edge up` mends
+    it, then changes the rest.
+
+    Those who do not leave Oregon are cut when its time is over, and that is told.
+    """
     before = changing.containers()
-    changing.set_up(ZONES, **LATER)
+    changing.set_up(ZONES, rollout={"drainSeconds": 3}, **LATER)
+    staying = Streams([changing.who_stays(OREGON)] * 2)
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(changing.plain_up)
         wait_for("the canary's change", lambda: changing.container(OREGON) not in {"", before[OREGON]})
+        staying.end()
         changing.on_host(HONOLULU, "sudo docker stop --time 0 edge-inference-server")
         status, said = running.result()
     assert status != 0
+    assert staying.flaws
+    assert re.search(r"[12] requests outlast rollout.drainSeconds \(3 s\) and are cut", said), said
     assert f"{LOS_ANGELES}-1 keeps its server for now: {HONOLULU}-1 does not answer" in said, said
     assert changing.container(LOS_ANGELES) == before[LOS_ANGELES]
     canary = changing.container(OREGON)
@@ -257,4 +273,4 @@ def test_a_zone_that_is_removed_is_drained_first(changing: Changing) -> None:
     with changing.streams():
         changing.set_up(ZONES[:2], {OREGON: "g4dn.4xlarge"}, **LATER)
         assert f"Instance {HONOLULU}-1-host" in changing.up().touched
-    assert changing.up().touched == {}
+    assert changing.preview().touched == {}
