@@ -30,7 +30,7 @@ def answer_page(answer: Answer, title: str) -> str:
         Page(
             title,
             summary,
-            ("type", "$/month", "serves", "inside", "median ms", "if it is down"),
+            ("serves", "inside", "if down", "$/month", "median ms", "type"),
             tuple(_markers(answer)),
             tuple(_dots(answer)),
             tuple(_notes(answer)),
@@ -81,12 +81,12 @@ def _markers(answer: Answer) -> list[Marker]:
             site.city,
             places[site.group],
             (
-                site.instance_type,
-                dollars(site.dollars_per_month),
                 f"{site.serves:.1%}",
                 f"{site.serves_inside:.1%}",
+                f"{site.without_it:.1%}" if len(answer.sites) > 1 else "nobody",
+                dollars(site.dollars_per_month),
                 "" if site.p50_ms is None else f"{site.p50_ms:.0f}",
-                f"{site.without_it:.1%}",
+                site.instance_type,
             ),
             f"While {site.city} is down, {site.without_it:.1%} are inside." if len(answer.sites) > 1 else "",
         )

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from components.dns_plan import Policy
+from components.zones import parse_zone
 from placement.order import ranks
 from placement.reckoning import Reckoning
 
@@ -53,10 +54,10 @@ def _biases(reckoning: Reckoning, sites: Sequence[int]) -> Iterator[Mend]:
     """One site's; a table of places has none."""
     if reckoning.question.policy == "geolocation":
         return
-    few = [reckoning.question.candidates[site] for site in sites]
+    few = [parse_zone(reckoning.question.candidates[site].zone) for site in sites]
     chosen = np.array(sites)
-    for candidate in few:
+    for zone in few:
         for bias in BIASES:
-            order = ranks(reckoning.question.policy, few, reckoning.distances, {candidate.group: bias})
+            order = ranks(reckoning.question.policy, few, reckoning.distances, {zone.group: bias})
             share = reckoning.share_inside(chosen[np.argmin(order, axis=1)])
-            yield Mend("bias", f"{candidate.group}: {bias}", share)
+            yield Mend("bias", f"{zone.group}: {bias}", share)

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.dns_plan import Geoproximity, Latency, PlannedRecord, Policy, Replica, RoutingChoices, plan_dns
-from components.zones import parse_zone
+from components.zones import Zone
 from geography.places import REGIONS, ZONE_GROUPS, Place, biased_km, distance_km
-from placement.world import Candidate, User
+from placement.world import User
 
 Ranks = NDArray[np.int64]
 _DOMAIN = "llm.example.com"
@@ -34,13 +34,12 @@ class Distances:
         return self._found[place]
 
 
-def ranks(policy: Policy, candidates: Sequence[Candidate], distances: Distances, bias: Mapping[str, int] | None = None) -> Ranks:
-    """For each user, a number for each candidate: Route 53 answers with the site that has the smallest.
+def ranks(policy: Policy, zones: Sequence[Zone], distances: Distances, bias: Mapping[str, int] | None = None) -> Ranks:
+    """For each user, a number for each zone: Route 53 answers with the site that has the smallest.
 
     For `geolocation` it is the order in which a mapped site that is not healthy is replaced.
     """
     flat: Policy = "latency" if policy == "latency" else "geoproximity"
-    zones = [parse_zone(candidate.zone) for candidate in candidates]
     plan = plan_dns(RoutingChoices(flat, _DOMAIN, bias=bias or {}), [Replica(zone, 1) for zone in zones])
     below: defaultdict[str, list[PlannedRecord]] = defaultdict(list)
     for record in sorted(plan.records, key=lambda record: record.set_identifier or ""):

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.dns_plan import EVERYWHERE_ELSE, Geolocation
+from components.zones import parse_zone
 from geography.codes import COUNTRIES, US_STATES
 from geography.latency import round_trip_of_km_ms
 from placement.order import Distances, Ranks, ranks
@@ -35,7 +36,7 @@ class Reckoning:
         self.distances = Distances(question.users)
         weights = np.array([user.weight for user in question.users])
         self.weights: Floats = weights / weights.sum()
-        self.ranks: Ranks = ranks(question.policy, question.candidates, self.distances)
+        self.ranks: Ranks = ranks(question.policy, [parse_zone(each.zone) for each in question.candidates], self.distances)
         kilometres = np.stack([self.distances.to(each.place) for each in question.candidates], axis=1)
         self.round_trips: Floats = round_trip_of_km_ms(kilometres)
         self.is_measured: NDArray[np.bool_] = np.zeros(kilometres.shape, dtype=bool)

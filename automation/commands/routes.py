@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -40,7 +41,12 @@ def resolve(
         say("The client's address is a university's, from memory. AWS places it by its own database.")
 
 
-def routes(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = False) -> None:  # noqa: FBT002
+def routes(
+    env: EnvironmentName,
+    local: LocalFlag = False,  # noqa: FBT002
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="A page with a map.")] = None,
+    as_json: JsonFlag = False,  # noqa: FBT002
+) -> None:
     """Print the records, and which city gets which site.
 
     Example: edge routes local
@@ -48,6 +54,11 @@ def routes(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = F
     environment = open_environment(env, local=local)
     routes = environment.routes()
     got = [(client, routes.zone_for(client)) for client in routes.clients()]
+    if html:
+        from automation.commands.routes_page import routes_page
+
+        html.write_text(routes_page(env, routes, got, on_local_cloud=environment.on_local_cloud), encoding="utf-8")
+        say(f"Page: {html}")
     if as_json:
         show_json(_described(routes, got))
         return

@@ -1,6 +1,7 @@
 """What `edge resolve` and `edge routes` say: read from a Route 53 that answers by the local cloud's rules."""
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Network
 from typing import Any
@@ -11,6 +12,7 @@ from planned_records import DOMAIN, planned
 from resolution_table import ZONES
 
 from automation import cli
+from automation.commands.routes_page import routes_page
 from automation.environment import Environment
 from automation.errors import EdgeError, UsageError
 from automation.sites.resolution import Client, Routes, locate
@@ -239,3 +241,20 @@ def test_routes_as_json(edge: Callable[..., str]) -> None:
     assert honolulu["zone"] == ZONES["HNL"]
     assert min(honolulu["round_trip_ms"], key=honolulu["round_trip_ms"].get) == ZONES["HNL"]
     assert found["estimated"] == ["round_trip_ms"]
+
+
+@pytest.mark.parametrize("policy", ["latency", "geoproximity", "geolocation"])
+def test_the_page_says_who_gets_which_site_and_who_serves_them_while_it_is_down(policy: Policy) -> None:
+    sites = (*WEST, "FRA", "WAW")
+    route53, routes = made(policy, sites, drained=["WAW"] if policy == "latency" else ())
+    got = [(client, routes().zone_for(client)) for client in routes().clients()]
+    text = routes_page("local", routes(), got, on_local_cloud=True)
+    assert "a simulated Route 53" in text
+    zones = [site.zone for site in routes().sites]
+    drawn = re.findall(r'data-s="(\d+)" data-n="(\d+)"><title>([^:]+):', text)
+    assert {(name, zones[int(site)]) for site, _, name in drawn} == {(client.name, zone) for client, zone in got}
+    for down in ("ORE", "LAX", "FRA"):
+        route53.failing = {down: 16}
+        for site, following, name in drawn:
+            if zones[int(site)] == ZONES[down]:
+                assert routes().zone_for(local(name)) == zones[int(following)], name

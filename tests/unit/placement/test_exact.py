@@ -144,7 +144,10 @@ def test_while_a_site_is_down_its_users_get_what_route_53_answers_then(policy: P
 def test_a_bias_bends_the_order() -> None:
     user = User("between", Place(40.0, -100.0), 1)
     few = [candidate for candidate in EVERYWHERE if candidate.group in {"us-west-2-lax-1", "us-east-1-chi-1"}]
-    plain, bent = (ranks("geoproximity", few, Distances([user]), bias)[0] for bias in ({}, {"us-west-2-lax-1": 60}))
+    plain, bent = (
+        ranks("geoproximity", [parse_zone(each.zone) for each in few], Distances([user]), bias)[0]
+        for bias in ({}, {"us-west-2-lax-1": 60})
+    )
     assert [each.group for each in few][int(plain.argmin())] == "us-east-1-chi-1"
     assert [each.group for each in few][int(bent.argmin())] == "us-west-2-lax-1"
 
