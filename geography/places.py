@@ -202,3 +202,16 @@ _ABROAD = {
 def country_of(group: str) -> str:
     """The country that a zone group, or a Region, stands in: ISO 3166-1."""
     return _ABROAD.get(group) or _REGION_COUNTRIES[group if group in REGIONS else group.rsplit("-", 2)[0]]
+
+
+_LETTERS = {"us-west-2-lax-1": "ab", "us-east-1": "abcdef"}
+
+
+def zone_letters(group: str) -> str:
+    """The letters that zones of a group, or of a Region itself, may end in; empty for a group that is not on the map.
+
+    Which of a Region's an account sees, AWS alone knows.
+    """
+    if group in ZONE_GROUPS or group in REGIONS:
+        return _LETTERS.get(group, "a" if group in ZONE_GROUPS else "abcd")
+    return ""

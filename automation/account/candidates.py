@@ -51,6 +51,10 @@ class Candidate:
         """Of the cities that were asked for, to the nearest; infinite where none was."""
         return min(self.round_trips_ms.values(), default=float("inf"))
 
+    def may_sell(self, instance_type: str) -> bool:
+        """Whether the type has a price there, or nobody says which types have one."""
+        return instance_type in self.dollars_per_hour or not (self.dollars_per_hour or self.no_gpu)
+
     def described(self) -> dict[str, Any]:
         """As `edge zones --json` prints it."""
         return {"zone": self.zone, **asdict(self)}

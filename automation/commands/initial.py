@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,8 +22,8 @@ from automation.paths import stack_file
 from components.dns_plan import Policy
 from components.problems import ConfigurationError, Problem
 from components.settings import PROJECT, ServerSettings, StackConfig, validate
-from components.zones import parse_zone
-from geography.places import REGION_NAMES, ZONE_GROUPS
+from components.zones import parse_zone, short_names
+from geography.places import REGION_NAMES, REGIONS, ZONE_GROUPS, zone_letters
 
 DEFAULT_MODEL = str(ServerSettings.model_fields["model"].default)
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
@@ -76,7 +77,11 @@ def create(draft: Draft, folder: Path, say: Say = lambda _: None) -> Path:
     """Writes the stack file and stores the secrets; its path. UsageError for what the program would refuse: then nothing is."""
     refuse_existing(draft.name, folder)
     secrets = _secrets(draft)
-    _judge(draft, secrets)
+    if problems := _problems(draft, secrets):
+        told = "\n".join(f"  {_words(problem)}" for problem in problems)
+        raise UsageError(f"'{draft.name}' would not be accepted, and nothing was written:\n{told}")
+    for zone in draft.zones:
+        known_zone(zone)
     text = stack_file_text(draft)
     path = stack_file(draft.name, folder)
     with path.open("x", encoding="utf-8") as file:
@@ -98,16 +103,63 @@ def stack_file_text(draft: Draft) -> str:
 
 
 def _secrets(draft: Draft) -> dict[str, str]:
-    token = draft.hugging_face_token
     return {
         f"{PROJECT}:sshPrivateKey": new_deployer_key(),
         f"{PROJECT}:hostKeySecret": new_host_key_secret(),
-        **({f"{PROJECT}:huggingFaceToken": token.strip()} if token else {}),
+        **_token(draft),
     }
 
 
-def _judge(draft: Draft, secrets: Mapping[str, str]) -> None:
-    """UsageError with everything that the program's own settings find wrong."""
+def _token(draft: Draft) -> dict[str, str]:
+    token = draft.hugging_face_token
+    return {f"{PROJECT}:huggingFaceToken": token.strip()} if token else {}
+
+
+def check(draft: Draft, *paths: str) -> None:
+    """UsageError with what the program's own settings find wrong at some of their paths; the rest may still be missing."""
+    starts = tuple(f"{PROJECT}:{path}" for path in paths)
+    found = [problem for problem in _problems(draft, _token(draft)) if problem.path.startswith(starts)]
+    if found:
+        raise UsageError(
+            "\n".join(f"{problem.value}: {problem.reason}" if problem.value else problem.reason for problem in found)
+        )
+
+
+def check_given(draft: Draft) -> None:
+    """UsageError for what was given and would be refused, before anything is asked."""
+    given = {
+        "access.clientCidrs": draft.client_cidrs,
+        "access.sshCidrs": draft.ssh_cidrs,
+        "routing": draft.domain and draft.hosted_zone,
+        "server": draft.model,
+        "huggingFaceToken": draft.hugging_face_token,
+    }
+    if paths := [path for path, value in given.items() if value]:
+        check(draft, *paths)
+
+
+def known_zone(word: str) -> str:
+    """The zone that a name, or a short one such as `lax`, means; UsageError for one that is not on the map."""
+    groups = (*ZONE_GROUPS, *REGIONS)
+    zones = [f"{group}a" for group in groups]
+    others = [f"{group}{letter}" for group in groups for letter in zone_letters(group)[1:]]
+    # A group's first zone goes by the group's short name too.
+    meant = [zone for zone in zones if word in short_names(zone)] or [zone for zone in others if word in short_names(zone)[1:]]
+    if len(meant) > 1:
+        raise UsageError(f"'{word}' may be {' or '.join(meant)}\n  -> type the one that is meant")
+    zone = meant[0] if meant else word
+    try:
+        parsed = parse_zone(zone)
+    except ValueError as error:
+        raise UsageError(f"'{word}' is {error}") from error
+    if zone[-1] in zone_letters(parsed.group):
+        return zone
+    near = get_close_matches(zone, zones, 2)
+    raise UsageError(f"no zone '{zone}' is on the map\n  -> {' or '.join(near) or 'edge zones   # lists them'}")
+
+
+def _problems(draft: Draft, secrets: Mapping[str, str]) -> tuple[Problem, ...]:
+    """Everything that the program's own settings find wrong."""
     stand_in = ["127.0.0.1/32"] if draft.for_rehearsal else []
     routing: dict[str, Any] = {"policy": "none"}
     if draft.domain:
@@ -127,8 +179,8 @@ def _judge(draft: Draft, secrets: Mapping[str, str]) -> None:
     try:
         validate(StackConfig(draft.name, values, frozenset(secrets))).require(draft.name)
     except ConfigurationError as error:
-        problems = "\n".join(f"  {_words(problem)}" for problem in error.problems)
-        raise UsageError(f"'{draft.name}' would not be accepted, and nothing was written:\n{problems}") from error
+        return error.problems
+    return ()
 
 
 def _type_of(draft: Draft, zone: str) -> dict[str, str]:
@@ -235,12 +287,14 @@ def hosted_zone_of(domain: str) -> str:
 
 
 def chosen_zones(words: Sequence[str], listed: Sequence[str]) -> tuple[str, ...]:
-    """Zones by name, or by their number in a list; UsageError for a number that is not in it."""
+    """Zones by name, or by their number in a list; UsageError for one that is not there, and for none."""
+    if not words:
+        raise UsageError("at least one zone is needed: its number in the list, or its name")
     chosen: list[str] = []
     for word in words:
         if word.isdigit() and not 1 <= int(word) <= len(listed):
             raise UsageError(f"there is no number {word} in the list\n  -> 1 to {len(listed)}, or a zone's name")
-        chosen.append(listed[int(word) - 1] if word.isdigit() else word)
+        chosen.append(listed[int(word) - 1] if word.isdigit() else known_zone(word))
     return tuple(dict.fromkeys(chosen))
 
 

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from automation.account.candidates import Candidate
     from automation.commands.initial import Draft
     from automation.sites.doctor import Examination
+    from geography.cities import City
+
+_T = TypeVar("_T")
 
 _SHOWN_CITIES = 2
 """As many columns as fit a terminal of 80; of more cities, the nearest is shown, and --json has all."""
@@ -43,7 +46,7 @@ def zones(
         return
     for line in _ranking(found[:top]):
         show(line)
-    for line in _sources(len(found) - top):
+    for line in _sources(len(found) - top, len(found)):
         say(line)
 
 
@@ -69,7 +72,7 @@ def init(  # noqa: PLR0913, PLR0917 - an option for each question
     initial.refuse_existing(env, PROJECT_ROOT)
     draft = initial.Draft(
         env,
-        tuple(zone or ()),
+        initial.chosen_zones(zone, []) if zone else (),
         tuple(client_cidr or ()),
         tuple(ssh_cidr or ()),
         domain,
@@ -78,6 +81,7 @@ def init(  # noqa: PLR0913, PLR0917 - an option for each question
         initial.token_from(hugging_face_token_env),
         for_rehearsal=local,
     )
+    initial.check_given(draft)
     if not yes:
         if not sys.stdin.isatty():
             raise UsageError("there is no terminal to ask on\n  -> add --yes, and an option for each answer: edge init --help")
@@ -141,52 +145,90 @@ def keys(env: EnvironmentName) -> None:
 
 
 def _asked(draft: "Draft", near: Sequence[str], *, is_model_given: bool) -> "Draft":
-    """The draft with a person's answers to what it leaves open."""
-    from automation.commands.initial import hosted_zone_of
+    """The draft with a person's answers to what it leaves open; what would be refused is asked again."""
+    from automation.commands.initial import check, hosted_zone_of
 
-    ask = _ask
+    def answered(question: str, default: str, *paths: str, **values: Callable[[str], object]) -> "Draft":
+        def take(answer: str) -> "Draft":
+            taken = replace(draft, **{name: value(answer) for name, value in values.items()})
+            check(taken, *paths)
+            return taken
+
+        return _ask_until(question, default, take)
+
+    def cidrs(answer: str) -> tuple[str, ...]:
+        words = _words_of(answer)
+        if not words and not draft.for_rehearsal:
+            raise UsageError("at least one is needed, written like 93.184.216.34/32")
+        return words
+
     if not draft.zones:
         draft = replace(draft, zones=_asked_zones(near))
+    given_zone = draft.hosted_zone
     if not draft.domain:
-        domain = ask("Name of the service (empty: sites are called by address)", "")
-        draft = replace(draft, domain=domain or None)
-    if draft.domain and not draft.hosted_zone:
-        draft = replace(draft, hosted_zone=ask("Public hosted zone that it lies in", hosted_zone_of(draft.domain)))
+        draft = answered(
+            "Name of the service (empty: sites are called by address)",
+            "",
+            "routing",
+            domain=lambda name: name or None,
+            hosted_zone=lambda name: (given_zone or hosted_zone_of(name) or None) if name else None,
+        )
+    if draft.domain and not given_zone:
+        offered = hosted_zone_of(draft.domain)
+        draft = answered("Public hosted zone that it lies in", offered, "routing", hosted_zone=lambda name: name or None)
     own = "" if draft.for_rehearsal or (draft.client_cidrs and draft.ssh_cidrs) else _own_cidr()
     if not draft.ssh_cidrs:
-        draft = replace(draft, ssh_cidrs=tuple(ask("Address that deploys, as a CIDR (over SSH)", own).split()))
+        question = "Address that deploys, as a CIDR (over SSH)"
+        draft = answered(question, own, "access.sshCidrs", ssh_cidrs=cidrs)
     if not draft.client_cidrs:
-        draft = replace(draft, client_cidrs=tuple(ask("Who may call the endpoints, as CIDRs", own).split()))
+        draft = answered("Who may call the endpoints, as CIDRs", own, "access.clientCidrs", client_cidrs=cidrs)
     if not is_model_given:
-        draft = replace(draft, model=ask("Model on the Hugging Face Hub", draft.model))
+        draft = answered("Model on the Hugging Face Hub (OWNER/NAME)", draft.model, "server", model=str)
     if draft.hugging_face_token is None and not draft.for_rehearsal:
         question = "Hugging Face token, for a gated model (not shown; empty: none)"
-        draft = replace(
-            draft, hugging_face_token=typer.prompt(question, "", hide_input=True, show_default=False, err=True) or None
-        )
+        draft = answered(question, "", "huggingFaceToken", hugging_face_token=lambda token: token or None)
     return draft
 
 
+def _words_of(answer: str) -> tuple[str, ...]:
+    """Words, parted by blanks or commas."""
+    return tuple(answer.replace(",", " ").split())
+
+
 def _asked_zones(near: Sequence[str]) -> tuple[str, ...]:
-    from automation.account.candidates import candidates, cities
+    from automation.account.candidates import DEFAULT_TYPE, candidates, cities
     from automation.commands.initial import chosen_zones
 
-    places = near or [name.strip() for name in _ask("Cities where users are, with commas (empty: all)", "").split(",")]
-    found = candidates(cities([name for name in places if name]))[:15]
+    def named(answer: str) -> "list[City]":
+        return cities([name.strip() for name in answer.split(",") if name.strip()])
+
+    users = cities(near) if near else _ask_until("Cities where users are, with commas (empty: all)", "", named)
+    found = [each for each in candidates(users) if each.may_sell(DEFAULT_TYPE)][:15]
     for line in _ranking(found, numbered=True):
         say(line)
-    for line in _sources(0):
+    for line in _sources(0, 0):
         say(line)
-    return chosen_zones(_ask("Zones of the sites, by number or name, with blanks").split(), [each.zone for each in found])
+    listed = [each.zone for each in found]
+    return _ask_until(
+        "Zones of the sites, by number or name, with blanks", "1", lambda answer: chosen_zones(_words_of(answer), listed)
+    )
 
 
-def _ask(question: str, default: str | None = None) -> str:
-    return str(typer.prompt(question, default, show_default=bool(default), err=True)).strip()
+def _ask_until(question: str, default: str, take: "Callable[[str], _T]") -> "_T":
+    """What is made of an answer; asked again as long as it is refused."""
+    is_secret = "not shown" in question
+    while True:
+        answer = typer.prompt(question, default, show_default=bool(default), hide_input=is_secret, err=True)
+        try:
+            return take(str(answer).strip())
+        except UsageError as error:
+            say("\n".join(f"  {line}" for line in str(error).splitlines()))
 
 
 def _own_cidr() -> str:
-    from automation.sites.own_address import own_address
+    from automation.sites.own_address import OWN_ADDRESS_URL, own_address
 
+    say(f"Asking {OWN_ADDRESS_URL} for this machine's address.")
     address = own_address()
     return f"{address}/32" if address else ""
 
@@ -254,17 +296,17 @@ def _types(candidate: "Candidate") -> str:
     return types[0] + (f" +{len(types) - 1}" if len(types) > 1 else "")
 
 
-def _sources(more: int) -> Iterator[str]:
+def _sources(more: int, total: int) -> Iterator[str]:
     from automation.account.candidates import DEFAULT_TYPE
     from automation.account.prices import AS_OF
     from geography.gpu_offers import age_words
 
     if more > 0:
-        yield f"{more} more: --top {more + 15}"
+        yield f"{more} more: --top {total}"
     yield "~: round trip in ms to the city, or to the nearest of several: not measured, but"
     yield "   estimated from the distance (geography/latency.py)."
     yield f"$/h: on-demand {DEFAULT_TYPE}, list price of {AS_OF}{age_words(AS_OF)}."
-    yield "GPU types: with a price; none: AWS's announcement named no GPU; +N: more (--json)."
+    yield "GPU types: priced ones, +N more (--json); none: AWS has announced no GPU there."
     yield "Whether a zone sells to your account, which zones a Region has: edge doctor ENV"
 
 

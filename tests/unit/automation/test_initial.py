@@ -15,6 +15,7 @@ from automation.commands import initial, setup
 from automation.commands.initial import Draft, create
 from automation.engine.local import prepare_stack
 from automation.errors import EdgeError, UsageError
+from geography.places import REGIONS, ZONE_GROUPS
 from localcloud import keys
 from localcloud.client import CloudStatus
 
@@ -175,6 +176,8 @@ def test_without_a_terminal_nothing_is_asked(tmp_path: Path, monkeypatch: pytest
 
 def test_zones_are_chosen_by_number_or_name() -> None:
     assert initial.chosen_zones(["2", "us-west-2a", "2"], ["a", "b"]) == ("b", "us-west-2a")
+    with pytest.raises(UsageError, match="at least one zone"):
+        initial.chosen_zones([], ["a", "b"])
     with pytest.raises(UsageError, match="1 to 2"):
         initial.chosen_zones(["3"], ["a", "b"])
 
@@ -183,7 +186,7 @@ def test_zones_are_chosen_by_number_or_name() -> None:
 
 
 def _on_a_terminal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str, answers: Sequence[tuple[str, str]]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str, answers: Sequence[tuple[str, str]], own: str = OWN
 ) -> tuple[int, str]:
     """What `edge init` shows on a terminal, colours left out; secrets that it stores are written to a file named `stored`."""
 
@@ -192,7 +195,7 @@ def _on_a_terminal(
 
     monkeypatch.setattr(FakeEnvironment, "store_secrets", kept)
     monkeypatch.setattr(setup, "PROJECT_ROOT", tmp_path)
-    monkeypatch.setattr(setup, "_own_cidr", lambda: OWN)
+    monkeypatch.setattr(setup, "_own_cidr", lambda: own)
     monkeypatch.setattr("sys.argv", ["edge", "init", *arguments])
     # Echo is off only once the prompt stands there whole.
     code, shown = in_a_terminal(main, answers=[(rf"{question}.*: $", keys) for question, keys in answers])
@@ -210,7 +213,7 @@ def test_a_person_is_asked_for_everything(tmp_path: Path, monkeypatch: pytest.Mo
         (r"Public hosted zone that it lies in \[acme.dev\]", "\n"),
         (rf"Address that deploys.*\[{OWN}\]", "\n"),
         (rf"Who may call.*\[{OWN}\]", f"{OWN} 93.184.216.0/24\n"),
-        (rf"Model on the Hugging Face Hub \[{initial.DEFAULT_MODEL}\]", "\n"),
+        (rf"Model on the Hugging Face Hub \(OWNER/NAME\) \[{initial.DEFAULT_MODEL}\]", "\n"),
         ("Hugging Face token", "hf_typed-by-a-person\n"),
     ]
     code, shown = _on_a_terminal(tmp_path, monkeypatch, "tokyo", answers=answers)
@@ -233,6 +236,63 @@ def test_a_person_is_asked_for_everything(tmp_path: Path, monkeypatch: pytest.Mo
     assert not any(line in shown + text for secret in stored.values() for line in secret.split("\n") if line)
     assert "edge up tokyo --local" in shown
     assert "edge doctor tokyo" in shown
+
+
+def test_a_person_is_asked_again_for_what_would_be_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [
+        ("Cities where users are", "Berlyn\n"),
+        ("-> Berlin[^:]*\\r\\n.*Cities where users are", "Berlin\n"),
+        ("Zones of the sites", "99\n"),
+        ("no number 99[^~]*Zones of the sites", "us-west-2-lxa-1a\n"),
+        ("no zone 'us-west-2-lxa-1a' is on the map[^~]*Zones of the sites", "ham lax-1b\n"),
+        ("Name of the service", "llm\n"),
+        ("llm[^~]*: [^~]*Name of the service", "llm.acme.dev\n"),
+        ("Public hosted zone", "other.dev\n"),
+        ("does not lie in[^~]*Public hosted zone", "\n"),
+        ("Address that deploys", "\n"),
+        ("at least one is needed[^~]*Address that deploys", f"{OWN}\n"),
+        ("Who may call", "everybody\n"),
+        ('everybody": [^~]*Who may call', f"{OWN}, 93.184.216.0/24\n"),
+        ("Model on the Hugging Face Hub", "llama\n"),
+        ('llama": [^~]*Model on the Hugging Face Hub', "Qwen/Qwen2.5-3B-Instruct\n"),
+        ("Hugging Face token", "hf with blanks\n"),
+        ("Hugging Face token", "hf_typed-by-a-person\n"),
+    ]
+    code, shown = _on_a_terminal(tmp_path, monkeypatch, "tokyo", answers=answers, own="")
+    assert code == 0, shown
+    config = _config(tmp_path / "Pulumi.tokyo.yaml")
+    assert config["edge-inference:sites"] == [{"zone": "eu-central-1-ham-1a"}, {"zone": "us-west-2-lax-1b"}]
+    assert config["edge-inference:access"] == {"clientCidrs": [OWN, "93.184.216.0/24"], "sshCidrs": [OWN]}
+    assert config["edge-inference:routing"] == {"domain": "llm.acme.dev", "hostedZone": "acme.dev"}
+    assert "hf with blanks" not in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--zone", "us-west-2-lxa-1a"], "no zone 'us-west-2-lxa-1a' is on the map\n  -> us-west-2-lax-1a or us-west-2-las-1a"),
+        (["--zone", "us-west-2z"], "no zone 'us-west-2z' is on the map\n  -> us-west-2a"),
+        (["--zone", "phx"], "'phx' may be us-west-2-phx-1a or us-west-2-phx-2a\n  -> type the one"),
+        (["--client-cidr", "x"], '"x": is no IPv4 network'),
+        (["--model", "llama"], '"llama": '),
+    ],
+)
+def test_what_was_given_is_refused_before_anything_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], said: str
+) -> None:
+    for more in ([], ["--yes"]):
+        answer = _edge(tmp_path, monkeypatch, "tokyo", *options, *more)
+        assert isinstance(answer.exception, UsageError)
+        assert said in str(answer.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_zone_of_the_map_is_known() -> None:
+    for group in (*ZONE_GROUPS, *REGIONS):
+        assert initial.known_zone(f"{group}a") == f"{group}a"
+    assert [initial.known_zone(word) for word in ("lax", "lax-1b", "us-east-1")] == [
+        "us-west-2-lax-1a", "us-west-2-lax-1b", "us-east-1a"
+    ]  # fmt: skip
 
 
 def test_a_person_may_leave_all_to_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
