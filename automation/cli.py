@@ -16,7 +16,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from automation.commands import ask, bench, certificate, cloud, config, deployment, environments, overview, place, routes, setup
+from automation.commands import (
+    ask,
+    bench,
+    certificate,
+    cloud,
+    config,
+    deployment,
+    environments,
+    overview,
+    place,
+    plan,
+    routes,
+    setup,
+)
 from automation.commands.options import VARIABLE, default_environment, full_zone, is_environment
 from automation.commands.terminal import say, short_path, show
 from automation.errors import EdgeError, UsageError
@@ -151,7 +164,7 @@ env_app = typer.Typer(
 
 _SECTIONS = {
     "set up": (setup.zones, place.place, setup.init, setup.keys, config.config, setup.doctor),
-    "deploy": (deployment.plan, deployment.up, deployment.outputs),
+    "deploy": (plan.plan, deployment.up, deployment.outputs),
     "use": (ask.ask,),
     "look at": (overview.status, overview.logs, overview.ssh, overview.cost),
     "routes": (routes.resolve, routes.routes),
@@ -171,7 +184,7 @@ for section, commands in _SECTIONS.items():
     for command in commands:
         app.command(cls=Command, rich_help_panel=section)(command)
 # Pulumi's own word for it.
-app.command("preview", cls=Command, hidden=True)(deployment.plan)
+app.command("preview", cls=Command, hidden=True)(plan.plan)
 # Its own name is one of Python's.
 app.command("list", cls=Command, rich_help_panel="look at")(environments.list_environments)
 for command in (cloud.start, cloud.stop, cloud.status, cloud.logs):

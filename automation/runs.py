@@ -8,13 +8,11 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from pulumi import automation
 from pulumi.automation import errors as engine_errors
 
-from automation.account.credentials import credentials_expire
 from automation.account.orphans import deployment_id
 from automation.account.prices import price_change
 from automation.engine import local
@@ -28,7 +26,6 @@ from automation.engine.outputs import told_outputs
 from automation.engine.processes import end_all, end_run, marked
 from automation.engine.redaction import Redactor, config_secrets, environment_secrets
 from automation.engine.results import Changes, Drift, Inventory, Plan, inventory_of
-from automation.engine.rollout import RolloutPlan
 from automation.engine.run import Run
 from automation.engine.run_log import RunLog
 from automation.engine.state_files import StateFile, require_room
@@ -43,7 +40,7 @@ from automation.errors import (
     SiteFailure,
     UsageError,
 )
-from automation.up import ROUTING_TARGETS, Up, UpOptions, set_mode, tell_host_turns
+from automation.up import ROUTING_TARGETS, Up, UpOptions, set_mode, tell_host_turns, what_changes
 from components.release import newer_deployment_problem
 from components.rollout import Mode
 
@@ -73,10 +70,11 @@ class Runs:
             self._tell_namesakes(run.stack)
             tell_host_turns(run)
             run.stack.preview(**run.listening)
-            rollout = self._plan_rollout(run)
+            config, rollout = what_changes(run, has_credentials=not self._deployed.on_local_cloud)
         watch = run.watch
         price = price_change(inventory_of(run.stack.deployment).instances, list(watch.instances.values()))
-        return Plan(watch.counts, watch.seconds, resources=tuple(watch.resources), log=run.log.path, price=price, rollout=rollout)
+        changes = _changes(run, {})
+        return Plan(**vars(changes), price=price, rollout=rollout, config=config)
 
     def up(self, on_event: OnEvent | None = None, options: UpOptions | None = None) -> Changes:
         """Deploys: afterwards every replica of the config serves. DeploymentFailedError names what does not; one site that
@@ -221,16 +219,6 @@ class Runs:
         with only_run(self._deployed.logs, self._deployed.name, "storing secrets"):
             stack = self._deployed.open(may_start=True)
             set_secrets(stack, values)
-
-    def _plan_rollout(self, run: Run) -> RolloutPlan | None:
-        from automation.sites.rollout_plan import changed_steps, plan_rollout
-        from components.settings import validate
-
-        changes, name = run.watch.resources, self._deployed.name
-        if not changed_steps(changes):
-            return None
-        expire = None if self._deployed.on_local_cloud else credentials_expire()
-        return plan_rollout(changes, run.stack.deployment, validate(run.config).require(name), datetime.now(UTC), expire)
 
     @contextmanager
     def _run(self, operation: str, on_event: OnEvent | None, *, may_start: bool) -> Generator[Run]:

@@ -6,6 +6,7 @@ One run of the engine where no host goes; else one for everything but them, and 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from automation.engine.deployed import Deployed
@@ -18,6 +19,8 @@ from components.rollout import MODE_VARIABLE, Mode
 from components.settings import Settings, validate
 
 if TYPE_CHECKING:
+    from automation.engine.config_plan import ConfigPlan
+    from automation.engine.rollout import RolloutPlan
     from automation.sites.host_turns import Departures, Turn
     from automation.sites.serving import Replica
 
@@ -220,6 +223,25 @@ def tell_host_turns(run: Run) -> None:
     for turn in host_turns(run.stack.deployment, settings) if settings else ():
         told = ", ".join(f"{key} ({reason})" for key, reason in turn.hosts.items())
         run.watch.warn(f"is drained, then stopped or replaced, in its turn: {told}")
+
+
+def what_changes(run: Run, *, has_credentials: bool) -> "tuple[ConfigPlan, RolloutPlan | None]":
+    """After a preview: what differs in the config's terms, and what it means for users where servers change."""
+    from automation.account.credentials import credentials_expire
+    from automation.engine.config_plan import ConfigPlan
+    from automation.sites.config_plan import plan_config
+    from automation.sites.rollout_plan import changed_steps, plan_rollout
+
+    changes, deployment = run.watch.resources, run.stack.deployment
+    settings = validate(run.config).settings
+    if settings is None:
+        # The program has judged it: nobody comes here with what is malformed.
+        return ConfigPlan(is_first=not inventory_of(deployment).sites, changes=()), None
+    config = plan_config(changes, deployment, settings)
+    if not changed_steps(changes):
+        return config, None
+    expire = credentials_expire() if has_credentials else None
+    return config, plan_rollout(changes, deployment, settings, datetime.now(UTC), expire)
 
 
 def set_mode(run: Run, mode: Mode) -> None:

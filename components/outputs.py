@@ -10,7 +10,7 @@ from components.site import EdgeInferenceSite
 def stack_outputs(
     settings: Settings, sites: dict[str, EdgeInferenceSite], routing: ServiceRouting | None
 ) -> dict[str, pulumi.Input[object]]:
-    """`service_url`, `routing`, `endpoint_urls` by zone and `sites` by zone.
+    """`service_url`, `routing`, `endpoint_urls` by zone, `sites` by zone and `api_keys`, of which only the names.
 
     Address, URL and name are known as soon as the address is, so that they stand whatever else failed; `served` is known where
     the run came to the host's last step. With TLS a URL has the site's own name, since no certificate fits an address.
@@ -49,4 +49,5 @@ def stack_outputs(
         else None,
         "endpoint_urls": endpoints,
         "sites": described,
+        "api_keys": sorted(settings.secrets.all_api_keys),
     }

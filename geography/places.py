@@ -215,3 +215,8 @@ def zone_letters(group: str) -> str:
     if group in ZONE_GROUPS or group in REGIONS:
         return _LETTERS.get(group, "a" if group in ZONE_GROUPS else "abcd")
     return ""
+
+
+def city_of(group: str) -> str:
+    """What a sentence calls the place of a zone group, or of a Region's own zones."""
+    return ZONE_GROUPS[group].city if group in ZONE_GROUPS else REGION_NAMES.get(group, group)

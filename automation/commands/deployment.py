@@ -1,14 +1,10 @@
-"""`edge plan`, `up`, `refresh`, `drift`, `destroy`, `outputs` and what unblocks them: from nothing to serving, and back.
+"""`edge up`, `refresh`, `drift`, `destroy`, `outputs` and what unblocks them: from nothing to serving, and back.
 
 Longer than others: one command after the other, each with the words that it is told in.
 """
 
 import json
-import re
-import sys
-import textwrap
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,36 +21,16 @@ from automation.commands.options import (
     ZoneName,
     open_environment,
 )
+from automation.commands.plan import tell_plan
+from automation.commands.telling import described, price_lines, told, where
 from automation.commands.terminal import confirm, say, show, show_json, show_json_line
 from automation.errors import DRIFT_EXIT_CODE, DeploymentFailedError, EdgeError, OrphansError, UsageError
 
 if TYPE_CHECKING:
     from automation.account.orphans import Thing
     from automation.account.prices import HourlyPrice
-    from automation.engine.events import OnEvent
-    from automation.engine.results import Changes, Plan, ResourceChange
+    from automation.engine.results import Changes
     from automation.environment import Environment
-
-
-def plan(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = False) -> None:  # noqa: FBT002
-    """Show what `up` would change; change nothing.
-
-    Example: edge plan prod
-    """
-    environment = open_environment(env, local=local)
-    if not as_json:
-        _planned(environment)
-        return
-    planned = environment.plan()
-    show_json(
-        {
-            "changes": dict(planned.counts),
-            "seconds": round(planned.seconds, 1),
-            "resources": _described(planned.resources),
-            "price": {**planned.price.described(), "simulated": environment.on_local_cloud},
-            "rollout": planned.rollout and planned.rollout.described(),
-        }
-    )
 
 
 def up(  # noqa: PLR0913, PLR0917 - its options
@@ -80,7 +56,7 @@ def up(  # noqa: PLR0913, PLR0917 - its options
     """
     environment = open_environment(env, local=local)
     if not environment.on_local_cloud and not yes:
-        price = _planned(environment).price
+        price = tell_plan(environment, say).price
         confirm(f"Deploy '{env}' to AWS, at {price.after}?")
     try:
         with told("Deploying", environment, as_json=as_json, has_table=True) as on_event:
@@ -105,11 +81,11 @@ def refresh(env: EnvironmentName, local: LocalFlag = False, as_json: EventsFlag 
     with told("Refreshing", environment, as_json=as_json) as on_event:
         changes = environment.refresh(on_event)
     if as_json:
-        from automation.account.orphans import described
+        from automation.account.orphans import described as things
 
-        show_json_line({**_result("refresh", changes), "orphans": described(changes.orphans)})
+        show_json_line({**_result("refresh", changes), "orphans": things(changes.orphans)})
         return
-    say(_summary(changes))
+    show(_summary(changes))
     say(f"log: {_path(changes.log)}")
 
 
@@ -124,7 +100,7 @@ def sweep(env: TypedEnvironmentName, local: LocalFlag = False, yes: YesFlag = Fa
     environment = open_environment(env, local=local)
     found = environment.orphans()
     if not found:
-        say("AWS has nothing of this deployment beside its state.")
+        show("AWS has nothing of this deployment beside its state.")
         return
     _sweep(environment, found, show, ask=not environment.on_local_cloud and not yes)
 
@@ -140,7 +116,7 @@ def drift(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = Fa
     if as_json:
         found = environment.drift()
         foreign = [asdict(each) for each in found.foreign]
-        show_json({"drift": _described(found.resources), "foreign": foreign, "seconds": round(found.seconds, 1)})
+        show_json({"drift": described(found.resources), "foreign": foreign, "seconds": round(found.seconds, 1)})
     else:
         with told("Drift", environment, is_plan=True) as on_event:
             found = environment.drift(on_event)
@@ -152,10 +128,11 @@ def drift(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = Fa
         for each in found.foreign:
             show(f"{each.inside}  holds what nobody here manages: {each.what}\n  -> {each.remove}")
         if found.resources:
-            name = f"{env}{_flag(local)}"
-            say(f"{len(found.resources)} resources differ\n  -> edge refresh {name} && edge up {name}   # mends it")
+            name = environment.arguments
+            count = "1 resource differs" if len(found.resources) == 1 else f"{len(found.resources)} resources differ"
+            show(f"{count}\n  -> edge refresh {name} && edge up {name}   # mends it")
         if not found:
-            say(f"No drift: AWS is as the state says ({found.seconds:.1f} s).")
+            show(f"No drift: AWS is as the state says ({found.seconds:.1f} s).")
     if found:
         raise typer.Exit(DRIFT_EXIT_CODE)
 
@@ -170,12 +147,13 @@ def destroy(env: TypedEnvironmentName, local: LocalFlag = False, as_json: Events
     environment = open_environment(env, local=local)
     goes = environment.plan_destroy()
     if goes.resources:
-        say(f"'{env}' on {_where(environment)}: {goes.resources} resources go, with them:")
+        say(f"'{env}' on {where(environment)}: {goes.resources} resources go, with them:")
         for zone, site in goes.sites.items():
             say(f"  {zone:<18} {site.instances} x {site.instance_type}")
-        say_price("  stops: ", environment, goes.price)
+        for line in price_lines("  stops: ", environment, goes.price):
+            say(line)
     else:
-        say(f"'{env}' on {_where(environment)}: nothing is deployed.")
+        say(f"'{env}' on {where(environment)}: nothing is deployed.")
     if goes.resources and not environment.on_local_cloud and not yes:
         confirm(f"Destroy '{env}' on AWS? Its sites stop serving.")
     _sweep_before(environment, yes=yes)
@@ -184,7 +162,7 @@ def destroy(env: TypedEnvironmentName, local: LocalFlag = False, as_json: Events
     if as_json:
         show_json_line(_result("destroy", changes))
         return
-    say(_summary(changes))
+    show(_summary(changes))
     say(f"log: {_path(changes.log)}")
     if environment.on_local_cloud:
         say("The local cloud itself still runs: edge cloud stop")
@@ -218,11 +196,9 @@ def unprotect(env: TypedEnvironmentName, zone: OptionalZoneName = None, local: L
     names = environment.unprotect(zone)
     for name in names:
         show(name)
-    say(
-        f"{len(names)} resources are not protected any more; the next `up` protects them again."
-        if names
-        else "Nothing was protected."
-    )
+    count = "1 resource is" if len(names) == 1 else f"{len(names)} resources are"
+    them = "it" if len(names) == 1 else "them"
+    show(f"{count} not protected any more; the next `up` protects {them} again." if names else "Nothing was protected.")
 
 
 def cancel(env: EnvironmentName, local: LocalFlag = False) -> None:  # noqa: FBT002
@@ -232,8 +208,9 @@ def cancel(env: EnvironmentName, local: LocalFlag = False) -> None:  # noqa: FBT
 
     Example: edge cancel prod
     """
-    open_environment(env, local=local).cancel()
-    say(f"No lock is left\n  -> edge refresh {env}{_flag(local)}   # reads back what the killed run has made")
+    environment = open_environment(env, local=local)
+    environment.cancel()
+    show(f"No lock is left\n  -> edge refresh {environment.arguments}   # reads back what the killed run has made")
 
 
 def outputs(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = False) -> None:  # noqa: FBT002
@@ -247,28 +224,6 @@ def outputs(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = 
         show_json(values)
     else:
         _show_endpoints(values, environment)
-
-
-@contextmanager
-def told(
-    title: str, environment: "Environment", *, as_json: bool = False, is_plan: bool = False, has_table: bool = False
-) -> Generator["OnEvent"]:
-    """How a run's events are told: as JSON lines, as a table on a terminal, else as plain lines."""
-    from automation.engine.events import as_json as described
-
-    if as_json:
-        try:
-            yield lambda event: show_json_line(described(event))
-        except EdgeError as error:
-            show_json_line(_failure(error))
-            raise
-        return
-    say(f"{title}: '{environment.name}' on {_where(environment)}")
-    with _table(environment) if has_table and sys.stderr.isatty() else _lines(is_plan=is_plan) as shown:
-        yield shown.on_event
-    if environment.name != "local" and (is_plan or has_table):
-        for stand_in in environment.stand_ins:
-            say(f"  stand-in  {stand_in}")
 
 
 def _sweep_before(environment: "Environment", *, yes: bool) -> None:
@@ -290,7 +245,7 @@ def _sweep(environment: "Environment", found: "Sequence[Thing]", tell: Callable[
     from automation.account.orphans import listed
 
     count = "one object" if len(found) == 1 else f"{len(found)} objects"
-    say(f"AWS has {count} of '{environment.name}' that its state does not know:")
+    tell(f"AWS has {count} of '{environment.name}' that its state does not know:")
     for line in listed(found):
         tell(line)
     if ask:
@@ -301,36 +256,7 @@ def _sweep(environment: "Environment", found: "Sequence[Thing]", tell: Callable[
             f"{len(swept.left)} of {len(found)} could not be removed; the reasons stand above\n"
             f"  -> edge sweep {environment.arguments}   # when they are mended"
         )
-    say(f"Removed: {len(swept.removed)}.")
-
-
-def _planned(environment: "Environment") -> "Plan":
-    """Tells a plan, and what it costs."""
-    with told("Plan", environment, is_plan=True) as on_event:
-        planned = environment.plan(on_event)
-    say(_summary(planned, would=True))
-    if planned.rollout:
-        from automation.commands.rollout_words import rollout_lines
-
-        for line in rollout_lines(planned.rollout):
-            say(line)
-    say(f"change    {planned.price}")
-    say_price("price     ", environment, planned.price.after)
-    return planned
-
-
-def _table(environment: "Environment") -> Any:
-    from rich.console import Console
-
-    from automation.commands.live_table import LiveTable
-
-    return LiveTable(Console(stderr=True, highlight=False), environment.planned_replicas())
-
-
-def _lines(*, is_plan: bool) -> Any:
-    from automation.commands.progress import ProgressLines
-
-    return ProgressLines(say, is_plan=is_plan)
+    tell(f"Removed: {len(swept.removed)}.")
 
 
 def _show_deployed(environment: "Environment", changes: "Changes") -> None:
@@ -338,45 +264,40 @@ def _show_deployed(environment: "Environment", changes: "Changes") -> None:
 
     for line in step_lines(changes.steps):
         say(line)
-    say(_summary(changes))
+    show(_summary(changes))
     _show_endpoints(changes.outputs, environment)
-    say("")
-    say_price("price     ", environment, _price_of(changes.outputs))
+    for line in price_lines("price     ", environment, _price_of(changes.outputs)):
+        show(line)
     say(f"log       {_path(changes.log)}")
 
 
-def _sites_after(environment: "Environment", error: DeploymentFailedError) -> Generator[str]:
-    """A line for each site after a run that failed: what serves, what failed where, and the command that goes on."""
+def _sites_after(environment: "Environment", error: DeploymentFailedError) -> Iterator[str]:
+    """A line for each site after a run that failed: what serves, what failed where, and the command that goes on. Why it failed,
+    the error says.
+    """
     try:
         values = environment.outputs()
         answers = environment.serving(values)
     except EdgeError:
         values, answers = {}, {}
     sites: Mapping[str, Any] = values.get("sites", {})
-    yield f"{len(error.sites)} of {len(error.sites.keys() | sites.keys())} sites failed:"
-    for zone, failure in error.sites.items():
-        yield f"  {zone:<18} failed at {failure.stage}: {_short(failure.reasons)}"
-    for zone, site in sites.items():
-        if any(answers[f"{zone}-{number}"].serves for number, _ in enumerate(site["replicas"], 1)):
-            as_before = ", as before" if zone in error.sites else ""
-            yield f"  {zone:<18} serves {values['endpoint_urls'][zone]}{as_before}"
-    where = _flag(environment.on_local_cloud and environment.name != "local")
-    yield f"  -> edge up {environment.name}{where}   # when the cause is mended; what serves stays as it is"
+    zones = [*sites, *(zone for zone in error.sites if zone not in sites)]
+    yield f"{len(error.sites)} of {len(zones)} sites failed:"
+    width = max(map(len, zones))
+    for zone in zones:
+        serves = zone in sites and any(answers[f"{zone}-{number}"].serves for number, _ in enumerate(sites[zone]["replicas"], 1))
+        failed = [f"failed at {error.sites[zone].stage}"] if zone in error.sites else []
+        as_before = ", as before" if failed else ""
+        states = [*failed, *([f"serves {values['endpoint_urls'][zone]}{as_before}"] if serves else [])]
+        yield f"  {zone:<{width}}  {'; '.join(states) or 'does not serve'}"
+    yield f"  -> edge up {environment.arguments}   # when the cause is mended; what serves stays as it is"
 
 
-def _short(reasons: tuple[str, ...]) -> str:
-    """The beginning of what the first reason ends in; all of it stands above, and in the log."""
-    if not reasons:
-        return "see the log"
-    cause = re.sub(r"^\S+: after \d+ failed attempts: (ssh: handshake failed: )?", "", reasons[0].splitlines()[0])
-    return textwrap.shorten(cause, 48, placeholder=" ...")
-
-
-def _summary(changes: "Changes", *, would: bool = False) -> str:
+def _summary(changes: "Changes") -> str:
     counted = ", ".join(f"{count} {operation}" for operation, count in sorted(changes.counts.items()))
     if not changes.changed:
         return f"No changes: {counted or 'nothing there'} ({changes.seconds:.1f} s)."
-    return f"{'Would change' if would else 'Done'}: {counted} ({changes.seconds:.1f} s)."
+    return f"Done: {counted} ({changes.seconds:.1f} s)."
 
 
 def _show_endpoints(values: Any, environment: "Environment") -> None:
@@ -389,7 +310,7 @@ def _show_endpoints(values: Any, environment: "Environment") -> None:
         doubt = "" if _served(sites[zone]) else "   (the last run did not see it serve)"
         show(f"endpoint  {zone:<18} {f'{url}{doubt}' if url else 'has no address yet'}")
     if any(url and _served(sites[zone]) for zone, url in endpoints.items()):
-        show(f'\nTry it: edge ask {environment.arguments} "What is the edge?"')
+        show(f'ask       edge ask {environment.arguments} "What is the edge?"')
 
 
 def _served(site: Mapping[str, Any]) -> bool:
@@ -407,49 +328,15 @@ def _price_of(values: Mapping[str, Any]) -> "HourlyPrice":
     )
 
 
-def say_price(title: str, environment: "Environment", price: "HourlyPrice") -> None:
-    """What instances cost, and what that leaves out."""
-    from automation.account.prices import FOOTNOTE
-
-    indent = " " * len(title)
-    say(f"{title}{price}{', on AWS' if environment.on_local_cloud else ''}")
-    if environment.on_local_cloud:
-        say(f"{indent}here nothing is billed: all is simulated")
-    say(f"{indent}({FOOTNOTE}; source: edge cost {environment.arguments})")
-
-
 def _result(operation: str, changes: "Changes") -> dict[str, Any]:
     return {
         "event": "result",
         "operation": operation,
         "changes": dict(changes.counts),
         "seconds": round(changes.seconds, 1),
-        "resources": _described(changes.resources),
+        "resources": described(changes.resources),
         "log": str(changes.log),
     }
-
-
-def _failure(error: EdgeError) -> dict[str, Any]:
-    sites = error.sites if isinstance(error, DeploymentFailedError) else {}
-    return {
-        "event": "failed",
-        "exit_code": error.exit_code,
-        "error": str(error),
-        "sites": {zone: {"stage": failure.stage, "reasons": failure.reasons} for zone, failure in sites.items()},
-        "log": str(error.log) if error.log else None,
-    }
-
-
-def _described(resources: "tuple[ResourceChange, ...]") -> list[dict[str, Any]]:
-    return [vars(each) for each in resources]
-
-
-def _where(environment: "Environment") -> str:
-    return "the local cloud (simulated AWS)" if environment.on_local_cloud else "AWS"
-
-
-def _flag(local: bool) -> str:  # noqa: FBT001
-    return " --local" if local else ""
 
 
 def _path(log: Any) -> str:

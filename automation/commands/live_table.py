@@ -16,6 +16,7 @@ from rich.text import Text
 
 from automation.commands.progress import is_shown, notice
 from automation.commands.waves import Waves
+from automation.engine.causes import same_cause
 from automation.engine.events import STAGES, Diagnostic, Event, Interrupted, LaunchWaits, SiteProgress, Stage, StageState
 from components.problems import printable
 
@@ -58,6 +59,7 @@ class LiveTable:
         self._lock, self._waves, self._wave = threading.Lock(), Waves(), ""
         self._cells = {zone: {stage: _Cell() for stage in STAGES} for zone in zones}
         self._latest, self._hint = "the engine starts; config and AWS are checked", "Ctrl-C finishes the steps at work and stops"
+        self._causes: set[str] = set()
         self._begun = time.monotonic()
         self._ended: float | None = None
         self._live = Live(console=console, get_renderable=self.render, refresh_per_second=4, redirect_stdout=False)
@@ -88,8 +90,14 @@ class LiveTable:
             elif event.severity == "warning":
                 self._above(f"warning: {event.text.strip()}", "yellow")
             else:
-                first = event.text.strip().splitlines()[0]
-                self._above(f"failed: {event.resource + ': ' if event.resource else ''}{first}", "bold red")
+                self._tell_failure(event)
+
+    def _tell_failure(self, event: Diagnostic) -> None:
+        """Each cause once: the rows show which sites have it, and the end of the run names them."""
+        if (cause := same_cause(event.text)) not in self._causes:
+            self._causes.add(cause)
+            first = next((line for line in event.text.splitlines() if line.strip(": \t")), "")
+            self._above(f"failed: {event.resource + ': ' if event.resource else ''}{first.strip()}", "bold red")
 
     def render(self) -> "RenderableType":
         """The table as it is now."""

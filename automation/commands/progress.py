@@ -37,7 +37,7 @@ _DONE = {
 class ProgressLines:
     """Plain progress lines from events; use it as a context manager, so that its watch ends.
 
-    A plan tells what would be done when a step begins, since nothing is done then.
+    Of a plan's steps nothing is told: nothing is done then, and its result says what would be.
     """
 
     def __init__(self, write: Callable[[str], None], *, is_plan: bool = False) -> None:
@@ -86,8 +86,6 @@ class ProgressLines:
         # The stack itself and the providers begin before the program has judged its config.
         self._has_begun = self._has_begun or "$" in event.resource.urn
         self._at_work[event.resource.urn] = (event.resource.name, time.monotonic())
-        if self._is_plan and event.is_real:
-            self.say(plan_line(event))
 
     def _end(self, event: ResourceDone | ResourceFailed) -> None:
         self._at_work.pop(event.resource.urn, None)
@@ -114,14 +112,6 @@ class ProgressLines:
             return "the engine is at work" if self._has_begun else "the engine starts; config and AWS are checked"
         more = f" and {len(pending) - 4} more" if len(pending) > 4 else ""  # noqa: PLR2004
         return f"at work on {', '.join(pending[:4])}{more}"
-
-
-def plan_line(event: ResourceStarted) -> str:
-    """What would be done with a resource."""
-    differs = f"  ({', '.join(event.differs)})" if event.differs else ""
-    if event.operation == "forget":
-        differs = "  (the account stays opted in)"
-    return f"  {event.operation:<8} {event.resource.name}  {event.resource.kind}{differs}"
 
 
 def done_line(event: ResourceDone | ResourceFailed) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from automation.engine.causes import by_cause
 from automation.engine.dial_advice import after_dials
 
 
@@ -37,8 +38,8 @@ def after_failure(commands: Commands, engines_text: str, errors: Sequence[str], 
 
     `engines_text` is all that the engine printed, `errors` what its events told.
     """
-    texts = list(errors) or last_words(engines_text)
-    texts += after_dials(commands, texts)
+    told = list(errors) or last_words(engines_text)
+    texts = [*by_cause(told), *after_dials(commands, told)]
     if has_changed:
         texts.append("What was finished stays. Mend the cause, then run the same command again.")
     return texts + _after_a_kill(commands, engines_text)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from automation.account.prices import HourlyPrice, Instances, PriceChange, hourly_price
+from automation.engine.config_plan import ConfigPlan
 from automation.engine.rollout import RolloutPlan
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class Plan(Changes):
     """What it would make costs on AWS, and what runs now, by list prices."""
     rollout: RolloutPlan | None = None
     """What it would mean for users of the replicas that serve; None where none of them changes its server."""
+    config: ConfigPlan = field(default_factory=lambda: ConfigPlan(is_first=False, changes=()))
+    """What it changes in the config's own terms."""
 
 
 @dataclass(frozen=True)

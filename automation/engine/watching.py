@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from automation.engine.causes import without_command
 from automation.engine.events import (
     Diagnostic,
     Event,
@@ -278,6 +279,7 @@ class RunWatch:
         if urn in self._launches and (refused := _REFUSED_LAUNCH.search(text)):
             self._launch_reasons[name] = refused[1]
         known = _severity(severity)
+        text = without_command(text) if known == "error" else text
         about = name if urn and f"::{_STACK}::" not in urn else None
         if known == "error":
             self._keep_error(about, text.strip())

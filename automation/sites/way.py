@@ -13,7 +13,7 @@ from automation.errors import EdgeError, NothingDeployedError, UsageError
 from automation.sites.names import asked
 from automation.sites.resolution import Client, locate
 from geography.cities import CLIENT_NETWORK, City, local_network
-from geography.places import REGION_NAMES, REGIONS, ZONE_GROUPS, distance_km
+from geography.places import REGIONS, ZONE_GROUPS, city_of, distance_km
 
 if TYPE_CHECKING:
     from automation.sites.deployed_sites import DeployedSites
@@ -56,8 +56,7 @@ def find_way(environment: "DeployedSites", outputs: Mapping[str, Any], origin: s
 
 def city_of_site(site: Mapping[str, Any]) -> str:
     """What a sentence calls the place of a site in a stack's outputs."""
-    group: str = site["zone_group"]
-    return ZONE_GROUPS[group].city if group in ZONE_GROUPS else REGION_NAMES.get(group, group)
+    return city_of(site["zone_group"])
 
 
 def _source(environment: "DeployedSites", client: Client | None) -> str | None:

@@ -10,10 +10,12 @@ import pytest
 from pulumi.automation.events import EngineEvent
 
 from automation.commands import progress
+from automation.commands.plan_words import resource_lines
 from automation.commands.progress import ProgressLines, notice, step_lines
 from automation.engine import watching
 from automation.engine.events import Diagnostic, Event, Interrupted, LaunchWaits, ResourceStarted, SiteProgress, as_json
 from automation.engine.redaction import Redactor
+from automation.engine.results import ResourceChange
 from automation.engine.watching import LAUNCH_PATIENCE_SECONDS, LAUNCH_REMINDER_SECONDS, RunWatch, StepTimes
 
 STACK = "urn:pulumi:local::edge-inference::pulumi:pulumi:Stack::edge-inference-local"
@@ -86,8 +88,10 @@ def test_an_opt_in_that_leaves_the_state_is_not_shown_as_deleted() -> None:
     """AWS keeps it, and opts out through Support alone."""
     group = ("us-west-2-opt-in-us-west-2-lax-1", "delete", "aws:ec2/availabilityZoneGroup:AvailabilityZoneGroup")
     begun, done = step("resourcePreEvent", *group), step("resOutputsEvent", *group)
-    (planned,) = lines(begun, done, is_plan=True)
-    assert planned.split() == ["forget", group[0], "AvailabilityZoneGroup", "(the", "account", "stays", "opted", "in)"]
+    assert lines(begun, done, is_plan=True) == []
+    forgotten = ResourceChange(group[0], "AvailabilityZoneGroup", "forget")
+    planned = " ".join(resource_lines([forgotten], {"forget": 1}))
+    assert planned.split()[2:] == ["forget", group[0], "AvailabilityZoneGroup", "(the", "account", "stays", "opted", "in)"]
     assert "forgotten (the account stays opted in)" in lines(begun, done)[0]
     summary = {"maybeCorrupt": False, "durationSeconds": 1, "resourceChanges": {"delete": 3, "same": 1}, "policyPacks": {}}
     watch = told(None, begun, done, EngineEvent.from_json({"sequence": 1, "timestamp": 1, "summaryEvent": summary}))
@@ -105,13 +109,11 @@ def test_no_line_for_components_and_providers() -> None:
     assert lines(step("resOutputsEvent", "default", kind="pulumi:providers:aws")) == []
 
 
-def test_preview_says_what_would_be_done_and_why() -> None:
-    (line,) = lines(
-        step("resourcePreEvent", op="update", diffs=["create", "stdin"]), step("resOutputsEvent", op="update"), is_plan=True
-    )
-    assert "update" in line
-    assert "us-west-2a-1-host" in line
-    assert "(create, stdin)" in line
+def test_details_of_a_plan_say_what_would_be_done_and_why() -> None:
+    change = ResourceChange("us-west-2a-1-host", "Instance", "update", ("create", "stdin"))
+    assert list(resource_lines([change], {"update": 1})) == [
+        "1 update", "  update   us-west-2a-1-host  Instance  (create, stdin)"
+    ]  # fmt: skip
 
 
 def test_words_of_a_remote_command_are_shown_under_its_name() -> None:
