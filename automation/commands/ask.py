@@ -41,7 +41,7 @@ def ask(  # noqa: PLR0913, PLR0917 - an option each
         return
     say(f"{reply.way.zone} ({reply.city}) answered: {reply.way.chosen}.")
     simulated = ", simulated as the model and the network are" if reply.simulated else ", connection included"
-    say(f"First token after {reply.first_token_ms:.0f} ms, {reply.tokens} in {reply.total_ms:.0f} ms{simulated}.")
+    say(f"First token after {reply.first_token_ms:.0f} ms, {reply.tokens} tokens in {reply.total_ms:.0f} ms{simulated}.")
     if origin and not reply.simulated:
         say(f"The question left from this machine, not from {origin}: the times are this machine's.")
 

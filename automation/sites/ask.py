@@ -209,6 +209,12 @@ def _in_words(environment: "DeployedSites", way: Way, fault: "Fault", client: "C
         "overloaded": f"{site} takes no more requests now\n  -> {status}   # shows the load; then ask again",
         "first_token_timeout": f"{site} took the question, and no token came within {_FIRST_TOKEN_SECONDS:g} s\n  -> {logs}",
     }
+    if fault.kind == "empty_stream":
+        # TGI's chat route drops its errors (serving-facts).
+        return EdgeError(
+            f"{site} gave no token and no reason; question and --max-tokens may be more than server.maxTotalTokens\n"
+            f"  -> ask for less: --max-tokens 20, or see {logs}"
+        )
     if fault.kind in known:
         return EdgeError(known[fault.kind])
     if fault.status == _UNPROCESSABLE:

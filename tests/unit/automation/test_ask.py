@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
@@ -13,6 +15,7 @@ import dns.message
 import dns.rrset
 import pytest
 
+from automation.account.keys import new_certificate
 from automation.errors import EdgeError, NothingDeployedError, UsageError
 from automation.sites import way
 from automation.sites.ask import Question, ask
@@ -71,10 +74,10 @@ class FakeEnvironment:
             }
             for zone, address in ADDRESSES.items()
         }
-        self.domain = domain
+        self.domain, self.scheme = domain, "http"
 
     def outputs(self) -> dict[str, Any]:
-        url = f"http://{self.domain}:8080" if self.domain else None
+        url = f"{self.scheme}://{self.domain}:8080" if self.domain else None
         return {"sites": self.sites, "service_url": url, "routing": {"domain": self.domain}}
 
     def stack_config(self) -> StackConfig:
@@ -160,7 +163,11 @@ def test_a_base_model_goes_on_with_the_text(environment: FakeEnvironment, server
         (429, b"", "takes no more requests now\n  -> edge status tokyo --local"),
         (422, b'{"error": "too long"}', "refuses the question: status 422: too long\n  -> ask for less: --max-tokens 20"),
         (500, b"oh", "does not take the question: status 500: oh\n  -> edge logs tokyo us-west-2-lax-1a --local"),
-        (200, b"data: [DONE]\n\n", "broke off its answer: it ended without a token\n  -> edge logs tokyo us-west-2-lax-1a"),
+        (
+            200,
+            b"data: [DONE]\n\n",
+            "gave no token and no reason; question and --max-tokens may be more than server.maxTotalTokens\n  -> ask for less",
+        ),
         (
             200,
             events("The").removesuffix(b"data: [DONE]\n\n"),
@@ -180,6 +187,27 @@ def test_every_failure_is_told_with_what_to_run(
     with pytest.raises(EdgeError) as failed:
         asked(environment)
     assert words in str(failed.value)
+
+
+@pytest.mark.parametrize("name", [DOMAIN, "other.acme.dev"])
+def test_a_certificate_must_be_good_for_the_name(
+    environment: FakeEnvironment, server: ModelServer, tmp_path: Path, name: str
+) -> None:
+    """It is the config's own, which no public CA has signed."""
+    certificate, private_key = new_certificate([name])
+    (tmp_path / "pem").write_text(certificate + private_key, encoding="utf-8")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "pem")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    environment.values["edge-inference:tlsCertificate"], environment.scheme = certificate, "https"
+    if name == DOMAIN:
+        assert asked(environment)[0] == "The edge"
+        return
+    with pytest.raises(
+        EdgeError, match=rf"no certificate that is good for https://{DOMAIN}:8080: .*\n  -> edge up tokyo --local"
+    ):
+        asked(environment)
+    assert server.asked == []
 
 
 def test_a_dead_host_is_told_by_its_address(environment: FakeEnvironment) -> None:

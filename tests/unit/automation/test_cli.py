@@ -318,7 +318,7 @@ def test_an_answer_is_the_result_and_who_gave_it_is_talk(shell: Shell, environme
     assert environment.done == ["ask What is the edge? Honolulu None 5"]
     assert err == (
         "us-west-2-hnl-1a (Honolulu) answered: as the local cloud answers users in Honolulu.\n"
-        "First token after 12 ms, 2 in 34 ms, simulated as the model and the network are.\n"
+        "First token after 12 ms, 2 tokens in 34 ms, simulated as the model and the network are.\n"
     )
 
 
