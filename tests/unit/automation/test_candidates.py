@@ -44,6 +44,13 @@ def test_the_table_fits_80_columns_without_colours_and_names_its_sources() -> No
     assert "not measured" in answer.stderr
 
 
+def test_how_many_more_there_are_is_what_shows_them_all() -> None:
+    answer = CliRunner().invoke(app, ["zones", "--top", "3"])
+    total = len(candidates([]))
+    assert f"{total - 3} more: --top {total}\n" in answer.stderr
+    assert len(CliRunner().invoke(app, ["zones", "--top", str(total)]).stdout.splitlines()) == total + 1
+
+
 def test_json_is_alone_on_standard_output() -> None:
     answer = CliRunner().invoke(app, ["zones", "--near", "Honolulu", "--json"])
     told = json.loads(answer.stdout)

@@ -36,7 +36,7 @@ from automation.errors import (
     ProtectedError,
     SiteFailure,
 )
-from automation.paths import LOCAL_DIRECTORY
+from automation.paths import LOCAL_DIRECTORY, PROJECT_ROOT
 from automation.sites.ask import OnText, Question, Reply
 from automation.sites.serving import Answer
 from automation.sites.way import Way
@@ -718,6 +718,13 @@ def test_an_ambiguous_short_name_is_refused_with_what_it_may_mean(
 def test_a_replicas_number_stays_behind_a_short_name(environments: Path, typed: str, meant: str) -> None:
     _stack_file(environments, "tokyo", "us-west-2-lax-1a")
     assert full_zone(typed, "tokyo") == meant
+
+
+def test_the_documented_example_says_how_it_is_called() -> None:
+    example = PROJECT_ROOT / "docs" / "examples" / "deploy.py"
+    done = subprocess.run([sys.executable, str(example)], capture_output=True, text=True, check=False, cwd=PROJECT_ROOT)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"usage: {example} ENVIRONMENT")
 
 
 def test_unknown_environment(shell: Shell) -> None:
