@@ -18,7 +18,7 @@ from automation.commands.overview import _status
 from automation.environment import Environment
 from automation.sites.certificate_age import age_of, judged, shown, stored
 from automation.sites.doctor import Check, _Doctor
-from automation.sites.status import Status
+from automation.sites.status import Status, _certificate
 from components.certificates import Facts, facts_of
 from components.settings import PROJECT, StackConfig, validate
 
@@ -131,6 +131,20 @@ def test_status_tells_it_and_the_line_to_run_when_it_is_time() -> None:
     assert "-> edge certificate prod --local   # then: edge up prod --local" in lines(10, simulated=True)
     assert Status("prod", False, (), age_of(facts(60))).described()["certificate"]["days_left"] == 60
     assert Status("prod", False, ()).described()["certificate"] is None
+
+
+def test_status_goes_by_what_is_shown_and_else_by_what_is_stored(served: tuple[int, str]) -> None:
+    port, certificate = served
+    kept = new_certificate(NAMES, days=60)[0]
+    values = {f"{PROJECT}:endpoint": '{"tls": true}', f"{PROJECT}:tlsCertificate": kept}
+    config = StackConfig("prod", values, frozenset({f"{PROJECT}:tlsCertificate"}))
+    seen = _certificate(cast("Environment", Ports()), config, outputs(port))
+    assert seen
+    assert seen.expires == getattr(facts_of(certificate), "expires", None)
+    unseen = _certificate(cast("Environment", Ports()), config, outputs(1))
+    assert unseen
+    assert unseen.expires == getattr(facts_of(kept), "expires", None)
+    assert _certificate(cast("Environment", Ports()), StackConfig("prod", {}), outputs(port)) is None
 
 
 def test_who_signed_it_is_told() -> None:
