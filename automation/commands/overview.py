@@ -3,42 +3,61 @@
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from automation.commands.options import EnvironmentName, JsonFlag, LocalFlag, ZoneName, open_environment
-from automation.commands.terminal import show, show_json
+from automation.commands.terminal import show, show_json, show_json_line
 from automation.errors import EdgeError
 
 if TYPE_CHECKING:
     from automation.sites.costs import Cost
-    from automation.sites.status import ReplicaStatus, SiteStatus, Status
 
 _COLUMNS = 80
 _SSH_FAILED = 255
 """What `ssh` itself exits with."""
-_STATES = {"healthy": "green", "unhealthy": "red", "unreachable": "red"}
+_WATCH_SECONDS = 5.0
+_CLEAR = "\x1b[H\x1b[2J"
 
 ReplicaNumber = Annotated[int, typer.Option("--replica", metavar="N", min=1, help="Which of the zone's hosts.")]
 
 
-def status(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = False) -> None:  # noqa: FBT002
-    """Show how each site is at this moment.
+def status(
+    env: EnvironmentName,
+    local: LocalFlag = False,  # noqa: FBT002
+    as_json: JsonFlag = False,  # noqa: FBT002
+    watch: Annotated[bool, typer.Option("--watch", help="Look again every few seconds, until Ctrl-C.")] = False,  # noqa: FBT002
+) -> None:
+    """Show whether each replica serves, and its load.
 
-    Machine, server, model in fact, load, share of the map's cities, uptime, price. Exit code 1 where a site does not serve.
+    With city, share of the map's cities and price; below, what is wrong and what to run. Exit code 1 where a site does not serve.
 
     Example: edge status prod
     """
+    from automation.commands.status_words import status_lines
     from automation.sites.status import status as ask
 
-    found = ask(open_environment(env, local=local))
-    if as_json:
-        show_json(found.described())
-    else:
-        for line in _status(found):
-            show(line)
+    environment = open_environment(env, local=local)
+    try:
+        while True:
+            found = ask(environment)
+            if as_json:
+                (show_json_line if watch else show_json)(found.described())
+            else:
+                lines = list(status_lines(found))
+                if watch and sys.stdout.isatty():
+                    sys.stdout.write(_CLEAR)
+                for line in lines:
+                    show(line)
+            if not watch:
+                break
+            sys.stdout.flush()
+            time.sleep(_WATCH_SECONDS)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
     if not all(site.serves for site in found.sites):
         raise typer.Exit(1)
 
@@ -118,44 +137,6 @@ def _over_ssh(env: str, zone: str, replica: int, command: str | None, *, local: 
         raise typer.Exit(status)
 
 
-def _status(found: "Status") -> Iterator[str]:
-    for site in found.sites:
-        share = "" if site.dns_share is None else f", gets {site.dns_share:.0%} of the map's cities"
-        yield f"{site.zone}  {site.instance_type}{share}{', drained' if site.drained else ''}"
-        for replica in site.replicas:
-            yield from _replica_lines(site, replica)
-    if found.certificate:
-        from automation.sites.certificate_age import SOON_DAYS
-
-        is_soon = found.certificate.days_left < SOON_DAYS
-        arguments = f"{found.environment}{' --local' if found.simulated and found.environment != 'local' else ''}"
-        yield f"certificate: {found.certificate.words}"
-        yield from (f"  -> edge certificate {arguments}   # then: edge up {arguments}",) if is_soon else ()
-    unknown = sum(replica.dollars_per_hour is None for site in found.sites for replica in site.replicas)
-    without = f", without {unknown} whose price is unknown" if unknown else ""
-    yield f"${found.dollars_per_hour:.3f} per hour by list price{without}"
-    if found.simulated:
-        yield "Nothing is billed here: AWS, network and model server are simulated."
-
-
-def _replica_lines(site: "SiteStatus", replica: "ReplicaStatus") -> Iterator[str]:
-    from automation.tables import coloured
-
-    uptime = "" if replica.uptime_seconds is None else f"up {_duration(replica.uptime_seconds)}  "
-    price = "price unknown" if replica.dollars_per_hour is None else f"${replica.dollars_per_hour:.3f}/h"
-    health = coloured(replica.health, _STATES[replica.health])
-    yield f"  {health}  {replica.address or 'no address'}  {uptime}{price}"
-    state = f"is {replica.instance}" if replica.instance else "is in an unknown state"
-    yield f"    {f'{replica.instance_id} {state}' if replica.instance_id else 'no instance is known'}"
-    revision = replica.revision[:12] if replica.revision else "an unknown revision"
-    yield f"    serves {f'{replica.model} at {revision}' if replica.model else 'unknown (its record could not be read)'}"
-    if replica.model not in {None, site.model}:
-        yield f"      NOT {site.model}, as configured"
-    if replica.queue is not None:
-        speed = "" if replica.tokens_per_second is None else f", {replica.tokens_per_second:.1f} tokens/s"
-        yield f"    {replica.queue} waiting, {replica.running} running{speed}"
-
-
 def _cost(found: "Cost", *, simulated: bool) -> Iterator[str]:
     from automation.account.prices import AS_OF, HOURS_PER_MONTH, NOT_INCLUDED, SOURCE
     from automation.tables import table
@@ -183,10 +164,3 @@ def _amounts(dollars: float) -> tuple[str, str]:
     from automation.account.prices import HOURS_PER_MONTH
 
     return f"{dollars:.3f}", f"{dollars * HOURS_PER_MONTH:.2f}"
-
-
-def _duration(seconds: float) -> str:
-    """`3 d 4 h`, `2 h 5 min`, `40 s`: the two largest parts."""
-    parts = [(seconds // 86400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "min"), (seconds % 60, "s")]
-    first = next((number for number, (value, _) in enumerate(parts) if value >= 1), 3)
-    return " ".join(f"{value:.0f} {unit}" for value, unit in parts[first : first + 2])

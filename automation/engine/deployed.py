@@ -18,7 +18,7 @@ from automation.engine import local
 from automation.engine.advice import Commands, last_words
 from automation.engine.command import EngineCommand, Stack
 from automation.engine.leftovers import Leftovers
-from automation.engine.outputs import told_outputs
+from automation.engine.outputs import in_order, recorded_outputs, told_outputs
 from automation.engine.plugins import official_home
 from automation.engine.processes import environment_mark
 from automation.engine.results import Inventory, inventory_of
@@ -90,7 +90,15 @@ class Deployed:
             values = told_outputs(stack.read_outputs(), stack.deployment, self.endpoint_url)
         if not values:
             raise self.nothing_deployed()
-        return values
+        return in_order(values, self.planned_replicas())
+
+    def outputs_and_config(self) -> "tuple[dict[str, Any], StackConfig]":
+        """Both, with the fewest questions to the engine; neither waits for a run that is at work."""
+        stack = self.open(may_start=False)
+        values = told_outputs(recorded_outputs(stack.deployment), stack.deployment, self.endpoint_url)
+        if not values:
+            raise self.nothing_deployed()
+        return in_order(values, self.planned_replicas()), self.config_in_stack(stack)
 
     def inventory(self) -> Inventory:
         """What the state holds, without asking AWS; NothingDeployedError where there is no stack."""

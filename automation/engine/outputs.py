@@ -4,7 +4,7 @@ The engine gives the outputs that hang on a failed resource as unknown, though t
 are read from there. Left out: whether anything serves at this moment; ask.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 from pulumi.runtime.rpc import UNKNOWN
@@ -41,6 +41,17 @@ def recorded_outputs(deployment: Mapping[str, Any]) -> dict[str, Any]:
     """The outputs that the last run left in an exported deployment."""
     resources = cast("list[dict[str, Any]]", deployment.get("resources") or [])
     return next((dict[str, Any](each.get("outputs") or {}) for each in resources if each["type"] == _STACK), dict[str, Any]())
+
+
+def in_order(outputs: dict[str, Any], zones: Iterable[str]) -> dict[str, Any]:
+    """The same with its sites in the order of the config, which the engine does not keep; others come last."""
+    order = [*zones, *outputs.get("sites", {})]
+    sorted_ones = {
+        key: {zone: outputs[key][zone] for zone in sorted(outputs[key], key=order.index)}
+        for key in ("sites", "endpoint_urls")
+        if key in outputs
+    }
+    return {**outputs, **sorted_ones}
 
 
 def _by_type_and_name(deployment: Mapping[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:

@@ -54,7 +54,10 @@ def cost(environment: "Deployed") -> Cost:
     except EdgeError:
         deployed: Mapping[str, DeployedSite] = {}
     if deployed:
-        running = tuple(_site(zone, site.instance_type, site.instances) for zone, site in deployed.items())
+        # As in the config, and as `edge status` has them; what is not in it any more comes last.
+        order = [*environment.planned_replicas(), *deployed]
+        zones = sorted(deployed, key=order.index)
+        running = tuple(_site(zone, deployed[zone].instance_type, deployed[zone].instances) for zone in zones)
         return Cost(environment.name, "deployed", sites=running)
     planned = tuple(
         _site(site.zone, site.instance_type, site.replicas) for site in planned_sites(environment.stack_file, environment.name)

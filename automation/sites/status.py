@@ -32,7 +32,7 @@ Health = Literal["healthy", "unhealthy", "unreachable"]
 
 _ASK_SECONDS, _TOKEN_SECONDS = 5.0, 20.0
 _SSH_SECONDS = 15.0
-_WINDOW_SECONDS = 1.0
+_WINDOW_SECONDS = 0.5
 """The shortest time over which tokens are counted."""
 _RECORD = 'sudo cat "${EDGE_HOST_ROOT:-}/opt/edge-inference/serving.json"'
 """What the host wrote down when its server had generated a token (components/remote/serving_record.py)."""
@@ -64,7 +64,7 @@ class ReplicaStatus:
     running: int | None
     """Requests that are generated."""
     tokens_per_second: float | None
-    """Over the last second or so; TGI counts a request's tokens when it ends."""
+    """Over half a second; TGI counts a request's tokens when it ends."""
     dollars_per_hour: float | None
 
 
@@ -103,6 +103,8 @@ class Status:
     certificate: Age | None = None
     """Of the certificate that expires first of those that replicas show; of the config's where none shows one to this machine.
     None without TLS."""
+    service_url: str | None = None
+    """The service's name as callers use it; None where it has none."""
 
     @property
     def dollars_per_hour(self) -> float:
@@ -114,13 +116,13 @@ class Status:
         sites = [{**asdict(site), "serves": site.serves} for site in self.sites]
         age = self.certificate
         certificate = {"expires": age.expires.isoformat(), "days_left": age.days_left} if age else None
-        return {"environment": self.environment, "simulated": self.simulated, "certificate": certificate, "sites": sites}
+        told = {"environment": self.environment, "simulated": self.simulated, "service_url": self.service_url}
+        return {**told, "certificate": certificate, "sites": sites}
 
 
 def status(environment: "Deployed") -> Status:
     """Asks all sites at once. NothingDeployedError where there are none; a dead site is part of the answer, never an error."""
-    outputs = environment.outputs()
-    config = environment.stack_config()
+    outputs, config = environment.outputs_and_config()
     asker = Asker(environment, config)
     with ThreadPoolExecutor(16) as pool:
         shares = pool.submit(_shares, environment, outputs)
@@ -145,6 +147,7 @@ def status(environment: "Deployed") -> Status:
             for zone, site in outputs["sites"].items()
         ),
         certificate.result(),
+        outputs.get("service_url"),
     )  # fmt: skip
 
 
@@ -160,9 +163,11 @@ def _certificate(environment: "Deployed", config: StackConfig, outputs: Mapping[
 def _replica(environment: "Deployed", config: StackConfig, asker: Asker, host: Host, url: str | None) -> ReplicaStatus:
     now = datetime.now(UTC)
     is_up = host.address is not None and host.state in {"running", None}
-    served = _record(environment, config, host) if is_up else {}
-    answer = asker.ask(Replica(host.zone, host.number, host.address if is_up else None, url), token_seconds=_TOKEN_SECONDS)
-    load = _load(environment, config, str(host.address), url) if url and answer.reached and not answer.on_host else {}
+    with ThreadPoolExecutor(1) as pool:
+        record = pool.submit(_record, environment, config, host) if is_up else None
+        answer = asker.ask(Replica(host.zone, host.number, host.address if is_up else None, url), token_seconds=_TOKEN_SECONDS)
+        load = _load(environment, config, str(host.address), url) if url and answer.reached and not answer.on_host else {}
+        served = record.result() if record else {}
     price = instance_price(host.zone, host.instance_type or "")
     return ReplicaStatus(
         host.key,

@@ -44,6 +44,12 @@ class FakeEnvironment:
     def outputs(self) -> dict[str, Any]:
         return {"sites": self.sites, "routing": None}
 
+    def outputs_and_config(self) -> tuple[dict[str, Any], StackConfig]:
+        return self.outputs(), self.stack_config()
+
+    def planned_replicas(self) -> dict[str, int]:
+        return {HONOLULU: 1, OREGON: 2}
+
     def inventory(self) -> Inventory:
         if self.deployed is None:
             raise NothingDeployedError("'prod' is not deployed")
@@ -144,6 +150,8 @@ def test_cost_by_hour_and_month_with_the_unknown_named(tmp_path: Path) -> None:
     assert planned["unknown"] == ["g4dn.2xlarge in us-east-1-nyc-2a"]
     environment.deployed = {HONOLULU: DeployedSite("g4dn.2xlarge", 1)}
     assert cost(real(environment)).described()["dollars_per_hour"] == 1.241
+    environment.deployed = {each: DeployedSite("g4dn.2xlarge", 1) for each in ("us-west-2b", OREGON, HONOLULU)}
+    assert [site.zone for site in cost(real(environment)).sites] == [HONOLULU, OREGON, "us-west-2b"], "as in the config"
     environment.deployed = None
     environment.stack_file.write_text("config: {}", encoding="utf-8")
     with pytest.raises(UsageError, match="edge doctor prod"):

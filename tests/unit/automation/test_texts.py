@@ -33,6 +33,7 @@ STATUS = Status(
         SiteStatus(OREGON, "g4dn.2xlarge", MODEL, 0.62, False, (SERVING,)),
         SiteStatus(HONOLULU, "g4dn.2xlarge", MODEL, None, True, (DEAD,)),
     ),
+    service_url="http://llm.acme.dev:8080",
 )
 
 
@@ -41,7 +42,7 @@ class Edge:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self.monkeypatch, self._capsys = monkeypatch, capsys
-        self.environment = SimpleNamespace(name="prod", arguments="prod", on_local_cloud=False)
+        self.environment = SimpleNamespace(name="prod", arguments="prod", on_local_cloud=False, planned_replicas=dict)
 
         def opened(*_: object, **__: object) -> SimpleNamespace:
             return self.environment
@@ -99,16 +100,15 @@ def test_status_says_what_is_known_and_what_is_not(edge: Edge) -> None:
     code, out, err = edge.piped("status", "prod")
     assert (code, err) == (1, ""), "a site that does not serve"
     assert out.splitlines() == [
-        "us-west-2a  g4dn.2xlarge, gets 62% of the map's cities",
-        "  healthy  203.0.114.250  up 1 d 2 h  $0.752/h",
-        "    i-0123456789abcdef0 is running",
-        f"    serves {MODEL} at 0cb88a4f764b",
-        "    3 waiting, 2 running, 41.3 tokens/s",
-        "us-west-2-hnl-1a  g4dn.2xlarge, drained",
-        "  unreachable  no address  price unknown",
-        "    no instance is known",
-        "    serves unknown (its record could not be read)",
+        "service  http://llm.acme.dev:8080",
+        f"model    {MODEL} at 0cb88a4f764b",
+        "replica             city      state        up   load    share    $/h",
+        "us-west-2a-1        Oregon    healthy      1 d   2+3      62%  0.752",
+        "us-west-2-hnl-1a-1  Honolulu  unreachable  -       -  drained      ?",
+        "load: requests that run + those that wait; share: of the map's cities",
         "$0.752 per hour by list price, without 1 whose price is unknown",
+        "us-west-2-hnl-1a-1 does not answer; of its instance nothing is known",
+        "  -> edge up prod   # makes again what is gone, stopped or dead",
     ]
 
 
@@ -128,7 +128,34 @@ def test_status_names_a_model_that_is_not_the_one_of_the_config(edge: Edge) -> N
     long = "another-owner-with-a-long-name/another-model-with-quite-a-long-name-3B-Instruct"
     other = replace(STATUS.sites[0], replicas=(replace(SERVING, model=long),))
     edge.status(replace(STATUS, sites=(other,)))
-    assert f"    serves {long} at 0cb88a4f764b\n      NOT {MODEL}, as configured\n" in edge.piped("status", "prod")[1]
+    out = edge.piped("status", "prod")[1]
+    assert f"us-west-2a-1 serves\n  {long},\n  NOT {MODEL}, as configured\n  -> edge up prod\n" in out
+
+
+def test_status_tells_one_cause_of_many_replicas_once(edge: Edge) -> None:
+    gone = [replace(DEAD, name=f"{HONOLULU}-{number}", instance_id="i-1", instance="terminated") for number in (1, 2)]
+    edge.status(replace(STATUS, sites=(replace(STATUS.sites[1], replicas=tuple(gone)),)))
+    out = edge.piped("status", "prod")[1]
+    assert out.count("does not answer") == out.count("-> edge up prod") == 1
+    assert "us-west-2-hnl-1a-1, us-west-2-hnl-1a-2 does not answer; its instance is\n  terminated\n" in out
+
+
+def test_watching_looks_again_until_ctrl_c(edge: Edge) -> None:
+    looks: list[float] = []
+
+    def slept(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 2:
+            raise KeyboardInterrupt
+
+    edge.status(STATUS)
+    edge.monkeypatch.setattr("automation.commands.overview.time.sleep", slept)
+    code, out, err = edge.piped("status", "prod", "--watch")
+    assert (code, err, len(looks)) == (130, "", 2)
+    assert out.count("service  http://llm.acme.dev:8080\n") == 2
+    looks.clear()
+    _, out, _ = edge.piped("status", "prod", "--watch", "--json")
+    assert [json.loads(line)["environment"] for line in out.splitlines()] == ["prod", "prod"]
 
 
 def test_status_on_a_terminal_is_coloured_and_fits(edge: Edge) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from automation.engine.outputs import told_outputs
+from automation.engine.outputs import in_order, told_outputs
 
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 LAX = "us-west-2-lax-1a"
@@ -64,3 +64,11 @@ def test_what_the_run_has_told_stands() -> None:
 def test_an_older_release_recorded_urls_of_what_served_only(url: str, served: bool) -> None:
     (replica,) = told(outputs({"address": UNKNOWN, "url": url, "instance_id": "i-1"}), *STATE)["sites"][LAX]["replicas"]
     assert replica["served"] is served
+
+
+def test_sites_stand_as_in_the_config_and_what_it_has_no_more_comes_last() -> None:
+    """The engine's own order is that of the alphabet; status, cost, routes and resolve all tell sites in the config's."""
+    outputs = {"sites": {"a": 1, "b": 2, "c": 3}, "endpoint_urls": {"a": "x", "b": "y", "c": "z"}, "service_url": None}
+    found = in_order(outputs, ["c", "new", "a"])
+    assert [*found["sites"]] == [*found["endpoint_urls"]] == ["c", "a", "b"]
+    assert found == outputs
