@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from components.engines import Engine, shard_argument, shards
 from components.models import HubAnswer, ModelFacts, known_facts
 from components.problems import Problem
+from components.remedies import set_line
 from components.settings import PROJECT, ServerSettings
 
 _GIB = 2**30
@@ -112,7 +113,8 @@ def _more_gpus(server: ServerSettings, facts: ModelFacts, gpu_mib: int, gpus: in
     if gpus <= _shards(server) or memory is None or memory.needed(server) > memory.free:
         return None
     path, word = f"{PROJECT}:server.extraArguments[{len(server.extra_arguments)}]", shard_argument(Engine(server.engine), gpus)
-    return f"pulumi config set --path '{path}' -- {word}   # all {gpus} GPUs of the host; or a smaller model"
+    # Behind `--`: the word begins with dashes.
+    return f"{set_line(path, f'-- {word}')}   # all {gpus} GPUs of the host; or a smaller model"
 
 
 def _smaller_model(server: ServerSettings, gpu_mib: int) -> str:
@@ -120,7 +122,7 @@ def _smaller_model(server: ServerSettings, gpu_mib: int) -> str:
         chosen = server.model_copy(update={"model": model})
         memory = _memory(chosen, known_facts(chosen, HubAnswer(None, None)), gpu_mib)
         if model != server.model and memory and memory.needed(chosen) <= memory.free:
-            return f"pulumi config set --path edge-inference:server.model {model}   # or a larger instanceType"
+            return f"{set_line('server.model', model)}   # or a larger instanceType"
     return "a larger instanceType of that site in edge-inference:sites"
 
 
@@ -159,7 +161,7 @@ def limit_problem(server: ServerSettings, facts: ModelFacts, instance_type: str,
         f"{PROJECT}:server.{key}",
         str(value),
         f"{_needs(server, memory)}; beside the weights, {instance_type} has {memory.free / _GIB:.1f} GiB for tokens{also}",
-        f"pulumi config set --path edge-inference:server.{key} {fitting}",
+        set_line(f"server.{key}", str(fitting)),
     )
 
 

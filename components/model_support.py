@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from components.engines import option
 from components.models import ModelFacts
 from components.problems import Problem
+from components.remedies import set_line
 from components.settings import PROJECT, ServerSettings
 
 COMPUTE_CAPABILITY = {
@@ -39,7 +40,7 @@ _VLLM_AMPERE_BACKENDS = ("FLASH_ATTN", "FLASHINFER")
 """They want 8.0 or newer (vLLM 0.33, and its change 45375); TRITON_ATTN takes any GPU."""
 _VLLM_ON_T4 = frozenset({"awq", "gptq", "fp8"})
 """vLLM 0.33 has Marlin kernels for 7.5 that hold 4-bit and FP8 weights (its change 45375)."""
-_TO_VLLM = f"pulumi config set --path {PROJECT}:server.engine vllm"
+_TO_VLLM = set_line("server.engine", "vllm")
 
 
 def support_problems(server: ServerSettings, facts: ModelFacts, instance_type: str, gpu: str) -> Iterator[Problem]:

@@ -13,6 +13,7 @@ import requests
 
 from components.model_config import FLOAT16_BYTES, ModelConfig, Quantization, Shape, read_config, stored_bytes
 from components.problems import Problem
+from components.remedies import secret_line
 from components.settings import PROJECT, ServerSettings
 
 _HUB_TIMEOUT_SECONDS = 4.0
@@ -159,7 +160,7 @@ def token_problem(model: str, token: str, hub: str | None = None) -> tuple[Probl
     page = f"https://huggingface.co/{model}"
     if answer.status_code == requests.codes.unauthorized:
         reason = f"is no valid token, says the Hugging Face Hub, and {model} ({page}) is gated"
-        fix = "pulumi config set --secret edge-inference:huggingFaceToken   # paste a read token, end with Ctrl-D"
+        fix = f"{secret_line('huggingFaceToken')}   # asks for a read token, and does not show it"
         return Problem(f"{PROJECT}:huggingFaceToken", None, reason, fix), None
     if answer.status_code == requests.codes.forbidden:
         reason = f"is valid, but its owner has not been given access to {model}, or it may not read gated repositories"
@@ -215,7 +216,7 @@ def model_problems(server: ServerSettings, facts: ModelFacts, has_token: bool) -
             None,
             f"is missing, and {server.model} is gated according to {facts.source}: its licence must be accepted on the "
             "model's page and its weights are fetched with a read token",
-            "pulumi config set --secret edge-inference:huggingFaceToken   # paste the token, end with Ctrl-D",
+            f"{secret_line('huggingFaceToken')}   # asks for the token, and does not show it",
         )
 
 

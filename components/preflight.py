@@ -14,6 +14,7 @@ from components.gpu_memory import fit_problem, limit_problem
 from components.model_support import support_problems
 from components.models import ModelFacts
 from components.problems import Problem
+from components.remedies import ENVIRONMENT, set_line, unset_line
 from components.settings import (
     PROJECT,
     AccessSettings,
@@ -47,7 +48,9 @@ ASKED_OF_REGIONS = {
 ASKED_OF_ACCOUNT = {"hosted_zone": "the hosted zone", "foreign_records": "what records of others stand at the service's name"}
 
 _LOOK = "aws sts get-caller-identity   # who asks; docs/operations/iam-policy.json holds all permissions that are needed"
-_SET_ROUTING = f"pulumi config set --path {PROJECT}:routing"
+
+
+_UP = f"edge up {ENVIRONMENT}"
 
 
 def judge(validated: Validated, facts: AwsFacts, model: ModelFacts) -> list[Problem]:
@@ -120,7 +123,7 @@ def _site_problems(index: int, site: SiteSettings, facts: RegionFacts) -> Iterat
                 f"{path}.zone",
                 f'"{site.zone}"',
                 f"AWS knows no such zone in {site.parsed_zone.region}; it has {known}",
-                f"pulumi config set --path '{path}.zone' ZONE",
+                set_line(f"{path}.zone", "ZONE"),
             )
         return
     if not zone.opted_in and not site.opt_in:
@@ -130,7 +133,7 @@ def _site_problems(index: int, site: SiteSettings, facts: RegionFacts) -> Iterat
             f"the account is not opted in to the zone group {zone.group}",
             f"aws ec2 modify-availability-zone-group --region {site.parsed_zone.region} --group-name {zone.group} "
             "--opt-in-status opted-in   # for good: only AWS Support takes it back\n"
-            f"pulumi config set --path '{path}.optIn' true   # or let the program do it",
+            f"{set_line(f'{path}.optIn', 'true')}   # or let the program do it",
         )
     yield from _type_problems(path, site, zone, facts)
 
@@ -139,8 +142,8 @@ def _typed_paths(path: str, site: SiteSettings) -> Iterator[tuple[str, str, str]
     """Key path, instance type, and the line that puts another there or takes it away, for each type that a site may have."""
     for key, name in site.type_keys.items():
         is_only = len(site.types) == 1
-        line = f"pulumi config {'set' if is_only else 'rm'} --path '{path}.{key}'{f' {INSTANCE_TYPE}' if is_only else ''}"
-        yield f"{path}.{key}", name, line
+        where = f"{path}.{key}"
+        yield where, name, set_line(where, INSTANCE_TYPE) if is_only else unset_line(where)
 
 
 def _type_problems(path: str, site: SiteSettings, zone: ZoneFacts, facts: RegionFacts) -> Iterator[Problem]:
@@ -181,7 +184,7 @@ def _blind_opt_in(path: str, site: SiteSettings, zone: ZoneFacts) -> Problem:
         "true",
         f"whether {site.zone} offers {site.instance_type} is unknown: AWS does not say before the opt-in to {zone.group}, which "
         "cannot be undone",
-        f"pulumi config set --path '{path}.optIn' anyway   # for good; `edge zones` tells whether AWS had a price for it there",
+        f"{set_line(f'{path}.optIn', 'anyway')}   # for good; `edge zones` tells whether AWS had a price for it there",
     )
 
 
@@ -256,14 +259,14 @@ def _ami_problems(host: HostSettings | None, region: str, facts: RegionFacts) ->
                 f"{PROJECT}:host.amis.{region}",
                 None,
                 f"the newest Deep Learning AMI of this Region is unknown, because {facts.unknown['ami']}",
-                f"{_LOOK}\npulumi config set --path edge-inference:host.amis.{region} ami-...   # or name one",
+                f"{_LOOK}\n{set_line(f'host.amis.{region}', 'AMI')}   # or name one: ami-...",
             )
         return
     yield Problem(
         f"{PROJECT}:host.amis.{region}",
         f'"{pinned}"' if pinned else None,
         f"AWS knows no {'such AMI' if pinned else 'Deep Learning AMI under its public parameter'} in this Region",
-        f"pulumi config set --path edge-inference:host.amis.{region} ami-...",
+        f"{set_line(f'host.amis.{region}', 'AMI')}   # ami-...",
     )
 
 
@@ -316,9 +319,9 @@ def _name_problems(routing: RoutingSettings, stack: str, facts: AwsFacts) -> Ite
             f"{PROJECT}:routing.domain",
             f'"{routing.domain}"',
             f"has records that this program does not make: {', '.join(facts.foreign_records)}; Route 53 refuses one beside them",
-            f"{_SET_ROUTING}.domain A-NAME-OF-ITS-OWN\n"
-            f"{_SET_ROUTING}.policy none && pulumi up -s {stack}   # or, where an earlier version made them in this stack;\n"
-            f"{_SET_ROUTING}.policy {routing.policy} && pulumi up -s {stack}   # between the two the name does not answer",
+            f"{set_line('routing.domain', 'A-NAME-OF-ITS-OWN')}\n"
+            f"{set_line('routing.policy', 'none')} && {_UP}   # or, where an earlier version made them in this stack;\n"
+            f"{set_line('routing.policy', routing.policy)} && {_UP}   # between the two the name does not answer",
         )
 
 
@@ -333,20 +336,21 @@ def _zone_problem(routing: RoutingSettings, _stack: str, facts: AwsFacts) -> Pro
             found,
             f"no public hosted zone {'of this name' if routing.hosted_zone else 'with this id'} in the account: "
             f"{facts.hosted_zone_trouble}",
-            f"{_SET_ROUTING}.createHostedZone true\n"
-            f"aws route53 list-hosted-zones && {_SET_ROUTING}.hostedZoneId Z...   # or, where there are several of one name",
+            f"{set_line('routing.createHostedZone', 'true')}\n"
+            f"aws route53 list-hosted-zones   # or name one of these, where there are several of one name: "
+            f"{unset_line('routing.hostedZone')}",
         )
     if zone.is_private:
         return Problem(
             path,
             found,
             f"{zone.name} is a private zone, which the internet does not see",
-            f"{_SET_ROUTING}.hostedZone YOUR.DOMAIN",
+            set_line("routing.hostedZone", "YOUR.DOMAIN"),
         )
     if routing.domain != zone.name and not str(routing.domain).endswith(f".{zone.name}"):
         return Problem(
             path, found, f"is {zone.name}, in which the domain {routing.domain} does not lie",
-            f"{_SET_ROUTING}.domain llm.{zone.name}",
+            set_line("routing.domain", f"llm.{zone.name}"),
         )  # fmt: skip
     return None
 
@@ -360,7 +364,7 @@ def _new_zone_problem(routing: RoutingSettings, stack: str, facts: AwsFacts) -> 
         "true",
         f"the account has a public hosted zone {routing.hosted_zone} already ({facts.hosted_zone.id}), and resolvers ask only "
         "the one that its parent domain delegates to",
-        f"{_SET_ROUTING}.createHostedZone false",
+        set_line("routing.createHostedZone", "false"),
     )
 
 
@@ -373,7 +377,7 @@ def _checker_problems(routing: RoutingSettings, region: str, facts: RegionFacts)
         f"{PROJECT}:routing.policy",
         f'"{routing.policy}"',
         f"{found}; Route 53 could not check the sites",
-        f"{_LOOK + chr(10) if because else ''}pulumi config set --path edge-inference:routing.policy none",
+        f"{_LOOK + chr(10) if because else ''}{set_line('routing.policy', 'none')}",
     )
 
 

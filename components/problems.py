@@ -6,7 +6,9 @@ Leaves out how problems are found: settings/ judges the config itself, preflight
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from components.remedies import for_environment
 
 _INVISIBLE = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 """Unicode's categories of characters that steer a terminal, or that nobody sees."""
@@ -38,7 +40,11 @@ class Problem:
     reason: str
     """Why it cannot work."""
     fix: str
-    """The line to paste or the command to run."""
+    """The line to paste or the command to run; remedies.py has the mark for the environment."""
+
+    def told_to(self, arguments: str) -> "Problem":
+        """With lines for an environment, by what `edge` is told of it."""
+        return replace(self, fix=for_environment(self.fix, arguments))
 
     def __str__(self) -> str:
         path, reason = self.path.replace("\n", "\\n"), self.reason.replace("\n", "\n    ")
@@ -47,18 +53,20 @@ class Problem:
         return printable(f"{_short(path)}{found}\n    {reason}\n    -> {fix}")
 
 
-def listed(problems: Sequence[Problem]) -> str:
-    """Problems with their numbers."""
-    return "\n".join(f"  {number}. {problem}" for number, problem in enumerate(problems, 1))
+def listed(problems: Sequence[Problem], arguments: str) -> str:
+    """Problems with their numbers, to whom `arguments` is the environment."""
+    return "\n".join(f"  {number}. {problem.told_to(arguments)}" for number, problem in enumerate(problems, 1))
 
 
 class ConfigurationError(Exception):
     """Everything that is wrong with a stack's configuration, reported together."""
 
-    def __init__(self, stack: str, problems: Sequence[Problem]) -> None:
+    def __init__(self, stack: str, problems: Sequence[Problem], arguments: str | None = None) -> None:
         self.problems = tuple(problems)
         count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
-        super().__init__(f"{count} in the configuration of stack '{stack}'; nothing was changed.\n{listed(self.problems)}")
+        super().__init__(
+            f"{count} in the configuration of stack '{stack}'; nothing was changed.\n{listed(self.problems, arguments or stack)}"
+        )
 
 
 _LONGEST_SHOWN = 300

@@ -26,6 +26,7 @@ from components.preflight import gpus_in_use, judge, smallest_gpu_mib, warnings
 from components.problems import ConfigurationError, Problem
 from components.provider_lookups import AwsSilentError, ask_aws
 from components.release import newer_release_problem
+from components.remedies import arguments_of
 from components.rollout import MODE_VARIABLE, Before, Mode, before
 from components.settings import PROJECT, ServerSettings, Settings, StackConfig, Validated, validate
 from components.ssh_agent import agent_problem
@@ -63,12 +64,17 @@ def checked_config() -> CheckedConfig:
     except ConfigurationError as error:
         _end(str(error))
     except AwsSilentError as error:
-        problems = "\n".join(f"  {problem}" for problem in validated.problems)
+        problems = "\n".join(f"  {problem.told_to(_arguments(stack))}" for problem in validated.problems)
         _end(
             f"AWS does not answer, so nothing can be checked or made: {error}\n"
             "  -> aws sts get-caller-identity   # credentials; on the local cloud: edge cloud start"
             + (f"\nBesides, the configuration of stack '{stack}' has problems:\n{problems}" if problems else "")
         )
+
+
+def _arguments(stack: str) -> str:
+    """How `edge` is told of the running stack, which is on the local cloud where AWS's endpoint is."""
+    return arguments_of(stack, is_local=bool(os.environ.get("AWS_ENDPOINT_URL")))
 
 
 def _end(message: str) -> NoReturn:
@@ -90,7 +96,7 @@ def _check(validated: Validated) -> CheckedConfig:
             problems += _token_problems(server, token.get_secret_value())
     problems += judge(validated, facts, model)
     if problems:
-        raise ConfigurationError(validated.stack, problems)
+        raise ConfigurationError(validated.stack, problems, _arguments(validated.stack))
     settings = validated.require(validated.stack)
     untold = support_unknowns(settings.server, model, gpus_in_use(settings, facts))
     for warning in (*warnings(settings, facts), *unknowns(settings.server, model, hub), *untold):

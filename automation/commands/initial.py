@@ -198,7 +198,7 @@ def _lines(draft: Draft) -> Iterator[str]:
     yield f"# README.md has all keys; `edge doctor {name}` looks it over."
     if not draft.for_rehearsal:
         # Not at the end: Pulumi would take it for a part of the last section.
-        yield "# The secrets are encrypted by the stack's secrets provider; `pulumi config set --secret` changes one."
+        yield f"# The secrets are encrypted by the stack's secrets provider; `edge secret set {name} KEY` changes one."
     yield "config:"
     yield f"  aws:region: {draft.region}"
     yield f"  {PROJECT}:sites:"
@@ -217,7 +217,7 @@ def _lines(draft: Draft) -> Iterator[str]:
     yield from _routing_lines(draft)
     if draft.for_rehearsal:
         yield f"  # Secrets: `edge keys {name}` makes sshPrivateKey and hostKeySecret; the Hugging Face token is yours:"
-        yield f"  # pulumi config set --secret {PROJECT}:huggingFaceToken --stack {name}"
+        yield f"  # edge secret set {name} huggingFaceToken"
 
 
 def described(zone: str) -> str:

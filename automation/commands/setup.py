@@ -137,7 +137,7 @@ def keys(env: EnvironmentName) -> None:
     if not missing:
         raise UsageError(
             f"'{env}' has both keys already, and new ones would replace its hosts\n"
-            "  -> to rotate on purpose: pulumi config rm edge-inference:sshPrivateKey, then this again"
+            f"  -> edge rotate {env} ssh-key   # or host-keys: on purpose, host by host"
         )
     environment.store_secrets(missing)
     for key in missing:

@@ -79,9 +79,7 @@ def is_about_bytes(engines_text: str) -> bool:
 
 def after_bytes(commands: Commands, keys: Sequence[str]) -> str:
     """What is said of config values that the engine cannot hand to the program."""
-    stack = f" --stack {commands.environment}" if commands.is_rehearsal else ""
-    shell = [f'eval "$(edge env local{stack})"'] if commands.is_local else []
-    lines = [*shell, *(f"pulumi config set --secret {key} --stack {commands.environment}" for key in keys)]
+    lines = [f"{commands.edge('secret set')} {key.removeprefix('edge-inference:')}" for key in keys]
     what = f"{keys[0]} is" if len(keys) == 1 else f"{', '.join(keys)} are"
     return (
         f"{what} no UTF-8 text, which the engine cannot hand to the program; nothing was changed\n  -> "

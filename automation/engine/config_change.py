@@ -18,6 +18,7 @@ from automation.engine.stack_yaml import NoYamlError, plain_values
 from automation.errors import UsageError
 from components import PROJECT
 from components.problems import Problem, listed, path_part
+from components.remedies import ENVIRONMENT
 from components.settings import KNOWN_KEYS, SECRET_NAMES
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def given_value(text: str) -> object:
     except NoYamlError as error:
         raise UsageError(f"the value is no YAML: {str(error).removeprefix('it is no YAML: ')}") from error
     if problems:
-        raise UsageError("the value would not be read as it looks:\n" + listed(problems))
+        raise UsageError("the value would not be read as it looks:\n" + listed(problems, ENVIRONMENT))
     if value == {} and text.strip() != "{}":
         raise UsageError("the value is empty\n  -> --unset takes a key away; '\"\"' is a text without letters")
     if _holds_secure(value):
@@ -142,7 +143,7 @@ def _change(deployed: "Deployed", steps: Sequence[Step], edit: Callable[[str], s
         new = deployed.problems_in(look_at(path.name, after))
         changed = f"{PROJECT}:{shown}" if str(steps[0]).startswith(PROJECT) else shown
         if refused := added(old, new, None if is_unset else changed):
-            raise UsageError(f"{path.name} stays as it was: {shown} would bring\n{listed(refused)}")
+            raise UsageError(f"{path.name} stays as it was: {shown} would bring\n{listed(refused, deployed.arguments)}")
         _write(path, after)
 
 

@@ -160,7 +160,7 @@ class Deployed:
     def require_sound_file(self) -> None:
         """UsageError with everything that the stack file alone shows to be wrong. Asks nobody and starts nothing."""
         if problems := self.problems_in(look(self.stack_file)):
-            raise UsageError(str(ConfigurationError(self.name, problems)))
+            raise UsageError(str(ConfigurationError(self.name, problems, self.arguments)))
 
     def problems_in(self, found: StackFile) -> "list[Problem]":
         """Everything that a stack file alone shows to be wrong, as it is deployed here: on AWS, or on the local cloud."""

@@ -7,8 +7,6 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-_REPLACE_HOSTS = "--replace '**$aws:ec2/instance:Instance::*'"
-
 
 class Commands(Protocol):
     """The commands for one environment, as a person would type them; advice.py has them."""
@@ -41,7 +39,7 @@ def _advice(commands: Commands) -> dict[str, str]:
     anew = (
         f"{commands.edge('destroy')}, then {commands.edge('up')}"
         if commands.is_local
-        else f"pulumi up --stack {commands.environment} {_REPLACE_HOSTS}"
+        else f"{commands.edge('up')} --replace-host ZONE"
     )
     gone = f"  -> it is gone, or was stopped: {commands.edge('refresh')}   # reads it back; the next run makes what is missing"
     return {
@@ -51,7 +49,7 @@ def _advice(commands: Commands) -> dict[str, str]:
         ),
         "host key mismatch": (
             "A host shows another SSH key than the one derived from edge-inference:hostKeySecret; nothing was sent to it\n"
-            f"  -> hostKeySecret was changed: put the old one back, or replace the hosts: {anew}\n"
+            f"  -> hostKeySecret was changed: put the old one back, or replace the hosts: {commands.edge('up')}\n"
             "  -> nobody changed it: something else answers at this address, and sshPrivateKey opens nothing there"
         ),
         "unable to authenticate": (

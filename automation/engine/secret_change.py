@@ -90,7 +90,7 @@ def store_secret(deployed: "Deployed", secret: SecretName, value: str) -> None:
         stored = _stored(config, secret, value)
         problems = _problems(with_secrets(config, stored), secret)
         if problems:
-            raise UsageError(f"{secret} is not stored, and nothing is changed:\n{listed(problems)}")
+            raise UsageError(f"{secret} is not stored, and nothing is changed:\n{listed(problems, deployed.arguments)}")
         # One among others stays by itself, unless all of them were stored as one.
         is_single = secret.name and f"{PROJECT}:{_NAMED}" not in _sealed_whole(deployed, stack)
         set_secrets(stack, {secret.path: value.strip()} if is_single else stored)
@@ -109,7 +109,7 @@ def remove_secret(deployed: "Deployed", secret: SecretName) -> None:
         after = with_secrets(config, stored) if stored else _without(config, secret.key)
         before = {(each.path, each.reason) for each in validate(config).problems}
         if problems := [each for each in validate(after).problems if (each.path, each.reason) not in before]:
-            raise UsageError(f"{secret} stays, since without it there would be\n{listed(problems)}")
+            raise UsageError(f"{secret} stays, since without it there would be\n{listed(problems, deployed.arguments)}")
         if stored and f"{PROJECT}:{_NAMED}" in _sealed_whole(deployed, stack):
             set_secrets(stack, stored)
         else:
@@ -159,7 +159,7 @@ def _problems(config: StackConfig, secret: SecretName) -> list[Problem]:
     problems = list(validated.problems)
     if secret.key.startswith("tls") and not (validated.endpoint and validated.endpoint.tls):
         pair = {name: _sealed(config, name) for name in ("tlsCertificate", "tlsPrivateKey")}
-        problems += tls_problems(config.stack, pair, (), validated.routing, validated.sites.values())
+        problems += tls_problems(pair, (), validated.routing, validated.sites.values())
     return list({str(each): each for each in problems if each.path == secret.path}.values())
 
 

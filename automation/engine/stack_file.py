@@ -19,6 +19,7 @@ from automation.errors import UsageError
 from automation.paths import PROJECT_ROOT
 from components import PROJECT
 from components.problems import Problem, listed, path_part, printable
+from components.remedies import unset_line
 
 MOST_BYTES = 256 * 1024
 """Of a file: many times what a hundred sites need."""
@@ -75,7 +76,9 @@ def read(path: Path) -> StackFile:
     found = look(path)
     if found.problems:
         count = "1 problem" if len(found.problems) == 1 else f"{len(found.problems)} problems"
-        raise UsageError(f"{path.name} is no sound stack file, {count}:\n{listed(found.problems)}")
+        name = path.name.removeprefix("Pulumi.").removesuffix(".yaml")
+        raise UsageError(f"{path.name} is no sound stack file, {count}:
+{listed(found.problems, name)}")
     return found
 
 
@@ -173,7 +176,7 @@ def _secret_problems(path: str, value: object) -> Iterator[Problem]:
         found = cast("dict[str, object]", value)
         if "secure" in found and (len(found) > 1 or not isinstance(found["secure"], str)):
             reason = "`secure` holds an encrypted text, and nothing stands beside it"
-            yield Problem(path, None, reason, f"pulumi config set --secret --path '{path}'")
+            yield Problem(path, None, reason, unset_line(path))
             return
         for key, each in found.items():
             yield from _secret_problems(f"{path}{path_part(key)}", each)

@@ -306,7 +306,7 @@ class RunWatch:
             f"{resource.name} waits since {waited:.0f} s: {cause}.\n"
             "The AWS plugin asks again for up to 50 minutes; the other sites go on meanwhile. What can be done:\n"
             f"  wait; or {self._stop_command} once, then another instanceType, or take {zone} out of `sites`, and `up` again;\n"
-            "  `pulumi config set aws:maxRetries 5` gives up sooner (on throttled calls too)"
+            "  `edge config ENV aws:maxRetries 5` gives up sooner (on throttled calls too)"
         )
         return LaunchWaits(
             seconds=self.seconds, zone=zone, resource=resource.name, waited_seconds=round(waited, 1), reason=reason, text=text

@@ -141,7 +141,7 @@ def _routing(config: StackConfig) -> tuple[RoutingSettings, str]:
     if not validated.routing.is_on or not validated.routing.domain:
         raise UsageError(
             "routing.policy is none: the sites have no names, and no certificate fits a bare address\n"
-            f"  -> pulumi config set --path {PROJECT}:routing.policy latency --stack {config.stack}"
+            f"  -> edge config {config.stack} routing.policy latency"
         )
     return validated.routing, validated.routing.domain
 

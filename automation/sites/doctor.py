@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -32,6 +32,7 @@ from components.aws_facts import AwsFacts, RegionFacts, ZoneFacts, checkers_list
 from components.models import HubAnswer, ModelFacts, ask_hub, known_facts, model_problems, token_problem
 from components.preflight import judge
 from components.problems import Problem
+from components.remedies import for_environment, set_line
 from components.settings import PROJECT, SiteSettings, validate
 from components.tags import STACK_TAG
 
@@ -78,7 +79,11 @@ def examine(environment: "DeployedSites") -> Examination:
     """Looks at everything that can be looked at; what cannot is unknown, never an error. CloudNotRunningError where the local
     cloud is needed and does not run.
     """
-    return Examination(environment.name, tuple(_Doctor(environment).checks()))
+    checks = (
+        replace(check, fix=for_environment(check.fix, environment.arguments)) if check.fix else check
+        for check in _Doctor(environment).checks()
+    )
+    return Examination(environment.name, tuple(checks))
 
 
 class _Doctor:
@@ -214,7 +219,7 @@ class _Doctor:
         older = self._older_hosts(region, newest) if self._outputs else []
         if older:
             finding = f"{len(older)} hosts run an older one than {newest.id} of {newest.created:%Y-%m-%d}: {', '.join(older)}"
-            return Check(check.subject, "warning", finding, "pulumi up --replace '**::ZONE-1-host'   # one at a time")
+            return Check(check.subject, "warning", finding, "edge up ENV --replace-host ZONE   # drained, and one after another")
         host = self._validated.host
         return self._pinned_image(check, region, newest) if host and region in host.amis else check
 
@@ -228,9 +233,9 @@ class _Doctor:
             return Check(check.subject, state, finding)
         if newest.created <= pinned.created:
             return Check(check.subject, state, f"{_age(pinned)}, pinned; there is no newer one of its kind")
-        line = f"pulumi config set --path '{PROJECT}:host.amis.{region}' {newest.id} --stack {self._environment.name}"
+        line = set_line(f"host.amis.{region}", newest.id)
         finding = f"{_age(pinned)}, pinned; a newer one of its kind: {_age(newest)}"
-        return Check(check.subject, state, finding, f"{line}   # replaces the Region's hosts, all at once")
+        return Check(check.subject, state, finding, f"{line}   # replaces the Region's hosts, one after another")
 
     def _older_hosts(self, region: str, newest: Image) -> list[str]:
         """AMIs of this environment's hosts that are not the one to launch."""
@@ -317,7 +322,7 @@ class _Doctor:
             if any(address in IPv4Network(cidr) for cidr in cidrs):
                 yield Check(subject, "ok", f"holds this machine's {address}")
                 continue
-            fix = f"pulumi config set --path '{PROJECT}:access.{key}[{len(cidrs)}]' {address}/32"
+            fix = set_line(f"access.{key}[{len(cidrs)}]", f"{address}/32")
             yield Check(subject, state, f"does not hold this machine's {address}: {what}", fix)  # pyright: ignore[reportArgumentType]
 
     def _answers(self) -> Iterator[Check]:

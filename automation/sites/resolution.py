@@ -140,6 +140,7 @@ class Routes:
                 "there is no routing: its policy is none, or the last `edge up` did not record it yet\n"
                 f"  -> edge outputs {environment}   # the sites' addresses"
             )
+        self._environment = environment
         self.domain: str = routing["domain"]
         self.policy: str = routing["policy"]
         self._zone_id: str = routing["hosted_zone_id"]
@@ -212,7 +213,7 @@ class Routes:
                     return site, replica
         raise EdgeError(
             f"Route 53 answers {address}, which is no site of this deployment: its last run failed, or somebody changed records\n"
-            "  -> pulumi refresh   # shows what differs"
+            f"  -> edge drift {self._environment}   # shows what differs"
         )
 
     def _path(self, address: str, city: City | None) -> tuple[Record, ...]:

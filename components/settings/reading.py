@@ -16,6 +16,7 @@ from pydantic import SecretStr, TypeAdapter, ValidationError
 from components import PROJECT
 from components.host_identity import deployer_public_key
 from components.problems import Problem
+from components.remedies import secret_line, set_line, unset_line
 from components.settings.rules import place_problems, subnet_problems, tag_problems, tls_problems
 from components.settings.sections import (
     SECTIONS,
@@ -46,6 +47,7 @@ _Value = TypeVar("_Value")
 _API_KEY = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 """What a bearer token may consist of (RFC 6750, b64token)."""
 _SHORTEST_API_KEY = 16
+_OTHER_SSH_KEY = f"ssh-keygen -q -t ed25519 -N '' -f deployer && {secret_line('sshPrivateKey')} < deployer"
 _REQUIRED_SECRETS = frozenset({"sshPrivateKey", "hostKeySecret"})
 _DRAINED = TypeAdapter(Annotated[list[ZoneName], EachOnce])
 _PROTECT = TypeAdapter(bool)
@@ -74,7 +76,7 @@ def validate(config: StackConfig) -> Validated:
         ),
         *subnet_problems(sites, cast("NetworkSettings | None", sections["network"])),
         *tag_problems(tags or {}, routing),
-        *(tls_problems(config.stack, reader.pair(), reader.unread, routing, sites.values()) if endpoint and endpoint.tls else ()),
+        *(tls_problems(reader.pair(), reader.unread, routing, sites.values()) if endpoint and endpoint.tls else ()),
     ]
     settings = None
     if not problems and secrets and not reader.unread:
@@ -121,7 +123,7 @@ class _Reader:
         region = self._config.values.get(_REGION, "")
         if region and not is_region(region):
             reason = "is no Region's name: write it like us-west-2"
-            yield Problem(_REGION, json.dumps(region), reason, f"pulumi config set {_REGION} us-west-2")
+            yield Problem(_REGION, json.dumps(region), reason, set_line(_REGION, "us-west-2"))
 
     def is_sealed(self, key: str) -> bool:
         """Whether a key is set to what nobody has decrypted: the names of secrets are told, not their values."""
@@ -150,7 +152,7 @@ class _Reader:
                     f"sites[{index}].zone",
                     json.dumps(site.zone),
                     "is there twice; a zone is one site, and `replicas` gives it more instances",
-                    f"pulumi config rm --path 'edge-inference:sites[{index}]'",
+                    unset_line(f"sites[{index}]"),
                 )
                 continue
             sites[index] = site
@@ -168,17 +170,22 @@ class _Reader:
 
     def secrets(self) -> Secrets | None:
         given: dict[str, str] = {}
-        for key, fix in ((key, fix.replace("STACK", self._config.stack)) for key, fix in SECRET_FIXES.items()):
+        for key, fix in SECRET_FIXES.items():
             value = self._config.values.get(f"{PROJECT}:{key}", "")
             if value and f"{PROJECT}:{key}" not in self._config.secret_keys:
-                self._add(key, None, "stands in clear in the stack's file; treat it as known to others, make a new one", fix)
+                self._add(
+                    key,
+                    None,
+                    "stands in clear in the stack's file; treat it as known to others, make a new one",
+                    f"{unset_line(key)}   # then: {fix}",
+                )
                 self.unread.add(key)
             elif value:
                 given[key] = value
             elif self.is_sealed(key):
                 self.unread.add(key)
             elif key in _REQUIRED_SECRETS:
-                self._add(key, None, "is missing", f"{fix}   # or: edge keys {self._config.stack}")
+                self._add(key, None, "is missing", fix)
         named = self._named_keys(given.pop("apiKeys", "{}"))
         self._judge_secrets(given)
         self._judge_api_keys(given, named)
@@ -208,7 +215,7 @@ class _Reader:
             try:
                 deployer_public_key(given["sshPrivateKey"])
             except ValueError as error:
-                self._add("sshPrivateKey", None, str(error), SECRET_FIXES["sshPrivateKey"])
+                self._add("sshPrivateKey", None, str(error), _OTHER_SSH_KEY)
         if "hostKeySecret" in given and not re.fullmatch(r"[0-9a-f]{64}", given["hostKeySecret"].strip()):
             self._add("hostKeySecret", None, "is not 64 hex digits (32 random bytes)", SECRET_FIXES["hostKeySecret"])
         token = given.get("huggingFaceToken", "").strip()

@@ -14,6 +14,7 @@ from components import PROJECT
 from components.certificates import certificate_faults
 from components.dns_plan import site_name
 from components.problems import Problem, path_part
+from components.remedies import ENVIRONMENT, set_line, unset_line
 from components.settings.sections import NetworkSettings, RoutingSettings, SiteSettings
 from components.settings.wording import NO_DEFAULT, SECRET_FIXES
 from components.subnets import planned_subnets
@@ -37,7 +38,7 @@ def subnet_problems(sites: Mapping[int, SiteSettings], network: NetworkSettings 
         except ValueError as error:
             del zones[site.zone]
             path = f"{PROJECT}:sites[{index}].subnetCidr"
-            yield Problem(path, site.subnet_cidr, str(error), f"pulumi config set --path '{path}' A.B.C.0/24   # a free one")
+            yield Problem(path, site.subnet_cidr, str(error), set_line(path, "A.B.C.0/24   # a free one"))
 
 
 def tag_problems(tags: Mapping[str, str], routing: RoutingSettings | None) -> Iterator[Problem]:
@@ -47,7 +48,7 @@ def tag_problems(tags: Mapping[str, str], routing: RoutingSettings | None) -> It
     room = most - len(OUR_TAGS)
     if len(own) > room:
         reason = f"AWS takes {most} tags of {on}, and {len(OUR_TAGS)} are this program's: at most {room} of your own fit"
-        fixes = [f"pulumi config rm --path '{PROJECT}:tags{path_part(key)}'" for key in own[room:]]
+        fixes = [unset_line(f"tags{path_part(key)}") for key in own[room:]]
         yield Problem(f"{PROJECT}:tags", f"{len(own)} tags", reason, "\n".join(fixes))
 
 
@@ -61,24 +62,22 @@ def place_problems(sites: Iterable[SiteSettings], routing: RoutingSettings | Non
         named |= {f"routing.geolocation.{kind}.{code}": zone for kind, of in given.items() for code, zone in of.items()}
     elif routing and routing.policy == "geolocation":
         path = f"{PROJECT}:routing.geolocation.default"
-        yield Problem(path, None, NO_DEFAULT, f"pulumi config set --path {path} {zones[0]}")
+        yield Problem(path, None, NO_DEFAULT, set_line(path, zones[0]))
     for key, zone in named.items():
         if zone not in zones:
-            fix = "rm" if key.startswith("drained") else "set"
-            line = f"pulumi config {fix} --path '{PROJECT}:{key}'" + (f" {zones[0]}" if fix == "set" else "")
+            line = unset_line(key) if key.startswith("drained") else set_line(key, zones[0])
             yield Problem(f"{PROJECT}:{key}", json.dumps(zone), f"is none of `sites`, which has {', '.join(zones)}", line)
     for group in sorted((routing.bias if routing else {}).keys() - groups):
         path = f"{PROJECT}:routing.bias.{group}"
         reason = f"no site is there; there are sites in {', '.join(sorted(groups))}"
-        yield Problem(path, None, reason, f"pulumi config rm --path '{path}'")
+        yield Problem(path, None, reason, unset_line(path))
     if set(zones) <= set(drained):
         path = f"{PROJECT}:drained"
         reason = "every site is drained, and the service's name would not answer"
-        yield Problem(path, json.dumps(drained), reason, f"pulumi config rm --path '{path}[0]'")
+        yield Problem(path, json.dumps(drained), reason, unset_line(f"{path}[0]"))
 
 
 def tls_problems(
-    stack: str,
     given: Mapping[str, SecretStr | None],
     unread: Collection[str],
     routing: RoutingSettings | None,
@@ -92,10 +91,11 @@ def tls_problems(
             f"{PROJECT}:endpoint.tls",
             "true",
             "no certificate fits a bare address, and routing.policy is none, so that the sites have no names",
-            f"pulumi config set --path {PROJECT}:routing.policy latency\npulumi config set --path {PROJECT}:endpoint.tls false",
+            f"{set_line('endpoint.tls', 'false')}\n"
+            f"{set_line('routing.policy', 'latency')}   # or this, where routing has a domain and a hostedZone",
         )
         return
-    obtain = f"edge certificate {stack}"
+    obtain = f"edge certificate {ENVIRONMENT}"
     missing = [name for name, value in given.items() if value is None and name not in unread]
     if missing:
         reason = f"is missing{', and so is its key' if len(missing) > 1 else ''}, and endpoint.tls is true"

@@ -12,38 +12,36 @@ from pydantic.alias_generators import to_camel
 
 from components import PROJECT
 from components.problems import Problem, path_part
+from components.remedies import ENVIRONMENT, secret_line, set_line, unset_line
 from components.settings.sections import SECTIONS, GeolocationSettings, SiteSettings
 
 SECRET_FIXES = {
     "sshPrivateKey": (
-        "ssh-keygen -t ed25519 -N '' -f deployer && pulumi config set --secret edge-inference:sshPrivateKey < deployer"
+        f"edge keys {ENVIRONMENT}   # makes one where there is none; one of your own: {secret_line('sshPrivateKey')} < FILE"
     ),
-    "hostKeySecret": "openssl rand -hex 32 | pulumi config set --secret edge-inference:hostKeySecret",
-    "huggingFaceToken": "pulumi config set --secret edge-inference:huggingFaceToken   # paste the token, end with Ctrl-D",
-    "tlsCertificate": "pulumi config set --secret edge-inference:tlsCertificate < fullchain.pem",
-    "tlsPrivateKey": "pulumi config set --secret edge-inference:tlsPrivateKey < privkey.pem",
-    "acmeAccount": "edge certificate STACK",
-    "apiKey": "openssl rand -hex 32 | pulumi config set --secret edge-inference:apiKey",
-    "apiKeys": "openssl rand -hex 32 | pulumi config set --secret --path edge-inference:apiKeys.NAME",
+    "hostKeySecret": f"openssl rand -hex 32 | {secret_line('hostKeySecret')}",
+    "huggingFaceToken": f"{secret_line('huggingFaceToken')}   # asks for the token, and does not show it",
+    "tlsCertificate": f"{secret_line('tlsCertificate')} < fullchain.pem",
+    "tlsPrivateKey": f"{secret_line('tlsPrivateKey')} < privkey.pem",
+    "acmeAccount": f"edge certificate {ENVIRONMENT}",
+    "apiKey": f"openssl rand -hex 32 | {secret_line('apiKey')}",
+    "apiKeys": f"openssl rand -hex 32 | {secret_line('apiKeys.NAME')}",
 }
 EXAMPLES = {
-    "access.clientCidrs": "pulumi config set --path 'edge-inference:access.clientCidrs[0]' A.B.C.D/32   # a caller's address",
-    "access.sshCidrs": "pulumi config set --path 'edge-inference:access.sshCidrs[0]' A.B.C.D/32   # this machine's address",
-    "routing.domain": "pulumi config set --path edge-inference:routing.domain llm.YOUR.DOMAIN",
-    "routing.hostedZone": "pulumi config set --path edge-inference:routing.hostedZone YOUR.DOMAIN",
-    "routing.geolocation.default": "pulumi config set --path edge-inference:routing.geolocation.default ZONE   # one of `sites`",
-    "sites": "pulumi config set --path 'edge-inference:sites[0].zone' us-west-2-lax-1a",
-    "protect": "pulumi config set edge-inference:protect true",
+    "access.clientCidrs": set_line("access.clientCidrs[0]", "A.B.C.D/32   # a caller's address"),
+    "access.sshCidrs": set_line("access.sshCidrs[0]", "A.B.C.D/32   # this machine's address"),
+    "routing.domain": set_line("routing.domain", "llm.YOUR.DOMAIN"),
+    "routing.hostedZone": set_line("routing.hostedZone", "YOUR.DOMAIN"),
+    "routing.geolocation.default": set_line("routing.geolocation.default", "ZONE   # one of `sites`"),
+    "sites": set_line("sites[0].zone", "us-west-2-lax-1a"),
+    "protect": set_line("protect", "true"),
 }
 _SECTION_FIXES = {
     "domain": EXAMPLES["routing.domain"],
     "hostedZone": EXAMPLES["routing.hostedZone"],
-    "hostedZoneId": "pulumi config rm --path edge-inference:routing.hostedZoneId",
-    "instanceTypes": "pulumi config rm --path 'edge-inference:SITE.instanceType'",
-    "maxTotalTokens": (
-        "pulumi config set --path edge-inference:server.maxInputTokens 3072 && "
-        "pulumi config set --path edge-inference:server.maxTotalTokens 4096"
-    ),
+    "hostedZoneId": unset_line("routing.hostedZoneId"),
+    "instanceTypes": f"edge config {ENVIRONMENT} 'SITE.instanceType' --unset",
+    "maxTotalTokens": f"{set_line('server.maxInputTokens', '3072')} && {set_line('server.maxTotalTokens', '4096')}",
 }
 """Lines to paste for rules over a whole section, by the field that the rule's text begins with."""
 _KINDS = {
@@ -75,7 +73,7 @@ def namespace_problem(key: str) -> Problem | None:
     is_ours = name in {*KNOWN_KEYS, *SECRET_NAMES}
     close = [PROJECT] if is_ours else difflib.get_close_matches(namespace.strip().lower(), _NAMESPACES, n=1)
     meant = f"{close[0]}:{name}" if close else None
-    return Problem(key, None, f"nobody reads this key; did you mean {meant}?", f"pulumi config rm '{key}'") if meant else None
+    return Problem(key, None, f"nobody reads this key; did you mean {meant}?", unset_line(key)) if meant else None
 
 
 def problem_of(key: str, detail: dict[str, Any], raw: object) -> Problem:
@@ -97,12 +95,12 @@ def problem_of(key: str, detail: dict[str, Any], raw: object) -> Problem:
     told = str(detail["ctx"]["error"]) if kind == "value_error" else _lower_first(str(detail["msg"]))
     reason = _KINDS.get(kind, told)
     if is_key:
-        return Problem(where, None, f"the key {reason}", f"pulumi config rm --path '{where}'")
+        return Problem(where, None, f"the key {reason}", unset_line(where))
     if value is raw and isinstance(value, dict):  # a rule over the whole section
         named = [name for name in _SECTION_FIXES if name in re.split(r"[\s:]+", reason.partition(": ")[0])]
         return Problem(where, None, reason, "\n".join(_SECTION_FIXES[name].replace("SITE", path) for name in named))
     if key == "tags" and isinstance(value, bool | int | float):
-        return Problem(where, json.dumps(value), reason, f"pulumi config set --path --type string '{where}' {json.dumps(value)}")
+        return Problem(where, json.dumps(value), reason, set_line(where, f"'\"{json.dumps(value)}\"'"))
     return Problem(where, json.dumps(value), reason, _fix(path))
 
 
@@ -111,14 +109,14 @@ def _fix(path: str) -> str:
     index = re.search(r"\[\d+\]$", path)
     if index and (example := EXAMPLES.get(path[: index.start()])):
         return example.replace("[0]", index[0])
-    return EXAMPLES.get(path, f"pulumi config set --path '{PROJECT}:{path}' VALUE")
+    return EXAMPLES.get(path, set_line(path, "VALUE"))
 
 
 def unknown_key(where: str, name: str, known: list[str]) -> Problem:
     """A key that is not known; the nearest known one is named."""
     close = difflib.get_close_matches(name, known, n=1)
     meant = f"; did you mean {close[0]}?" if close else f"; known are {', '.join(known)}"
-    return Problem(where, None, f"no such key{meant}", f"pulumi config rm --path '{where}'")
+    return Problem(where, None, f"no such key{meant}", unset_line(where))
 
 
 def _lower_first(text: str) -> str:
