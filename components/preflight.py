@@ -336,16 +336,14 @@ def _zone_problem(routing: RoutingSettings, _stack: str, facts: AwsFacts) -> Pro
             found,
             f"no public hosted zone {'of this name' if routing.hosted_zone else 'with this id'} in the account: "
             f"{facts.hosted_zone_trouble}",
-            f"{set_line('routing.createHostedZone', 'true')}\n"
-            f"aws route53 list-hosted-zones   # or name one of these, where there are several of one name: "
-            f"{unset_line('routing.hostedZone')}",
+            _zone_fix(routing),
         )
     if zone.is_private:
         return Problem(
             path,
             found,
             f"{zone.name} is a private zone, which the internet does not see",
-            set_line("routing.hostedZone", "YOUR.DOMAIN"),
+            _zone_fix(routing),
         )
     if routing.domain != zone.name and not str(routing.domain).endswith(f".{zone.name}"):
         return Problem(
@@ -353,6 +351,13 @@ def _zone_problem(routing: RoutingSettings, _stack: str, facts: AwsFacts) -> Pro
             set_line("routing.domain", f"llm.{zone.name}"),
         )  # fmt: skip
     return None
+
+
+def _zone_fix(routing: RoutingSettings) -> str:
+    """The line that leads to a public hosted zone: a new one of the name, or another id."""
+    if routing.hosted_zone:
+        return f"{set_line('routing.createHostedZone', 'true')}   # makes one of this name"
+    return f"{set_line('routing.hostedZoneId', 'ZONE_ID')}   # of one of these: aws route53 list-hosted-zones"
 
 
 def _new_zone_problem(routing: RoutingSettings, stack: str, facts: AwsFacts) -> Problem | None:

@@ -137,7 +137,7 @@ def keys(env: EnvironmentName) -> None:
     if not missing:
         raise UsageError(
             f"'{env}' has both keys already, and new ones would replace its hosts\n"
-            f"  -> edge rotate {env} ssh-key   # or host-keys: on purpose, host by host"
+            f"  -> edge secret set {env} sshPrivateKey < FILE   # another one, on purpose"
         )
     environment.store_secrets(missing)
     for key in missing:

@@ -49,7 +49,7 @@ def _advice(commands: Commands) -> dict[str, str]:
         ),
         "host key mismatch": (
             "A host shows another SSH key than the one derived from edge-inference:hostKeySecret; nothing was sent to it\n"
-            f"  -> hostKeySecret was changed: put the old one back, or replace the hosts: {commands.edge('up')}\n"
+            f"  -> hostKeySecret was changed: put the old one back, or replace the hosts: {anew}\n"
             "  -> nobody changed it: something else answers at this address, and sshPrivateKey opens nothing there"
         ),
         "unable to authenticate": (

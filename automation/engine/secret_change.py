@@ -99,7 +99,9 @@ def store_secret(deployed: "Deployed", secret: SecretName, value: str) -> None:
 def remove_secret(deployed: "Deployed", secret: SecretName) -> None:
     """Takes a secret away; UsageError for one that is not set, or that nothing could be deployed without."""
     if secret.key in _REQUIRED:
-        raise UsageError(f"{secret} is needed by every deployment\n  -> edge rotate {deployed.arguments} {_KINDS[secret.key]}")
+        raise UsageError(
+            f"{secret} is needed by every deployment\n  -> edge secret set {deployed.arguments} {secret}   # another one"
+        )
     with only_run(deployed.logs, deployed.name, "taking a secret away"):
         stack = deployed.open(may_start=False)
         config = deployed.config_in_stack(stack)
@@ -114,9 +116,6 @@ def remove_secret(deployed: "Deployed", secret: SecretName) -> None:
             set_secrets(stack, stored)
         else:
             unset_secret(stack, secret.path if stored else f"{PROJECT}:{secret.key}")
-
-
-_KINDS = {"sshPrivateKey": "ssh-key", "hostKeySecret": "host-keys"}
 
 
 def api_keys(config: StackConfig) -> dict[str, str]:

@@ -77,8 +77,7 @@ def read(path: Path) -> StackFile:
     if found.problems:
         count = "1 problem" if len(found.problems) == 1 else f"{len(found.problems)} problems"
         name = path.name.removeprefix("Pulumi.").removesuffix(".yaml")
-        raise UsageError(f"{path.name} is no sound stack file, {count}:
-{listed(found.problems, name)}")
+        raise UsageError(f"{path.name} is no sound stack file, {count}:\n{listed(found.problems, name)}")
     return found
 
 

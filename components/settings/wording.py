@@ -19,7 +19,7 @@ SECRET_FIXES = {
     "sshPrivateKey": (
         f"edge keys {ENVIRONMENT}   # makes one where there is none; one of your own: {secret_line('sshPrivateKey')} < FILE"
     ),
-    "hostKeySecret": f"openssl rand -hex 32 | {secret_line('hostKeySecret')}",
+    "hostKeySecret": f"openssl rand -hex 32 | {secret_line('hostKeySecret')}   # or, where it is missing: edge keys {ENVIRONMENT}",
     "huggingFaceToken": f"{secret_line('huggingFaceToken')}   # asks for the token, and does not show it",
     "tlsCertificate": f"{secret_line('tlsCertificate')} < fullchain.pem",
     "tlsPrivateKey": f"{secret_line('tlsPrivateKey')} < privkey.pem",
@@ -33,7 +33,7 @@ EXAMPLES = {
     "routing.domain": set_line("routing.domain", "llm.YOUR.DOMAIN"),
     "routing.hostedZone": set_line("routing.hostedZone", "YOUR.DOMAIN"),
     "routing.geolocation.default": set_line("routing.geolocation.default", "ZONE   # one of `sites`"),
-    "sites": set_line("sites[0].zone", "us-west-2-lax-1a"),
+    "sites": set_line("sites", "'[{zone: us-west-2-lax-1a}]'"),
     "protect": set_line("protect", "true"),
 }
 _SECTION_FIXES = {

@@ -113,7 +113,7 @@ def test_doctor_has_a_row_for_it(served: tuple[int, str]) -> None:
     (expired,) = checks({}, new_certificate(NAMES, NOW - timedelta(days=30), days=20))
     assert (expired.state, (expired.fix or "").splitlines()[0]) == (
         "failed",
-        "edge certificate prod   # by ACME; or one of your own:",
+        "edge certificate ENV   # by ACME; or one of your own:",
     )
     (unfit,) = checks({}, new_certificate(NAMES[:1]))
     assert (unfit.state, f"but not {NAME}" in unfit.finding) == ("failed", True)

@@ -152,9 +152,7 @@ def test_a_newer_image_of_the_kind_is_told_with_the_line_to_paste() -> None:
         "ami-00000001, 40 days old, pinned; a newer one of its kind: ami-00000002, 3 days old",
     )
     assert check.fix
-    assert check.fix.startswith(
-        "pulumi config set --path 'edge-inference:host.amis.us-west-2' ami-00000002 --stack prod   # replaces"
-    )
+    assert check.fix.startswith("edge config ENV host.amis.us-west-2 ami-00000002   # replaces")
 
 
 def test_an_old_pin_is_a_warning() -> None:

@@ -113,7 +113,7 @@ def test_refusals(sections: dict[str, Any], path: str, reason: str) -> None:
     found = problems(stack_config(**sections))
     assert list(found) == [path]
     assert reason in found[path].reason
-    assert re.match(r"(pulumi|openssl|edge certificate) ?", found[path].fix)
+    assert re.match(r"(openssl|edge (config|secret set|certificate)) ", found[path].fix)
     if path in {"tlsCertificate", "tlsPrivateKey", "apiKey"}:
         assert found[path].value is None
         assert len(sections.get(path, "")) < 16 or sections[path].strip() not in str(found[path])
@@ -121,7 +121,7 @@ def test_refusals(sections: dict[str, Any], path: str, reason: str) -> None:
 
 def test_a_missing_certificate_names_the_one_line_that_obtains_it() -> None:
     (problem,) = problems(stack_config(endpoint={"tls": True})).values()
-    assert problem.fix == "edge certificate dev"
+    assert problem.told_to("dev").fix == "edge certificate dev"
 
 
 def test_secrets_in_clear_are_refused_once() -> None:
@@ -132,7 +132,7 @@ def test_secrets_in_clear_are_refused_once() -> None:
 
 def test_an_account_at_a_ca_in_clear_is_made_again() -> None:
     (problem,) = problems(stack_config(acmeAccount="{}", clear=("acmeAccount",))).values()
-    assert problem.fix == "edge certificate dev"
+    assert problem.told_to("dev").fix == "edge config dev acmeAccount --unset   # then: edge certificate dev"
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_model_that_cannot_fit() -> None:
     assert (found.path, found.value) == ("edge-inference:server.model", '"meta-llama/Llama-3.1-8B-Instruct"')
     for word in ("16.7 GiB", "8.0 billion", "table", "g4dn.2xlarge", "14.7 GiB"):
         assert word in found.reason
-    assert "pulumi config set --path edge-inference:server.model " in found.fix
+    assert "edge config ENV server.model " in found.fix
 
 
 def test_sizes_as_real_tgi_had_them() -> None:
@@ -107,7 +107,7 @@ def test_several_gpus_of_one_host(engine: str, word: str) -> None:
     server = limited(engine=engine, model="meta-llama/Llama-3.1-8B-Instruct")
     found = fit_problem(server, known(server), "g4dn.12xlarge", T4_MIB, 4)
     assert found
-    assert found.fix.startswith(f"pulumi config set --path 'edge-inference:server.extraArguments[0]' -- {word}=4 ")
+    assert found.fix.startswith(f"edge config ENV 'server.extraArguments[0]' -- {word}=4 ")
     for words in ([f"{word}=4"], [word, "4"]):
         spread = limited(engine=engine, model=server.model, extraArguments=words)
         assert fit_problem(spread, known(spread), "g4dn.12xlarge", T4_MIB, 4) is None

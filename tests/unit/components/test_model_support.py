@@ -32,7 +32,7 @@ def unknown(engine: str, model: ModelFacts, gpu: str = "T4", **more: Any) -> str
 @pytest.mark.parametrize("kind", ["qwen3", "qwen3_moe", "qwen3_5", "gemma3_text", "gemma4", "llama4", "gpt_oss"])
 def test_tgi_is_refused_for_newer_models_and_vllm_named(kind: str) -> None:
     said = refused("tgi", facts(kind), gpu="L40S")
-    for words in ("October 2024", "archived", kind, "pulumi config set --path edge-inference:server.engine vllm"):
+    for words in ("October 2024", "archived", kind, "-> edge config ENV server.engine vllm"):
         assert words in said
     assert refused("vllm", facts(kind)) == ""
 

@@ -204,7 +204,7 @@ def test_todays_models_are_in_the_table() -> None:
 @pytest.mark.parametrize(
     ("status", "reason", "fix"),
     [
-        (401, "is no valid token", "pulumi config set --secret edge-inference:huggingFaceToken"),
+        (401, "is no valid token", "edge secret set ENV huggingFaceToken"),
         (403, "has not been given access", f"accept the licence at https://huggingface.co/{LLAMA}"),
     ],
 )
@@ -252,7 +252,7 @@ def test_gated_model_wants_a_token(gated: bool | None, has_token: bool, found: i
         assert problem.path == "edge-inference:huggingFaceToken"
         assert LLAMA in problem.reason
         assert "the Hub" in problem.reason
-        assert "pulumi config set --secret edge-inference:huggingFaceToken" in problem.fix
+        assert "edge secret set ENV huggingFaceToken" in problem.fix
 
 
 def test_unknowns_are_named_with_the_key_that_settles_them() -> None:

@@ -48,7 +48,7 @@ def test_every_problem_has_a_line_to_paste() -> None:
     for problem in everything:
         assert problem.path.startswith(f"{PROJECT}:")
         assert problem.reason
-        assert problem.fix.split()[0] in {"aws", "pulumi"}
+        assert problem.fix.split()[0] in {"aws", "edge"}
 
 
 # Zones
@@ -342,7 +342,6 @@ def test_hosted_zone_that_is_not_there() -> None:
     assert (problem.path, problem.value) == (f"{PROJECT}:routing.hostedZone", '"acme.dev"')
     assert "no matching zone" in problem.reason
     assert "routing.createHostedZone true" in problem.fix
-    assert "routing.hostedZoneId" in problem.fix
 
 
 def test_no_routing_needs_no_hosted_zone() -> None:
@@ -379,8 +378,8 @@ def test_strange_records_under_the_domain_are_refused_with_the_steps(policy: str
     assert "does not make: CNAME" in problem.reason
     own_name, first, second = problem.fix.splitlines()
     assert "routing.domain" in own_name
-    assert "routing.policy none && pulumi up -s dev" in first
-    assert f"routing.policy {policy} && pulumi up -s dev" in second
+    assert "routing.policy none && edge up ENV" in first
+    assert f"routing.policy {policy} && edge up ENV" in second
     assert name_problems(ZONE, ("CNAME",), policy="none") == [], "the first of the steps"
 
 
@@ -403,7 +402,7 @@ def test_hosted_zone_by_name_by_id_and_created(zone: HostedZoneFacts | None, rou
     found = name_problems(zone, **routing)
     assert [reason in problem.reason for problem in found if reason] == ([True] if reason else [])
     assert bool(found) == bool(reason)
-    assert all("pulumi config set --path edge-inference:routing." in problem.fix for problem in found)
+    assert all("edge config ENV routing." in problem.fix for problem in found)
 
 
 def test_model_that_does_not_fit_is_said_once_for_each_type() -> None:
@@ -441,7 +440,7 @@ def test_each_of_several_types_is_judged_under_its_own_path() -> None:
     for index, reason in enumerate(("arm64", "AMD", "no GPU", "knows no such"), 1):
         problem = found[f"instanceTypes[{index}]"]
         assert reason in problem.reason
-        assert problem.fix == f"pulumi config rm --path '{PROJECT}:sites[0].instanceTypes[{index}]'"
+        assert problem.fix == f"edge config ENV 'sites[0].instanceTypes[{index}]' --unset"
 
 
 def test_a_later_type_that_is_not_offered_or_over_quota_or_too_small() -> None:

@@ -146,7 +146,7 @@ def test_refusal_names_path_value_reason_and_line(sections: dict[str, Any], path
     assert found[path].value == value
     assert reason in found[path].reason
     assert "\n" not in found[path].reason
-    assert re.match(r"(pulumi|aws|ssh-keygen|openssl) ", found[path].fix), "a line to paste"
+    assert re.match(r"(edge|aws|ssh-keygen|openssl) ", found[path].fix), "a line to paste"
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_example_domains_are_refused(domain: str) -> None:
     for path, problem in found.items():
         assert problem.value == json.dumps(domain)
         assert "is an example name" in problem.reason
-        assert problem.fix.startswith(f"pulumi config set --path {PROJECT}:{path} ")
+        assert problem.fix.startswith(f"edge config ENV {path} ")
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_subnet_that_does_not_fit_names_both_sides(cidr: str, reason: str) -> No
     assert reason in problem.reason
     assert "us-west-2-lax-1a" in problem.reason
     assert "subnetCidr" in problem.path
-    assert problem.fix.startswith("pulumi config set --path ")
+    assert problem.fix.startswith("edge config ENV ")
 
 
 def test_zones_of_different_regions_may_have_the_same_subnet() -> None:
@@ -316,7 +316,7 @@ def test_no_class_of_the_program_is_named(key: str, value: Any) -> None:
 
 def test_the_line_for_a_tag_that_looks_like_a_number_keeps_it_a_text() -> None:
     (problem,) = problems(stack_config(tags={"cost": 5})).values()
-    assert problem.fix == "pulumi config set --path --type string 'edge-inference:tags.cost' 5"
+    assert problem.fix == "edge config ENV tags.cost '\"5\"'"
 
 
 @pytest.mark.parametrize(
@@ -370,7 +370,7 @@ def test_bad_keys_of_tags_and_amis_are_shown_as_they_stand() -> None:
 def test_lines_for_token_limits_mend_them(longest_prompt: int) -> None:
     server = {"maxInputTokens": longest_prompt}
     (problem,) = problems(stack_config(server=server)).values()
-    pasted = re.findall(r"pulumi config set --path edge-inference:server\.(\w+) (\d+)", problem.fix)
+    pasted = re.findall(r"edge config ENV server\.(\w+) (\d+)", problem.fix)
     assert problems(stack_config(server=server | {key: int(value) for key, value in pasted})) == {}
 
 
@@ -385,8 +385,8 @@ def test_one_spelling_of_a_key() -> None:
 def test_missing_secret(key: str) -> None:
     (problem,) = problems(stack_config(without=(key,))).values()
     assert (problem.path, problem.value, problem.reason) == (f"{PROJECT}:{key}", None, "is missing")
-    assert f"pulumi config set --secret {PROJECT}:{key}" in problem.fix
-    assert "edge keys dev" in problem.fix
+    assert f"edge secret set ENV {key}" in problem.fix
+    assert "edge keys ENV" in problem.fix
 
 
 def test_token_may_be_missing() -> None:
@@ -400,7 +400,7 @@ def test_secret_in_clear(key: str) -> None:
     assert problem.path == f"{PROJECT}:{key}"
     assert problem.value is None
     assert "in clear" in problem.reason
-    assert f"pulumi config set --secret {PROJECT}:{key}" in problem.fix
+    assert f"edge secret set ENV {key}" in problem.fix
 
 
 @pytest.mark.parametrize("secret", ["", " ", "abc", "g" * 64, "ab" * 31, "ab" * 33, "0x" + "a" * 62])
@@ -475,14 +475,14 @@ def test_all_problems_are_reported_together() -> None:
     for problem in raised.value.problems:
         assert f"{problem.path}" in text
         assert problem.reason in text
-        assert problem.fix.splitlines()[0] in text
+        assert problem.told_to("dev").fix.splitlines()[0] in text
 
 
 def test_the_committed_prod_file_lists_what_its_owner_must_add() -> None:
     """Addresses, domain and secrets are left out on purpose."""
     found = problems(stack_config("prod", without=("access", "routing", "sshPrivateKey", "hostKeySecret", "huggingFaceToken")))
     assert set(found) == {"access.clientCidrs", "access.sshCidrs", "routing", "sshPrivateKey", "hostKeySecret"}
-    assert found["routing"].fix.count("pulumi config set") == 2
+    assert found["routing"].fix.count("edge config ENV") == 2
 
 
 def test_well_formed_sites_can_still_be_asked_of_aws() -> None:
