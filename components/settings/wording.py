@@ -19,7 +19,7 @@ SECRET_FIXES = {
     "sshPrivateKey": (
         f"edge keys {ENVIRONMENT}   # makes one where there is none; one of your own: {secret_line('sshPrivateKey')} < FILE"
     ),
-    "hostKeySecret": f"openssl rand -hex 32 | {secret_line('hostKeySecret')}   # or, where it is missing: edge keys {ENVIRONMENT}",
+    "hostKeySecret": f"openssl rand -hex 32 | {secret_line('hostKeySecret')}   # or, if missing: edge keys {ENVIRONMENT}",
     "huggingFaceToken": f"{secret_line('huggingFaceToken')}   # asks for the token, and does not show it",
     "tlsCertificate": f"{secret_line('tlsCertificate')} < fullchain.pem",
     "tlsPrivateKey": f"{secret_line('tlsPrivateKey')} < privkey.pem",

@@ -11,9 +11,9 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import botocore.session
+import botocore.session  # pyright: ignore[reportMissingTypeStubs]
 import pytest
 
 from automation.environment import Environment
@@ -138,7 +138,7 @@ def test_each_line_of_the_settings_mends_what_it_stands_below(checkout: Path, na
 
 def test_lines_for_aws_have_a_form_that_aws_takes(preflight_problems: Sequence[str]) -> None:
     """Quotas, opt-ins and lists of offers need an account: operation, parameters and required ones are asked of botocore."""
-    session: Any = botocore.session.get_session()
+    session: Any = cast("Any", botocore.session).get_session()
     asked = {line.partition("   #")[0] for fix in preflight_problems for line in fix.splitlines() if line.startswith("aws ")}
     assert len(asked) >= 4
     for line in asked:
