@@ -22,6 +22,8 @@ _T = TypeVar("_T")
 
 _SHOWN_CITIES = 2
 """As many columns as fit a terminal of 80; of more cities, the nearest is shown, and --json has all."""
+_ORDER = ("failed", "warning", "unknown", "ok")
+"""Of what doctor tells: what is wrong first."""
 _COLOURS = {"ok": "green", "warning": "yellow", "failed": "red", "unknown": "yellow"}
 
 Near = Annotated[list[str] | None, typer.Option("--near", metavar="CITY", help="Where users are; may be repeated.")]
@@ -96,7 +98,12 @@ def init(  # noqa: PLR0913, PLR0917 - an option for each question
     )
 
 
-def doctor(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = False) -> None:  # noqa: FBT002
+def doctor(
+    env: EnvironmentName,
+    local: LocalFlag = False,  # noqa: FBT002
+    as_json: JsonFlag = False,  # noqa: FBT002
+    details: Annotated[bool, typer.Option("--details", help="Also what is well, in full.")] = False,  # noqa: FBT002
+) -> None:
     """Say what keeps an environment from serving.
 
     Looks at tools, account, zones, quotas, names, model and addresses, and changes nothing.
@@ -111,10 +118,10 @@ def doctor(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = F
     if as_json:
         show_json(found.described())
     else:
-        for line in _examination(found):
+        for line in _examination(found, in_full=details):
             show(line)
         failed = len(found.failed)
-        say(f"{failed} of {len(found.checks)} checks failed." if failed else f"Nothing failed, of {len(found.checks)} checks.")
+        show(f"{failed} of {len(found.checks)} checks failed." if failed else f"Nothing failed, of {len(found.checks)} checks.")
     if found.failed:
         raise typer.Exit(1)
 
@@ -310,17 +317,27 @@ def _sources(more: int, total: int) -> Iterator[str]:
     yield "Whether a zone sells to your account, which zones a Region has: edge doctor ENV"
 
 
-def _examination(found: "Examination") -> Iterator[str]:
+def _examination(found: "Examination", *, in_full: bool) -> Iterator[str]:
+    """What is wrong, a warning or unknown, each with its line to run; what is well by its subjects alone, unless asked for."""
     import shutil
     import textwrap
+    from functools import partial
 
     from automation.tables import coloured
 
     width = shutil.get_terminal_size().columns
-    for check in found.checks:
+    wrapped = partial(textwrap.wrap, width=width - 9, break_long_words=False, break_on_hyphens=False)
+    for check in sorted(found.checks, key=lambda each: _ORDER.index(each.state)):
+        if check.state == "ok" and not in_full:
+            continue
         state = coloured(f"{check.state:<8}", _COLOURS[check.state])
-        lines = textwrap.wrap(f"{check.subject}: {check.finding}", width - 9, break_long_words=False, break_on_hyphens=False)
+        lines = wrapped(f"{check.subject}: {check.finding}")
         yield f"{state} {lines[0]}"
         yield from (f"{'':<9}  {line}" for line in lines[1:])
         for number, line in enumerate((check.fix or "").splitlines()):
             yield f"{'':<9}  {'-> ' if number == 0 else '   '}{line}"
+    well = [check.subject.strip() for check in found.checks if check.state == "ok"]
+    if well and not in_full:
+        first, *more = wrapped(", ".join(dict.fromkeys(well)))
+        yield f"{coloured('ok      ', _COLOURS['ok'])} {first}"
+        yield from (f"{'':<9}{line}" for line in more)

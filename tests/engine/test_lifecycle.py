@@ -67,8 +67,8 @@ def _failure(run: Callable[[], Recording]) -> DeploymentFailedError:
 
 
 def _error_of(failure: DeploymentFailedError, step: str) -> str:
-    """What is told of one step, which is told once."""
-    (text,) = (text for text in failure.errors if text.startswith(f"{step}: "))
+    """What is told of one step, which is told once, with others of the same cause."""
+    (text,) = (text for text in failure.errors if step in text.partition(": ")[0].split(", "))
     return text
 
 

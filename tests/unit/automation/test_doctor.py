@@ -12,8 +12,9 @@ from typing import Any, cast
 import pytest
 
 from automation.account.questions import Image, image, newest_of_kind
+from automation.commands.setup import _examination
 from automation.environment import Environment
-from automation.sites.doctor import Check, _Doctor, _plugins
+from automation.sites.doctor import Check, Examination, _Doctor, _plugins
 from components.aws_facts import RegionFacts
 from localcloud.plugins.install import install
 
@@ -188,3 +189,20 @@ def test_of_an_aws_that_says_nothing_more_nothing_is_known() -> None:
     one = Image("ami-1", f"{KIND} 20260101", datetime.now(UTC), OWNER)
     assert newest_of_kind(client, "us-west-2", one) is None
     assert image(client, "us-west-2", "ami-1") is None
+
+
+def test_what_is_wrong_stands_first_and_what_is_well_takes_a_line() -> None:
+    checks = (
+        Check("Python", "ok", "3.11.7"),
+        Check("volume types", "unknown", "AWS has no API for them"),
+        Check("account", "failed", "no credentials", "aws sts get-caller-identity"),
+        Check("model", "ok", "is known"),
+    )
+    found = Examination("prod", checks)
+    assert list(_examination(found, in_full=False)) == [
+        "failed   account: no credentials",
+        "           -> aws sts get-caller-identity",
+        "unknown  volume types: AWS has no API for them",
+        "ok       Python, model",
+    ]
+    assert "ok       Python: 3.11.7" in list(_examination(found, in_full=True))
