@@ -7,7 +7,7 @@ import typer
 
 from automation.commands.terminal import say
 from automation.errors import UsageError
-from automation.paths import PROJECT_ROOT, known_environments, stack_file
+from automation.paths import LOCAL_DIRECTORY, PROJECT_ROOT, known_environments, stack_file
 from components.zones import short_names
 
 if TYPE_CHECKING:
@@ -106,7 +106,12 @@ YesFlag = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 def open_environment(name: str, *, local: bool) -> "Environment":
-    """The environment that a command is about; UsageError where there is none of that name."""
+    """The environment that a command is about; UsageError where there is none of that name, and where it is on AWS and this shell
+    is led to the local cloud.
+    """
+    from automation.engine.led_shells import refuse_led_shell
     from automation.environment import Environment
 
+    if not local and name != "local":
+        refuse_led_shell(name, LOCAL_DIRECTORY, os.environ)
     return Environment(name, on_local_cloud=local, say=say)

@@ -1,5 +1,6 @@
 """`edge zones`, `init`, `keys`, `doctor`: where to serve, a new environment, its keys, and whether it could be deployed."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -10,7 +11,7 @@ import typer
 from automation.commands.options import EnvironmentName, JsonFlag, LocalFlag, open_environment
 from automation.commands.terminal import say, show, show_json
 from automation.errors import UsageError
-from automation.paths import PROJECT_ROOT
+from automation.paths import LOCAL_DIRECTORY, PROJECT_ROOT
 
 if TYPE_CHECKING:
     from automation.account.candidates import Candidate
@@ -71,6 +72,10 @@ def init(  # noqa: PLR0913, PLR0917 - an option for each question
     """
     from automation.commands import initial
 
+    if not local:
+        from automation.engine.led_shells import refuse_led_shell
+
+        refuse_led_shell(env, LOCAL_DIRECTORY, os.environ)
     initial.refuse_existing(env, PROJECT_ROOT)
     draft = initial.Draft(
         env,
