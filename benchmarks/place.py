@@ -27,6 +27,7 @@ POLICIES: tuple[Policy, ...] = ("latency", "geoproximity", "geolocation")
 LIMITS_MS = (30, 60, 120)
 """What the network may take: the limit for TTFT less the time of the server."""
 SITES = 10
+MOST_SECONDS = 1800.0
 TYPE = "g4dn.2xlarge"
 
 
@@ -38,8 +39,10 @@ def main() -> None:
     if row:
         print(json.dumps(measured(cast("Policy", row[0]), float(row[1]))))
         return
-    print("| policy | network ms | sites | users inside | exact s | largest gap % | MiB | greedy s | greedy serves fewer by |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print(
+        "| policy | network ms | sites | users inside | exact CPU s | exact s | largest gap % | MiB | greedy CPU s | greedy serves fewer by |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for policy in POLICIES:
         for limit in LIMITS_MS:
             command = [sys.executable, __file__, "--row", policy, str(limit)]
@@ -50,25 +53,34 @@ def main() -> None:
 
 def measured(policy: Policy, limit_ms: float) -> list[Any]:
     """One row's figures."""
+    # A busy machine gets the time that it needs: what the search costs is its CPU time.
     question = Question(
-        world_cities(), everywhere(), Generation({TYPE: 0.0}, "none"), slo_ms=limit_ms, share=1.0, policy=policy, most_sites=SITES
+        world_cities(),
+        everywhere(),
+        Generation({TYPE: 0.0}, "none"),
+        slo_ms=limit_ms,
+        share=1.0,
+        policy=policy,
+        most_sites=SITES,
+        seconds=MOST_SECONDS,
     )
-    start = time.perf_counter()
+    start, used = time.perf_counter(), time.process_time()
     answer = place(question)
-    exact_seconds = time.perf_counter() - start
+    exact_seconds, exact_cpu = time.perf_counter() - start, time.process_time() - used
     mebibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    start = time.perf_counter()
+    used = time.process_time()
     sets = greedy(Program(Reckoning(question)), len(question.candidates), len(answer.frontier))
-    greedy_seconds = time.perf_counter() - start
+    greedy_cpu = time.process_time() - used
     reckoning = Reckoning(question)
     fewer = [point.share - reckoning.share_of(sites) for point, sites in zip(answer.frontier, sets, strict=False)]
     return [
         len(answer.frontier),
         f"{answer.frontier[-1].share:.2%}",
+        f"{exact_cpu:.1f}",
         f"{exact_seconds:.1f}",
         f"{max(point.gap_percent for point in answer.frontier):.4f}",
         f"{mebibytes:.0f}",
-        f"{greedy_seconds:.1f}",
+        f"{greedy_cpu:.1f}",
         f"{max(fewer):.2%} of all users",
     ]
 

@@ -73,7 +73,7 @@ class Program:
         found = () if result.x is None else tuple(map(int, np.flatnonzero(result.x[:sites] > _HALF)))
         if self.worth(at_least) > self.worth(found):
             found = tuple(at_least)
-        bound = 100.0 if result.mip_dual_bound is None else min(100.0, -float(result.mip_dual_bound))
+        bound = min(100 * self._reachable, np.inf if result.mip_dual_bound is None else -float(result.mip_dual_bound))
         gap = max(0.0, bound - self.worth(found))
         return Solution(found, 0.0 if result.status == 0 else gap)
 
@@ -83,8 +83,12 @@ class Program:
 
     def is_all(self, sites: Sequence[int]) -> bool:
         """Whether the sites serve everybody in time whom any candidate could: more sites would serve nobody more."""
-        reachable = float(self._reckoning.weights @ self._reckoning.inside.any(axis=1))
-        return bool(sites) and self._reckoning.share_of(sites) >= reachable - _NOBODY
+        return bool(sites) and self._reckoning.share_of(sites) >= self._reachable - _NOBODY
+
+    @cached_property
+    def _reachable(self) -> float:
+        """Share of the users who are inside their limit with any candidate at all."""
+        return float(self._reckoning.weights @ self._reckoning.inside.any(axis=1))
 
     def _limit(self, factors: NDArray[np.float64], most: float) -> "LinearConstraint":
         from scipy.optimize import LinearConstraint

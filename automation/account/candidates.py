@@ -4,8 +4,8 @@ Tables only, nobody is asked: round trips are estimates of geography's model, pr
 to an account is `edge doctor`'s to find out.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from automation.account.prices import AS_OF, SOURCE, priced_types
@@ -34,12 +34,14 @@ class Candidate:
     place: str
     is_local: bool
     round_trips_ms: dict[str, float]
-    """Estimated, by the city that was asked for."""
+    """By the city that was asked for; estimated, but for those in `measured`."""
     distances_km: dict[str, int]
     dollars_per_hour: dict[str, float]
     """GPU types with a list price there; empty is unknown, unless `no_gpu` says that there are none."""
     no_gpu: str | None
     """By whom and when it was said that no GPU is sold there."""
+    measured: tuple[str, ...] = ()
+    """Cities whose round trip was measured."""
 
     @property
     def zone(self) -> str:
@@ -74,13 +76,21 @@ def city_named(name: str) -> City:
     raise UsageError(f"no city '{name}' is on the map\n  -> {known}")
 
 
-def candidates(near: Sequence[City]) -> list[Candidate]:
-    """Every place, the nearest to any of the cities first, then the cheapest; without cities the cheapest first."""
+def candidates(near: Sequence[City], measured: Mapping[tuple[str, str], float] | None = None) -> list[Candidate]:
+    """Every place, the nearest to any of the cities first, then the cheapest; without cities the cheapest first.
+
+    `measured`: round trips in ms by city and zone group, in place of estimates.
+    """
 
     def rank(each: Candidate) -> tuple[float, float, str]:
         return each.nearest_ms, each.dollars_per_hour.get(DEFAULT_TYPE, float("inf")), each.group
 
-    return sorted(_all(near), key=rank)
+    return sorted((_with(each, measured or {}) for each in _all(near)), key=rank)
+
+
+def _with(candidate: Candidate, measured: Mapping[tuple[str, str], float]) -> Candidate:
+    trips = {city: measured[city, candidate.group] for city in candidate.round_trips_ms if (city, candidate.group) in measured}
+    return replace(candidate, round_trips_ms=candidate.round_trips_ms | trips, measured=tuple(trips))
 
 
 def _all(near: Sequence[City]) -> Iterator[Candidate]:

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
@@ -30,27 +31,44 @@ _COLOURS = {"ok": "green", "warning": "yellow", "failed": "red", "unknown": "yel
 Near = Annotated[list[str] | None, typer.Option("--near", metavar="CITY", help="Where users are; may be repeated.")]
 
 
-def zones(
+def zones(  # noqa: PLR0913, PLR0917 - each is an option of the command
     near: Near = None,
     top: Annotated[int, typer.Option("--top", metavar="N", min=1, help="How many to show.")] = 15,
+    measure: Annotated[bool, typer.Option("--measure", help="Time TCP handshakes with AWS first.")] = False,  # noqa: FBT002
+    via: Annotated[str | None, typer.Option(metavar="CITY=USER@HOST", help="Measure from there, over SSH.")] = None,
+    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Where measured round trips go.")] = None,
+    measured: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="Of such files; may be repeated.")] = None,
     as_json: JsonFlag = False,  # noqa: FBT002
 ) -> None:
     """Rank the zones for a site by distance and price.
 
-    Round trips are estimated, prices are of a table: nobody is asked.
+    Round trips are estimated unless measured; prices are of a table.
 
     Example: edge zones --near Honolulu --near "Los Angeles"
     """
     from automation.account.candidates import SOURCES, candidates, cities
+    from automation.commands import measuring
 
-    found = candidates(cities(near or []))
+    files = list(measured or [])
+    where = list(near or [])
+    if measure:
+        city, output = measuring.measured(where, via, output)
+        files, where = [*files, output], list(dict.fromkeys([*where, city]))
+    elif via or output:
+        raise UsageError("--via and --output belong to --measure\n  -> edge zones --near CITY --measure")
+    near_cities = cities(where)
+    trips, sources = measuring.round_trips(files, near_cities)
+    found = candidates(near_cities, trips)
     if as_json:
-        show_json({"sources": SOURCES, "zones": [each.described() for each in found]})
+        told = SOURCES | ({"measured_for": sources} if sources else {})
+        show_json({"sources": told, "zones": [each.described() for each in found]})
         return
     for line in _ranking(found[:top]):
         show(line)
     for line in _sources(len(found) - top, len(found)):
         say(line)
+    for line in sources:
+        say(f"without ~: {line}")
 
 
 def init(  # noqa: PLR0913, PLR0917 - an option for each question
@@ -275,13 +293,13 @@ def _ranking(found: "Sequence[Candidate]", *, numbered: bool = False) -> Iterato
 
     names = list(found[0].round_trips_ms) if found else []
     has_room = len(names) <= _SHOWN_CITIES - numbered
-    cities = [f"~{name[:7]}" for name in names] if has_room else ["~nearest"]
+    cities = [name[:8] for name in names] if has_room else ["nearest"]
     header = ["zone", "in", *cities, "$/h", "GPU types"]
     rows = [
         [
             each.zone,
             each.place[:12],
-            *(f"{milliseconds:.0f}" for milliseconds in (each.round_trips_ms.values() if has_room else [each.nearest_ms])),
+            *_trips(each, each_city=has_room),
             _price(each),
             _types(each),
         ]
@@ -291,6 +309,15 @@ def _ranking(found: "Sequence[Candidate]", *, numbered: bool = False) -> Iterato
         header, rows = ["", *header], [[str(number), *row] for number, row in enumerate(rows, 1)]
     right = range(2 + numbered, 3 + numbered + len(cities))
     yield from table(header, rows, right=right)
+
+
+def _trips(candidate: "Candidate", *, each_city: bool) -> Iterator[str]:
+    """Round trips to each city or to the nearest; `~` before what is estimated."""
+    trips = candidate.round_trips_ms
+    if not each_city:
+        trips = {name: trips[name] for name in sorted(trips, key=lambda name: trips[name])[:1]}
+    for name, milliseconds in trips.items():
+        yield f"{'' if name in candidate.measured else '~'}{milliseconds:.0f}"
 
 
 def _price(candidate: "Candidate") -> str:

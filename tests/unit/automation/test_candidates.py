@@ -63,6 +63,7 @@ def test_json_is_alone_on_standard_output() -> None:
         "distances_km": {"Honolulu": 0},
         "dollars_per_hour": {"g4dn.2xlarge": 1.241, "g4dn.4xlarge": 1.987},
         "no_gpu": None,
+        "measured": [],
     }
     assert AS_OF in told["sources"]["dollars_per_hour"]
 
