@@ -6,7 +6,7 @@ Left out: words and pictures (automation/commands, page.py).
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ import numpy as np
 from components.dns_plan import EVERYWHERE_ELSE, Geolocation, Policy
 from geography.gpu_offers import age_words, price_table
 from placement.exact import HOURS_PER_MONTH, Program, Solution
-from placement.mending import Mend, mends
+from placement.mending import WORTH_TELLING, Mend, mends
 from placement.question import ROUND_TRIPS, Question
 from placement.reckoning import Chosen, Reckoning
 from placement.world import Candidate, PlacementError
@@ -180,12 +180,24 @@ def place(question: Question) -> Answer:
         tuple(_sites(reckoning, sites, chosen)),
         _range(reckoning, chosen),
         tuple(_outside(reckoning, sites, chosen)),
-        tuple(mends(reckoning, sites)),
+        (*mends(reckoning, sites), *_elsewhere(question, share, len(solutions))),
         {place: question.candidates[site].zone for place, site in mapped.items()},
         tuple(_served(reckoning, chosen)),
         _sources(reckoning),
         time.monotonic() - start,
     )
+
+
+def _elsewhere(question: Question, share: float, most: int) -> Iterator[Mend]:
+    """Where the policy `latency` keeps users from a site that is near: what as many sites would serve by distance alone."""
+    if question.policy != "latency" or share >= question.share:
+        return
+    reckoning = Reckoning(replace(question, policy="geoproximity"))
+    found = Program(reckoning).best(most, question.seconds / 6)
+    other = reckoning.share_of(found.sites)
+    if other - share >= WORTH_TELLING:
+        groups = ", ".join(question.candidates[site].group for site in found.sites)
+        yield Mend("sites", f"geoproximity and {groups}", other)
 
 
 def _solutions(program: Program, question: Question, end: float) -> list[Solution]:
@@ -219,7 +231,7 @@ def _why_none(reckoning: Reckoning) -> str:
 def _frontier(reckoning: Reckoning, solutions: Sequence[Solution]) -> tuple[Point, ...]:
     points: list[Point] = []
     for most, solution in enumerate(solutions, 1):
-        if not solution.sites:
+        if not solution.sites or (most > 1 and solution.sites == solutions[most - 2].sites):
             continue
         chosen = reckoning.assigned(solution.sites)
         share = reckoning.share_inside(chosen)

@@ -125,9 +125,7 @@ def _notes(answer: Answer) -> list[str]:
     for each in answer.outside:
         by_help[each.help] = by_help.get(each.help, 0.0) + each.share
     found.extend(f"Outside, {share:.1%} of the users: {_HELPS[kind]}." for kind, share in by_help.items())
-    for mend in answer.mends:
-        how = f"routing.policy {mend.change}" if mend.kind == "policy" else f"routing.bias {{{mend.change}}}"
-        found.append(f"With the same sites and {how}, {mend.share:.1%} would be inside.")
+    found.extend(f"{mend}." for mend in answer.mends)
     longer, shorter = answer.share_range
     found.append(f"If all round trips are 30 % longer, {longer:.1%} are inside; if they are 30 % shorter, {shorter:.1%}.")
     return found

@@ -24,10 +24,14 @@ POLICIES: tuple[Policy, ...] = ("latency", "geoproximity", "geolocation")
 class Mend:
     """A change of routing, and how many users are inside the limit with it."""
 
-    kind: Literal["bias", "policy"]
+    kind: Literal["bias", "policy", "sites"]
     change: str
-    """`geoproximity`, or `us-west-2-lax-1: -25`."""
+    """`geoproximity`, `us-west-2-lax-1: -25`, or `geoproximity and us-west-2-lax-1, us-west-1`: other sites."""
     share: float
+
+    def __str__(self) -> str:
+        how = f"routing.bias {{{self.change}}}" if self.kind == "bias" else f"routing.policy {self.change}"
+        return f"{'With' if self.kind == 'sites' else 'With the same sites and'} {how}: {self.share:.1%} inside"
 
 
 def mends(reckoning: Reckoning, sites: Sequence[int]) -> Iterator[Mend]:

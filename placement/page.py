@@ -151,9 +151,10 @@ class _Frame:
         """The coasts that are in the frame, as one path."""
         parts: list[str] = []
         for ring in cast("list[list[float]]", _land()["rings"]):
-            points = [self._at(*pair) for pair in zip(ring[::2], ring[1::2], strict=True)]
-            if any(0 <= x <= _WIDTH for x, _ in points) and any(0 <= y <= self.height for _, y in points):
-                parts.append("M" + "L".join(f"{x:g} {y:g}" for x, y in points) + "Z")
+            for turn in (-360, 0, 360):  # a ring may go on beyond 180 degrees
+                points = [self._at(east + turn, north) for east, north in zip(ring[::2], ring[1::2], strict=True)]
+                if any(0 <= x <= _WIDTH for x, _ in points) and any(0 <= y <= self.height for _, y in points):
+                    parts.append("M" + "L".join(f"{x:g} {y:g}" for x, y in points) + "Z")
         return "".join(parts)
 
 

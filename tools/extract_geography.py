@@ -85,6 +85,7 @@ def land(source: Path) -> None:
             for number in polygon[0]:  # holes are lakes, too small to show
                 arc = arcs[number] if number >= 0 else arcs[~number][::-1]
                 ring.extend(arc[1:] if ring else arc)
+            ring = _unwrapped(ring)
             if _area(ring) >= SMALLEST_RING and max(y for _, y in ring) > ANTARCTICA:
                 thin = _thinned(ring, TOLERANCE_DEGREES)
                 rings.append([round(number, 1) for point in thin for number in point])
@@ -93,6 +94,14 @@ def land(source: Path) -> None:
         "rings": rings,
     }
     (GEOGRAPHY / "land.json").write_text(json.dumps(text, separators=(",", ":")) + "\n", encoding="utf-8")
+
+
+def _unwrapped(ring: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Without jumps at 180 degrees: longitudes go on beyond it."""
+    found = ring[:1]
+    for x, y in ring[1:]:
+        found.append((x + 360 * round((found[-1][0] - x) / 360), y))
+    return found
 
 
 def _area(ring: list[tuple[float, float]]) -> float:

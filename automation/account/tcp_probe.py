@@ -38,7 +38,7 @@ def measured(plan: dict[str, Any]) -> dict[str, Union[list[float], str]]:  # noq
     with ThreadPoolExecutor(plan["at_once"]) as pool:
         for _ in range(plan["rounds"]):
             # Round by round, so that a busy minute does not hit one target alone.
-            results = pool.map(lambda each: handshake_ms(each, plan["timeout_seconds"]), addresses.values())
+            results = pool.map(handshake_ms, addresses.values(), [plan["timeout_seconds"]] * len(addresses))
             for name, milliseconds in zip(addresses, results):  # noqa: B905 - Python 3.9
                 if milliseconds is not None:
                     times[name].append(milliseconds)

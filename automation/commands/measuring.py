@@ -37,7 +37,7 @@ def _vantage(near: Sequence[str], via: str | None) -> tuple[City, str | None]:
         if len(near) != 1:
             raise UsageError("where this machine stands is not said\n  -> edge zones --near CITY --measure")
         return city_named(near[0]), None
-    name, _, host = via.rpartition("=")
+    name, _, host = via.partition("=")
     if not (name and host) or host.startswith("-") or any(letter.isspace() for letter in host):
         raise UsageError(f"--via {via!r} is no city and host\n  -> --via Honolulu=ubuntu@ADDRESS")
     return city_named(name), host

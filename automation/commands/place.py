@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _NEEDS = "tools/setup.sh requirements-edge.txt   # or alone: .venv/bin/pip install -r requirements-ttft.txt"
 _MOST_SITES = 20
+_NAMED = 4
 
 
 def place(  # noqa: PLR0913 - each is an option of the command
@@ -121,7 +122,9 @@ def _share(text: str) -> float:
 
 
 def _title(everybody: "Sequence[User]", whom: str) -> str:
-    return f"Where sites should stand for {whom}: {len(everybody)} places"
+    codes = whom.split(",")
+    shown = whom if len(codes) <= _NAMED else f"{len(codes)} countries"
+    return f"Where sites should stand for {shown}: {len(everybody)} places"
 
 
 def _begin(name: str, found: "Answer") -> None:

@@ -108,8 +108,7 @@ def _outside(found: "Answer") -> Iterator[str]:
 
 def _mends(found: "Answer") -> Iterator[str]:
     for mend in found.mends:
-        how = f"routing.policy {mend.change}" if mend.kind == "policy" else f"routing.bias {{{mend.change}}}"
-        yield f"With the same sites and {how}: {mend.share:.1%} inside."
+        yield f"{mend}."
 
 
 def sources(found: "Answer", able: "Candidates") -> Iterator[str]:

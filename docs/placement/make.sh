@@ -17,7 +17,8 @@ case_of() { # NAME WORDS...: the answer as text, and its page as a picture
 }
 
 text=${1:-}
-case_of california --users US-CA --only US --ttft 80 --share 99 --prompt 128 --policy geoproximity
+case_of california --users US-CA --only US --ttft 45 --share 99 --prompt 128 --policy geoproximity
+case_of california-latency --users US-CA --only US --ttft 45 --share 99 --prompt 128
 case_of usa --users US --only US --ttft 150 --share 99
 case_of europe --users DE,FR,ES,IT,NL,BE,AT,PL,SE,FI,DK,IE,PT,CZ,GR,HU,RO,BG,HR,SK,LT,LV,EE \
   --only DE --only FR --only ES --only IT --only PL --only SE --only FI --only DK --only IE --ttft 160 --share 95

@@ -268,3 +268,15 @@ def test_an_unknown_price_makes_the_sum_unknown() -> None:
     answer = place(Question(ask().users, unknown, ask().generation, slo_ms=40.0))
     assert answer.dollars_per_month is None
     assert {point.dollars_per_month for point in answer.frontier} == {None}
+
+
+def test_where_latency_keeps_users_from_a_near_zone_the_answer_names_the_sites_that_distance_would_reach() -> None:
+    """To Los Angeles the nearest Region is Northern California: beside a site there, Oregon's zone in the city gets nobody."""
+    answer = place(
+        Question(tuple(users_of(["US-CA"])), ask().candidates, Generation({TYPE: 33.0}, "made up"), slo_ms=45.0, share=0.99)
+    )
+    assert not answer.is_reached
+    assert len(answer.frontier) == 1  # more sites would serve nobody more
+    mend = next(mend for mend in answer.mends if mend.kind == "sites")
+    assert mend.share == pytest.approx(1.0)
+    assert "us-west-1" in str(mend)
