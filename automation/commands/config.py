@@ -52,7 +52,7 @@ def config(  # noqa: PLR0913, PLR0917 - each has its default
         _show_one(environment, steps, as_json=as_json)
         return
     else:
-        set_value(environment, steps, given_value(value))
+        set_value(environment, steps, given_value(value, environment.arguments))
     say(f"{environment.stack_file.name}: {shown_path(steps)} is {'taken away' if unset else 'set'}")
     say(f"  -> edge up {environment.arguments}   # brings it about")
 
@@ -64,7 +64,8 @@ def secret_set(env: EnvironmentName, key: Secret, local: LocalFlag = False) -> N
     """
     from automation.engine.secret_change import parsed_secret, store_secret
 
-    environment, secret = open_environment(env, local=local), parsed_secret(key)
+    environment = open_environment(env, local=local)
+    secret = parsed_secret(key, environment.arguments)
     store_secret(environment, secret, _given(str(secret)))
     where = "for this local cloud" if environment.on_local_cloud else f"in {environment.stack_file.name}, encrypted"
     say(f"{secret} is stored {where}\n  -> edge up {environment.arguments}   # brings it about")
@@ -88,7 +89,8 @@ def secret_unset(env: EnvironmentName, key: Secret, local: LocalFlag = False) ->
     """
     from automation.engine.secret_change import parsed_secret, remove_secret
 
-    environment, secret = open_environment(env, local=local), parsed_secret(key)
+    environment = open_environment(env, local=local)
+    secret = parsed_secret(key, environment.arguments)
     remove_secret(environment, secret)
     say(f"{secret} is taken away\n  -> edge up {environment.arguments}   # brings it about")
 

@@ -18,7 +18,6 @@ from automation.engine.stack_yaml import NoYamlError, plain_values
 from automation.errors import UsageError
 from components import PROJECT
 from components.problems import Problem, listed, path_part
-from components.remedies import ENVIRONMENT
 from components.settings import KNOWN_KEYS, SECRET_NAMES
 
 if TYPE_CHECKING:
@@ -85,18 +84,21 @@ def shown_path(steps: Sequence[Step]) -> str:
     return str(steps[0]).removeprefix(f"{PROJECT}:") + "".join(map(path_part, steps[1:]))
 
 
-def given_value(text: str) -> object:
-    """The value that a person typed, as a scalar or in YAML's flow style; UsageError with what is wrong with it."""
+def given_value(text: str, arguments: str) -> object:
+    """The value that a person typed, as a scalar or in YAML's flow style; UsageError with what is wrong with it.
+
+    `arguments` is how `edge` is told of the environment.
+    """
     try:
         value, problems = plain_values(text)
     except NoYamlError as error:
         raise UsageError(f"the value is no YAML: {str(error).removeprefix('it is no YAML: ')}") from error
     if problems:
-        raise UsageError("the value would not be read as it looks:\n" + listed(problems, ENVIRONMENT))
+        raise UsageError("the value would not be read as it looks:\n" + listed(problems, arguments))
     if value == {} and text.strip() != "{}":
         raise UsageError("the value is empty\n  -> --unset takes a key away; '\"\"' is a text without letters")
     if _holds_secure(value):
-        raise UsageError("`secure` marks what is encrypted, and only the engine encrypts\n  -> edge secret set ENV KEY")
+        raise UsageError(f"`secure` marks what is encrypted, and only the engine encrypts\n  -> edge secret set {arguments} KEY")
     return value
 
 
@@ -133,7 +135,7 @@ def _change(deployed: "Deployed", steps: Sequence[Step], edit: Callable[[str], s
     path, shown = deployed.stack_file, shown_path(steps)
     with only_run(deployed.logs, deployed.name, "changing the config"):
         before = text_of(path)
-        _refuse_secret(path, steps)
+        _refuse_secret(deployed, steps)
         try:
             after = edit(before)
         except EditError as error:
@@ -147,14 +149,14 @@ def _change(deployed: "Deployed", steps: Sequence[Step], edit: Callable[[str], s
         _write(path, after)
 
 
-def _refuse_secret(path: Path, steps: Sequence[Step]) -> None:
+def _refuse_secret(deployed: "Deployed", steps: Sequence[Step]) -> None:
     """What is encrypted is not replaced by accident."""
     try:
-        found = value_at(look(path).config, steps)
+        found = value_at(look(deployed.stack_file).config, steps)
     except KeyError:
         return
     if _holds_secure(found):
-        raise UsageError(f"{shown_path(steps)} holds what is encrypted\n  -> edge secret list ENV")
+        raise UsageError(f"{shown_path(steps)} holds what is encrypted\n  -> edge secret list {deployed.arguments}")
 
 
 def added(old: Sequence[Problem], new: Sequence[Problem], given: str | None) -> list[Problem]:

@@ -44,12 +44,12 @@ class SecretName:
         return self.key if self.name is None else f"{self.key}.{self.name}"
 
 
-def parsed_secret(text: str) -> SecretName:
-    """The secret that a person names; UsageError for what is none."""
+def parsed_secret(text: str, arguments: str) -> SecretName:
+    """The secret that a person names, to whom `arguments` is the environment; UsageError for what is none."""
     key, dot, name = text.removeprefix(f"{PROJECT}:").partition(".")
     if key not in SECRET_NAMES:
         raise UsageError(
-            f"'{text}' is no secret; they are {', '.join(SECRET_NAMES)}\n  -> edge config ENV {text}   # plain values"
+            f"'{text}' is no secret; they are {', '.join(SECRET_NAMES)}\n  -> edge config {arguments} {text}   # plain values"
         )
     if (key == _NAMED) != bool(dot):
         raise UsageError(f"'{text}' names no secret: {_NAMED} are set one by one, as {_NAMED}.NAME, and no other has a name")

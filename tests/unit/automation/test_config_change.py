@@ -38,7 +38,7 @@ def dev(tmp_path: Path) -> Environment:
 
 def set_(environment: Environment, key: str, value: str) -> None:
     steps = parsed(key, environment.file_values(), environment.name)
-    config_change.set_value(environment, steps, given_value(value))
+    config_change.set_value(environment, steps, given_value(value, environment.arguments))
 
 
 def unset(environment: Environment, key: str) -> None:
@@ -139,7 +139,7 @@ def test_a_link_stays_one(dev: Environment, tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", ["", "  ", "null", "010", "2024-01-01", "[a", "a: b: c", "!foo x"])
 def test_a_value_that_would_be_misread_is_refused(value: str) -> None:
     with pytest.raises(UsageError):
-        given_value(value)
+        given_value(value, "dev")
 
 
 @pytest.mark.parametrize("key", ["", ".", "server.", "sites[", "sites[0", "sites[0]zone", "a b", "servr.model", "sites[nowhere]"])
