@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from automation.engine.events import OnEvent
 from automation.engine.results import Changes, Drift, Inventory, Plan
+from automation.errors import CapacityError
 from automation.runs import Runs
 from automation.sites.deployed_sites import DeployedSites
 
@@ -57,6 +58,7 @@ class Environment(DeployedSites):
         site: str | None = None,
         replace_hosts: Sequence[str] = (),
         all_at_once: bool = False,
+        fallback: bool = False,
     ) -> Changes:
         """Deploys: afterwards every replica of the config serves. DeploymentFailedError names what does not; one site that
         fails does not keep others from being made, but those that served and wait for it are not touched. What is gone, stopped
@@ -64,10 +66,22 @@ class Environment(DeployedSites):
 
         `site`: the zone of the only site that is brought up to the config. `replace_hosts`: hosts (`ZONE` or `ZONE-N`) that are
         replaced though nothing in the config says so. `all_at_once`: nothing waits for anything, and nobody is led elsewhere.
+        `fallback`: where a zone has no capacity, the next of its `instanceTypes` is put first in the stack file.
+
+        CapacityError where a zone has no GPU for a host that is to be launched: nothing was changed.
         """
+        from automation.sites.capacity import Fallback
         from automation.up import UpOptions
 
-        return self._runs.up(on_event, UpOptions(site, tuple(replace_hosts), all_at_once))
+        options = UpOptions(site, tuple(replace_hosts), all_at_once=all_at_once)
+        types = Fallback(self)
+        while True:
+            try:
+                return self._runs.up(on_event, options)
+            except CapacityError as error:
+                if not fallback:
+                    raise
+                types.move_on(error)
 
     def refresh(self, on_event: OnEvent | None = None) -> Changes:
         """Reads back what is really there into the state; creations that were cut off are forgotten, and told by `say`.

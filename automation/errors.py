@@ -81,6 +81,18 @@ class OrphansError(EdgeError):
     exit_code = 10
 
 
+class CapacityError(EdgeError):
+    """A zone has no GPU of the wanted type now; nothing was changed. Exit code 11."""
+
+    exit_code = 11
+
+    def __init__(self, text: str, zone: str, *, has_hosts: bool) -> None:
+        self.zone = zone
+        self.has_hosts = has_hosts
+        """Whether hosts of the site run, which another type would stop."""
+        super().__init__(text)
+
+
 class InterruptedRunError(EdgeError):
     """The run was stopped as asked; `times` is how often it was asked. Exit code 130."""
 

@@ -369,9 +369,9 @@ class Runs:
         """
         if self._tell_pending(run.stack) or run.is_restored:
             run.stack.refresh(clear_pending_creates=True, on_output=run.log.write, on_error=run.log.write, color="never")
-            self._deployed.leftovers.refuse(
-                self._look_for_orphans(run, quietly=True), "the killed run left what this one would make again", "up"
-            )
+            # A reservation of capacity is given back by the run itself.
+            found = [each for each in self._look_for_orphans(run, quietly=True) if each.kind != "capacity reservation"]
+            self._deployed.leftovers.refuse(found, "the killed run left what this one would make again", "up")
 
     def _look_for_orphans(self, run: Run, *, quietly: bool = False) -> "tuple[Thing, ...]":
         """As `_orphans`; none also where nobody can tell, which is said."""

@@ -5,9 +5,12 @@ One run of the engine where no host goes; else one for everything but them, and 
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+from pulumi.automation import errors as engine_errors
 
 from automation.engine.deployed import Deployed
 from automation.engine.outputs import recorded_outputs, told_outputs
@@ -55,11 +58,15 @@ class Up:
 
     def deploy(self) -> Mapping[str, Any]:
         """Everything; the outputs. DeploymentFailedError where a replica does not serve in the end."""
+        settings: Settings | None = None
         self._refuse_unknown_site()
         set_mode(self._run, Mode.ALL_AT_ONCE if self._options.all_at_once else Mode.HOSTS_IN_TURN)
         try:
             if not self._has_sites:
-                return self._engine()
+                with suppress(engine_errors.CommandError):  # which the run that follows tells with its causes
+                    settings = validate(self._run.config).settings
+                with self._capacity(settings):
+                    return self._engine()
             settings = validate(self._run.config).settings
             if settings:
                 self._refuse_protected(settings)
@@ -68,11 +75,18 @@ class Up:
                 # What is malformed, the program judges.
                 return self._engine(again)
             self._tell_order(settings)
-            if self._options.all_at_once:
-                return self._all_at_once(settings, again)
-            return self._in_turns(settings, again)
+            with self._capacity(settings):
+                if self._options.all_at_once:
+                    return self._all_at_once(settings, again)
+                return self._in_turns(settings, again)
         finally:
             set_mode(self._run, Mode.PLAIN)
+
+    def _capacity(self, settings: Settings | None) -> AbstractContextManager[None]:
+        """Keeps GPUs for hosts that are launched; what is malformed launches none."""
+        from automation.sites.capacity import kept
+
+        return kept(self._deployed, self._run, settings, self._options.site) if settings else nullcontext()
 
     def _in_turns(self, settings: Settings, again: Sequence[str]) -> Mapping[str, Any]:
         from automation.sites.host_turns import host_turns, removed_hosts

@@ -3,6 +3,7 @@
 The deployment's id tells two stacks of one name apart: it is made at the first `up` and lives in the state alone.
 """
 
+import os
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from components.dns_plan import Replica
 STACK_TAG = f"{PROJECT}:stack"
 DEPLOYMENT_TAG = f"{PROJECT}:deployment"
 REPLICA_TAG = f"{PROJECT}:replica"
+DEPLOYMENT_VARIABLE = "EDGE_NEW_DEPLOYMENT"
+"""By which `edge` tells the program the id of a deployment that has none yet: it may have tagged something with it."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,14 @@ class Tags:
         }
 
 
+def new_deployment_id() -> str:
+    """32 hex digits that no other deployment has."""
+    return uuid.uuid4().hex
+
+
 def deployment_id() -> pulumi.Output[str]:
-    """The deployment's id, 32 hex digits: what is drawn at the first `up` stays in the state until `destroy`."""
+    """The deployment's id: what is drawn at the first `up`, here or by `edge`, stays in the state until `destroy`."""
+    drawn = os.environ.get(DEPLOYMENT_VARIABLE) or new_deployment_id()
     # A Stash keeps the output that it was created with; the input of each later run is another.
-    stash = pulumi.Stash("deployment", input=uuid.uuid4().hex, opts=pulumi.ResourceOptions(ignore_changes=["input"]))
+    stash = pulumi.Stash("deployment", input=drawn, opts=pulumi.ResourceOptions(ignore_changes=["input"]))
     return stash.output

@@ -107,6 +107,18 @@ def _region(ec2: Any, region: str, tag: tuple[str, str]) -> list[Thing]:
         for each in reservation["Instances"]:
             zone = each["Placement"]["AvailabilityZone"]
             found.append(Thing("instance", each["InstanceId"], region, zone, deployment, instance_type=each["InstanceType"]))
+    active = [*own, {"Name": "state", "Values": ["active", "pending"]}]
+    found += [
+        Thing(
+            "capacity reservation",
+            each["CapacityReservationId"],
+            region,
+            each["AvailabilityZone"],
+            deployment,
+            instance_type=each["InstanceType"],
+        )
+        for each in _all(ec2, "describe_capacity_reservations", "CapacityReservations", active)
+    ]
     pairs = ec2.describe_key_pairs(Filters=own)["KeyPairs"]
     found += [
         Thing("key pair", each["KeyPairId"], region, deployment=deployment, details={"name": each["KeyName"]}) for each in pairs

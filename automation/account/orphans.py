@@ -19,6 +19,7 @@ Kind = Literal[
     "hosted zone",
     "address association",
     "instance",
+    "capacity reservation",
     "address",
     "volume",
     "network interface",
@@ -34,6 +35,8 @@ Kind = Literal[
 ]
 """In the order in which AWS lets go of them."""
 _ORDER: tuple[str, ...] = Kind.__args__  # pyright: ignore[reportAttributeAccessIssue] - a Literal has them
+_OF_A_TYPE = {"instance", "capacity reservation"}
+"""What costs as much as an instance of its type; a reservation, as long as no instance uses it."""
 ADDRESS_DOLLARS_PER_HOUR = 0.005
 """AWS's price of every public IPv4 address, in use or not, since February 2024."""
 
@@ -71,12 +74,12 @@ class Thing:
         """Its list price; None where it costs nothing by the hour, or nobody knows."""
         if self.kind == "address":
             return ADDRESS_DOLLARS_PER_HOUR
-        return instance_price(self.zone, self.instance_type) if self.kind == "instance" else None
+        return instance_price(self.zone, self.instance_type) if self.kind in _OF_A_TYPE else None
 
     @property
     def price(self) -> str:
         """Its price in words; empty where it costs nothing by the hour."""
-        if self.kind not in {"instance", "address"}:
+        if self.kind not in {*_OF_A_TYPE, "address"}:
             return ""
         dollars = self.dollars_per_hour
         return f"${dollars:.3f} per hour" if dollars is not None else "price unknown"

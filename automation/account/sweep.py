@@ -73,6 +73,7 @@ class _Sweeper:
         self._removals: dict[Kind, Callable[[Any, Thing], object]] = {
             "health check": lambda route53, each: route53.delete_health_check(HealthCheckId=each.id),
             "hosted zone": lambda route53, each: route53.delete_hosted_zone(Id=each.id),
+            "capacity reservation": lambda ec2, each: ec2.cancel_capacity_reservation(CapacityReservationId=each.id),
             "address association": lambda ec2, each: ec2.disassociate_address(AssociationId=each.id),
             "address": _release,
             "volume": lambda ec2, each: ec2.delete_volume(VolumeId=each.id),

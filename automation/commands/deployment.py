@@ -13,6 +13,7 @@ import typer
 from automation.commands.options import (
     EnvironmentName,
     EventsFlag,
+    FallbackFlag,
     JsonFlag,
     LocalFlag,
     OptionalZoneName,
@@ -44,8 +45,9 @@ def up(  # noqa: PLR0913, PLR0917 - its options
         typer.Option("--replace-host", metavar="ZONE[-N]", help="Replace these hosts, drained and one after another."),
     ] = None,
     all_at_once: Annotated[  # noqa: FBT002
-        bool, typer.Option("--all-at-once", help="Change all servers and hosts together, without draining any: for emergencies.")
+        bool, typer.Option("--all-at-once", help="For emergencies: change all together, drain none.")
     ] = False,
+    fallback: FallbackFlag = False,  # noqa: FBT002
 ) -> None:
     """Deploy an environment: afterwards every site serves.
 
@@ -60,7 +62,9 @@ def up(  # noqa: PLR0913, PLR0917 - its options
         confirm(f"Deploy '{env}' to AWS, at {price.after}?")
     try:
         with told("Deploying", environment, as_json=as_json, has_table=True) as on_event:
-            changes = environment.up(on_event, site=site, replace_hosts=replace_host or (), all_at_once=all_at_once)
+            changes = environment.up(
+                on_event, site=site, replace_hosts=replace_host or (), all_at_once=all_at_once, fallback=fallback
+            )
     except DeploymentFailedError as error:
         error.summary = tuple(_sites_after(environment, error)) if error.sites else ()
         raise

@@ -96,6 +96,7 @@ ZoneName = Annotated[
     str,
     typer.Argument(metavar="ZONE", help="A zone of its sites, such as lax: us-west-2-lax-1a.", autocompletion=_completed_zones),
 ]
+FallbackFlag = Annotated[bool, typer.Option("--fallback", help="No capacity: put the next instanceTypes first.")]
 OptionalZoneName = Annotated[
     str | None, typer.Argument(metavar="ZONE", help="One zone of its sites; without it all.", autocompletion=_completed_zones)
 ]

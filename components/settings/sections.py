@@ -62,7 +62,8 @@ class SiteSettings(Section):
     one_instance_type: InstanceTypeName = Field(default=INSTANCE_TYPE, alias="instanceType")
     """A GPU instance type that the zone offers; g4dn.2xlarge (one T4) is sold in almost every Local Zone."""
     instance_types: Annotated[list[InstanceTypeName], EachOnce] = []
-    """Several such types in place of instanceType, the preferred one first. The first is used; all are judged beforehand."""
+    """Several such types in place of instanceType, the preferred one first. The first is used; `edge up --fallback` moves the
+    next to the front where the zone has no capacity. All are judged beforehand."""
     volume_type: Literal["gp2", "gp3"] | None = None
     """EBS type of the root volume; unset: gp2 in a Local Zone (gp3 is not in all of them), gp3 in the Region."""
     volume_gib: int = Field(default=VOLUME_GIB, ge=75, le=16384)

@@ -13,6 +13,7 @@ from moto.core.exceptions import ServiceException
 from localcloud.api.ec2_addresses import AddressResponses, AddressRules
 from localcloud.api.ec2_launches import LaunchResponses, LaunchRules
 from localcloud.api.ec2_networks import NetworkResponses, NetworkRules
+from localcloud.api.ec2_reservations import ReservationResponses
 from localcloud.api.ec2_zones import ZoneResponses
 from localcloud.api.images import ImageData, ImageResponses
 
@@ -34,10 +35,11 @@ class Ec2Backend(AddressRules, LaunchRules, NetworkRules, ImageData):
 
     def __init__(self, region_name: str, account_id: str) -> None:
         self.launches: dict[str, tuple[str, ActionResult]] = {}
+        self.reservations_of_capacity = {}
         super().__init__(region_name, account_id)
 
 
-class Ec2Responses(ZoneResponses, AddressResponses, LaunchResponses, NetworkResponses, ImageResponses):
+class Ec2Responses(ZoneResponses, AddressResponses, LaunchResponses, NetworkResponses, ReservationResponses, ImageResponses):
     """EC2's requests."""
 
     def serialized(self, action_result: ActionResult) -> TYPE_RESPONSE:

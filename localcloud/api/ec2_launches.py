@@ -25,6 +25,7 @@ from moto.ec2.responses import EC2Response
 from moto.ec2.utils import filter_dict_attribute_mapping
 
 from localcloud.api import faults
+from localcloud.api.ec2_reservations import ReservationRules
 from localcloud.api.ec2_volumes import VolumeRules, refuse_settings
 
 # moto's own checks, off by default. The one for instance types compares with the Region's
@@ -50,7 +51,7 @@ STOPS: Counter[str] = Counter()
 """How often each instance was stopped."""
 
 
-class LaunchRules(VolumeRules):
+class LaunchRules(VolumeRules, ReservationRules):
     """Instances of one Region."""
 
     def run_instances(
@@ -64,15 +65,20 @@ class LaunchRules(VolumeRules):
         """Launch only what the zone offers, within the quota, while there is capacity."""
         instance_type = kwargs["instance_type"]
         _refuse_unknown(instance_type)
+        subnet = kept = None
         if kwargs["subnet_id"]:
             subnet = self.get_subnet(kwargs["subnet_id"])
             self._refuse_foreign_groups(subnet, kwargs["security_group_ids"])
             self._refuse_placement(subnet.availability_zone, instance_type)
-        if not kwargs.get("instance_market_options"):
+            kept = self.open_reservation(subnet.availability_zone, instance_type)
+        if subnet and kept is None:
+            self._refuse_without_capacity(subnet.availability_zone, instance_type)
+        if kept is None and not kwargs.get("instance_market_options"):
             self._refuse_over_quota([instance_type] * count)
         reservation = super().run_instances(image_id, count, user_data, security_group_names, **kwargs)
         for instance in reservation.instances:
             self.set_speeds(instance, kwargs["block_device_mappings"])
+            instance.capacity_reservation_id = kept.id if kept else None
             if not kwargs["nics"]:
                 # AWS deletes the interface that it made for the launch; moto would leave it.
                 instance.nics[0].delete_on_termination = True
@@ -82,7 +88,10 @@ class LaunchRules(VolumeRules):
         """As at a launch: where it is refused, the instances stay stopped."""
         stopped = [instance for instance in self.get_multi_instances_by_id(instance_ids) if instance.state == "stopped"]
         for instance in stopped:
-            self._refuse_placement(instance.nics[0].subnet.availability_zone, instance.instance_type)
+            zone = instance.nics[0].subnet.availability_zone
+            self._refuse_placement(zone, instance.instance_type)
+            self._refuse_without_capacity(zone, instance.instance_type)
+            instance.capacity_reservation_id = None  # pyright: ignore[reportAttributeAccessIssue] - ours, not moto's
         self._refuse_over_quota([instance.instance_type for instance in stopped if instance.lifecycle != "spot"])
         return super().start_instances(instance_ids)
 
@@ -127,13 +136,23 @@ class LaunchRules(VolumeRules):
                 f"requested Availability Zone ({zone}). Please retry your request by not "
                 f"specifying an Availability Zone or choosing {', '.join(places)}.",
             )
-        if zone in faults.current.no_capacity_zones:
+
+    def _refuse_without_capacity(self, zone: str, instance_type: str) -> None:
+        if {zone, f"{zone}/{instance_type}"} & set(faults.current.no_capacity_zones):
             raise EC2ClientError(
                 "InsufficientInstanceCapacity",
                 f"We currently do not have sufficient {instance_type} capacity in the "
                 f"Availability Zone you requested ({zone}). Our system will be working on "
                 "provisioning additional capacity.",
             )
+
+    def refuse_launches(self, zone: str, instance_types: list[str]) -> None:
+        """As at a launch: what the zone does not offer or have, and what the quota does not allow."""
+        for each in instance_types:
+            _refuse_unknown(each)
+            self._refuse_placement(zone, each)
+            self._refuse_without_capacity(zone, each)
+        self._refuse_over_quota(instance_types)
 
     def _refuse_over_quota(self, instance_types: list[str]) -> None:
         wanted = sum(vcpus(each) for each in instance_types if counts_against_gpu_quota(each))
@@ -144,6 +163,7 @@ class LaunchRules(VolumeRules):
             and instance.lifecycle != "spot"
             and counts_against_gpu_quota(instance.instance_type)
         )
+        running += sum(vcpus(each) for each in self.unused_types() if counts_against_gpu_quota(each))
         limit = faults.current.quota_vcpus
         if wanted and running + wanted > limit:
             raise EC2ClientError(

@@ -11,11 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 class Faults(BaseModel):
     """What goes wrong in this world, and the account's quotas.
 
-        `quota_vcpus` is per Region and covers G and VT types; `quota_addresses` is per Region and
-        shared with its Local Zones; AWS starts accounts at 0 and 5, this one was raised, so that local, dev
-        and prod fit side by side. `throttle_next` counts down: that many changing EC2 and Route 53
-        calls are refused. The hosts read the others: they never boot, show the key of their first boot for as long as it is
-    switched on, have no GPU driver, a full disk, no memory on the GPU, or a GPU on which TGI's usual attention does not run.
+    `quota_vcpus` is per Region and covers G and VT types; `quota_addresses` is per Region and shared with its Local Zones; AWS
+    starts accounts at 0 and 5, this one was raised, so that local, dev and prod fit side by side. `no_capacity_zones` holds
+    zones, or ZONE/TYPE. `throttle_next` counts down: that many changing EC2 and Route 53 calls are refused. The hosts read the
+    others: they never boot, show the key of their first boot for as long as it is switched on, have no GPU driver, a full disk,
+    no memory on the GPU, or a GPU on which TGI's usual attention does not run.
     """
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True)

@@ -67,14 +67,22 @@ class Governed(Deployment):
         return {*self.world.actions_since(self.first_call)} - LEFT_BEHIND
 
     def leave_behind(self, zone: str) -> set[str]:
-        """A volume and an interface that no state knows, in a zone of the deployment; their ids."""
+        """A volume, an interface and a capacity reservation that no state knows, in a zone of the deployment; their ids."""
         self.world.status.request("PUT", "policy", {})
         ec2 = self.world.aws("ec2")
         tags = [{"Key": "edge-inference:deployment", "Value": deployment_id(self.exported())}]
         volume = ec2.create_volume(AvailabilityZone=zone, Size=8, TagSpecifications=[{"ResourceType": "volume", "Tags": tags}])
         (subnet,) = ec2.describe_subnets(Filters=[{"Name": "availability-zone", "Values": [zone]}, *_tagged(tags)])["Subnets"]
         interface = ec2.create_network_interface(SubnetId=subnet["SubnetId"])["NetworkInterface"]
-        return {volume["VolumeId"], interface["NetworkInterfaceId"]}
+        kept = ec2.create_capacity_reservation(
+            InstanceType="g4dn.2xlarge",
+            InstancePlatform="Linux/UNIX",
+            AvailabilityZone=zone,
+            InstanceCount=1,
+            TagSpecifications=[{"ResourceType": "capacity-reservation", "Tags": tags}],
+        )
+        reservation = kept["CapacityReservation"]["CapacityReservationId"]
+        return {volume["VolumeId"], interface["NetworkInterfaceId"], reservation}
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support import HONOLULU, LOS_ANGELES, OREGON, ROOMY, Deployment, Recording, World, assert_contract, tokens
 
-from automation.errors import DeploymentFailedError, UsageError
+from automation.errors import CapacityError, DeploymentFailedError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -116,14 +116,30 @@ def test_an_unknown_hosted_zone_is_told_by_plain_pulumi_too(refused: Deployment)
     assert "Traceback" not in told.stdout + told.stderr
 
 
-def test_a_zone_without_capacity_is_named_and_the_other_site_serves(refused: Deployment) -> None:
-    # By default the official plugin tries again for up to 50 minutes, ours for 12 seconds.
+def test_a_zone_without_capacity_is_named_with_what_it_offers_and_nothing_is_made(refused: Deployment) -> None:
     # And a host with another key, below, costs the whole budget.
-    refused.configure([OREGON, LOS_ANGELES], host={"connectBudgetSeconds": 10}, **{"aws:maxRetries": "1"})
-    refused.world.set_faults(no_capacity_zones=[LOS_ANGELES])
-    told = _refusal(refused.up)
-    assert told.count("InsufficientInstanceCapacity") == 1
-    assert f"({LOS_ANGELES})" in told
+    short = {"zone": LOS_ANGELES, "instanceTypes": ["g4dn.2xlarge", "g4dn.xlarge"]}
+    refused.configure([OREGON, short], host={"connectBudgetSeconds": 10}, **{"aws:maxRetries": "1"})
+    refused.world.set_faults(no_capacity_zones=[f"{LOS_ANGELES}/g4dn.2xlarge"])
+    with pytest.raises(CapacityError) as caught:
+        refused.up()
+    told = str(caught.value)
+    assert told.startswith(f"{LOS_ANGELES} has no g4dn.2xlarge now, says AWS (InsufficientInstanceCapacity); nothing was changed")
+    for line in ("g4dn.2xlarge   $0.902 per hour  has no capacity", "g4dn.xlarge    $0.631 per hour  next", "g5.4xlarge"):
+        assert line in told
+    assert "--fallback   # puts g4dn.xlarge first" in told
+    assert {urn.split()[0] for urn in refused.urns()} <= {"Stack", "aws", "pulumi"}
+    # What was kept for the other site is given back.
+    ec2 = refused.world.aws("ec2")
+    assert {each["State"] for each in ec2.describe_capacity_reservations()["CapacityReservations"]} == {"cancelled"}
+
+
+def test_plain_pulumi_asks_nobody_and_the_other_site_serves(refused: Deployment) -> None:
+    """By default the official plugin tries again for up to 50 minutes, ours for 12 seconds."""
+    refused.world.set_faults(no_capacity_zones=[f"{LOS_ANGELES}/g4dn.2xlarge"])
+    told = refused.shell()("up", "--yes", "--skip-preview", "--continue-on-error")
+    assert told.returncode != 0
+    assert "InsufficientInstanceCapacity" in told.stdout + told.stderr
     outputs = refused.environment.outputs()
     assert_contract(outputs)
     assert tokens(outputs["endpoint_urls"][OREGON])
@@ -131,11 +147,25 @@ def test_a_zone_without_capacity_is_named_and_the_other_site_serves(refused: Dep
     assert (failed["served"], failed["instance_id"]) == (False, None)
     assert failed["url"] == f"http://{failed['address']}:8080"
 
-    refused.world.set_faults(no_capacity_zones=[])
+
+def test_the_next_type_goes_to_the_front_of_the_stack_file_and_on(refused: Deployment) -> None:
+    """A rehearsal does not write a tracked file: here the caller does what --fallback would."""
+    refused.world.set_faults(no_capacity_zones=[f"{LOS_ANGELES}/g4dn.2xlarge"])
+    with pytest.raises(UsageError, match="a rehearsal changes no tracked file"):
+        refused.environment.up(fallback=True)
+    refused.configure(
+        [OREGON, {"zone": LOS_ANGELES, "instanceTypes": ["g4dn.xlarge", "g4dn.2xlarge"]}],
+        host={"connectBudgetSeconds": 10},
+        **{"aws:maxRetries": "1"},
+    )
     finished = refused.up()
     assert not any(OREGON in name for name in finished.touched)
+    assert finished.outputs["sites"][LOS_ANGELES]["instance_type"] == "g4dn.xlarge"
     for url in finished.outputs["endpoint_urls"].values():
         assert tokens(url)
+    kept = refused.world.aws("ec2").describe_capacity_reservations()["CapacityReservations"]
+    assert {each["State"] for each in kept} == {"cancelled"}
+    assert {tag["Key"] for each in kept for tag in each["Tags"]} >= {"edge-inference:stack", "edge-inference:deployment"}
 
 
 def test_a_host_with_another_key_than_derived_gets_no_secret(refused: Deployment) -> None:

@@ -156,6 +156,7 @@ def test_what_costs_has_its_price_and_its_place() -> None:
     assert address.split() == ["address", "eipalloc-1", "us-west-2-lax-1", "$0.005", "per", "hour"]
     assert host.split() == ["instance", "i-1", LAX, "$0.902", "per", "hour"]
     assert replace(HOST, instance_type="x9.huge").price == "price unknown"
+    assert replace(HOST, kind="capacity reservation").price == "$0.902 per hour"
 
 
 zones = st.lists(st.sampled_from([OREGON, "us-west-2b", LAX, "us-west-2-lax-1b", "us-east-1-bos-1a"]), min_size=1, unique=True)
