@@ -235,7 +235,7 @@ def edge(zone: Zone, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_config_that_asks_for_tls_and_has_no_certificate_gets_one(edge: Edge, pebble: Pebble) -> None:
     (missing,) = validate(edge.file_config()).problems
-    assert missing.fix == "edge certificate prod"
+    assert missing.fix == "edge certificate ENV"
     first = edge.renew(pebble, 30)
     assert (first.is_new, first.has_tls, first.stored_in) == (True, True, edge.file)
     assert validate(edge.file_config()).problems == ()
