@@ -61,16 +61,18 @@ def _frontier(found: "Answer") -> Iterator[str]:
 
 def _chosen(found: "Answer") -> Iterator[str]:
     verdict = "" if found.is_reached else f", less than the {found.question.share:.1%} asked for"
-    count = len(found.sites)
+    count, types = len(found.sites), {site.instance_type for site in found.sites}
+    # A line has 80 columns, and names of places are told whole.
+    of_type = f" of {next(iter(types))}" if len(types) == 1 else ""
     yield (
-        f"Chosen: {count} site{'' if count == 1 else 's'}, {found.share:.1%} of the users inside{verdict}, "
+        f"Chosen: {count} site{'' if count == 1 else 's'}{of_type}, {found.share:.1%} of the users inside{verdict}, "
         f"${_dollars(found.dollars_per_month)} a month"
     )
     rows = [
         [
             site.zone,
-            site.city[:10],
-            site.instance_type,
+            site.city,
+            *([] if of_type else [site.instance_type]),
             _dollars(site.dollars_per_month),
             f"{site.serves:.1%}",
             f"{site.serves_inside:.1%}",
@@ -78,8 +80,8 @@ def _chosen(found: "Answer") -> Iterator[str]:
         ]
         for site in found.sites
     ]
-    header = ["zone", "in", "type", "$/month", "serves", "inside", "down"]
-    yield from table(header, rows, right=range(3, 7))
+    header = ["zone", "in", *([] if of_type else ["type"]), "$/month", "serves", "inside", "down"]
+    yield from table(header, rows, right=range(len(header) - 4, len(header)))
     yield "down: who is inside while that site is down and Route 53 leads its users on."
     if found.mapping:
         from placement.answer import table_of_places

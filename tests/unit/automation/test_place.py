@@ -32,7 +32,7 @@ def test_the_tables_fit_80_columns_and_every_figure_has_a_source() -> None:
     answer = run(*USA, "--share", "99%")
     assert answer.exit_code == 0, answer.output
     assert max(map(len, answer.stdout.splitlines())) <= 80, answer.stdout
-    assert "Chosen: 2 sites, " in answer.stdout
+    assert "Chosen: 2 sites of g4dn.2xlarge, " in answer.stdout
     for word in ("round trips: estimated", "generation: estimate of", "2026-01-21, old:", "GeoNames", "sell no GPU"):
         assert word in answer.stderr
 
