@@ -8,12 +8,11 @@ import difflib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from automation.engine.locks import only_run
 from automation.engine.stack_edit import EditError, Step, value_at, with_value, without
-from automation.engine.stack_file import config_key, look, look_at, text_of
+from automation.engine.stack_file import config_key, look, look_at, text_of, write_whole
 from automation.engine.stack_yaml import NoYamlError, plain_values
 from automation.errors import UsageError
 from components import PROJECT
@@ -146,7 +145,7 @@ def _change(deployed: "Deployed", steps: Sequence[Step], edit: Callable[[str], s
         changed = f"{PROJECT}:{shown}" if str(steps[0]).startswith(PROJECT) else shown
         if refused := added(old, new, None if is_unset else changed):
             raise UsageError(f"{path.name} stays as it was: {shown} would bring\n{listed(refused, deployed.arguments)}")
-        _write(path, after)
+        write_whole(path, after)
 
 
 def _refuse_secret(deployed: "Deployed", steps: Sequence[Step]) -> None:
@@ -171,12 +170,3 @@ def added(old: Sequence[Problem], new: Sequence[Problem], given: str | None) -> 
         if (each.path, each.reason, each.value) not in before
         and (each.path not in known or (given is not None and each.path.startswith(given)))
     ]
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all; a link stays one."""
-    target = path.resolve()
-    draft = target.with_name(f".{target.name}.new")
-    draft.write_text(text, encoding="utf-8", newline="")
-    draft.chmod(target.stat().st_mode & 0o777)
-    draft.replace(target)

@@ -67,6 +67,15 @@ def text_of(path: Path) -> str:
         raise _no_stack_file(path.name, error) from error
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Writes a stack file, whole or not at all; a link stays one."""
+    target = path.resolve()
+    draft = target.with_name(f".{target.name}.new")
+    draft.write_text(text, encoding="utf-8", newline="")
+    draft.chmod(target.stat().st_mode & 0o777)
+    draft.replace(target)
+
+
 def _no_stack_file(name: str, error: NoYamlError) -> UsageError:
     return UsageError(f"{name} is no stack file: {printable(str(error))}")
 

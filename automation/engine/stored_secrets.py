@@ -11,6 +11,7 @@ from pathlib import Path
 
 from automation.engine.command import Stack
 from automation.engine.stack_edit import in_layout_of
+from automation.engine.stack_file import write_whole
 from automation.errors import EdgeError, UsageError
 
 
@@ -66,7 +67,4 @@ def _layout_kept(stack: Stack) -> Generator[None]:
     yield
     after = path.read_text(encoding="utf-8") if path.exists() else ""
     if before and (text := in_layout_of(before, after)) != after:
-        draft = path.with_name(f".{path.name}.new")
-        draft.write_text(text, encoding="utf-8")
-        draft.chmod(path.stat().st_mode & 0o777)
-        draft.replace(path)
+        write_whole(path, text)
