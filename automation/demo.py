@@ -80,15 +80,15 @@ def _measure(environment: Environment) -> None:
 def _how_to_go_on(seconds: float) -> str:
     return f"""
 Done in {seconds:.0f} s. Look around:
-  .venv/bin/edge routes local                who is sent where
-  .venv/bin/edge bench local --from Denver   measure from another city
-  .venv/bin/edge outputs local               endpoints and addresses
-  .venv/bin/edge cloud status                the hosts and what runs on them
-  .venv/bin/edge ask local "{_PROMPT}"   asks as a user does
+  .venv/bin/edge routes local                   who is sent where
+  .venv/bin/edge bench local --from Denver      measure from another city
+  .venv/bin/edge outputs local                  endpoints and addresses
+  .venv/bin/edge cloud status                   the hosts and what runs on them
+  .venv/bin/edge ask local "{_PROMPT}"  asks as a user does
   eval "$(.venv/bin/edge env local)" && pulumi stack -s local
-Rehearse the real environment's own file:    .venv/bin/edge up prod --local
-Stop:                                        .venv/bin/edge destroy local; .venv/bin/edge cloud stop
-Remove everything:                           make clean"""
+Rehearse the real environment's own file:       .venv/bin/edge up prod --local
+Stop:                                           .venv/bin/edge destroy local; .venv/bin/edge cloud stop
+Remove everything:                              make clean"""
 
 
 def _say(text: str) -> None:
