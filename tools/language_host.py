@@ -16,6 +16,7 @@ import selectors
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -137,6 +138,7 @@ class Processes:
     def __init__(self) -> None:
         self._running: set[subprocess.Popen[bytes]] = set()
         self._interrupted: set[subprocess.Popen[bytes]] = set()
+        self._lock = threading.Lock()
 
     def start(
         self, command: Sequence[str | Path], cwd: str, environment: Mapping[str, str], output: int | None = None
@@ -159,9 +161,11 @@ class Processes:
 
     def interrupt(self, process: subprocess.Popen[bytes]) -> None:
         """Interrupt the process, if it still runs, and all that it started, as Ctrl-C would. Once: it may be cleaning up."""
-        if process.poll() is None and process not in self._interrupted:
+        with self._lock:
+            if process.poll() is not None or process in self._interrupted:
+                return
             self._interrupted.add(process)
-            _send(process, signal.SIGINT)
+        _send(process, signal.SIGINT)
 
     def finish(self, process: subprocess.Popen[bytes]) -> int:
         """End the process if it still runs, with all that it started, and return its exit status."""

@@ -108,8 +108,8 @@ def test_an_engine_that_is_interrupted_or_killed_leaves_no_program_behind(
     held = project / "held"
     os.mkfifo(held)
     (project / "__main__.py").write_text(
-        f"import os, time\nheld = open({str(held)!r}, 'w')\nheld.write(str(os.getppid()) + '\\n')\nheld.flush()\n"
-        f"try:\n    time.sleep({WAIT_SECONDS})\nexcept KeyboardInterrupt:\n    held.write('interrupted')\n"
+        f"import os, time\nheld = open({str(held)!r}, 'w')\ntry:\n    held.write(str(os.getppid()) + '\\n')\n    held.flush()\n"
+        f"    time.sleep({WAIT_SECONDS})\nexcept KeyboardInterrupt:\n    held.write('interrupted')\n"
     )
     engine = subprocess.Popen(
         [*pulumi, "preview", "-s", "dev"],
