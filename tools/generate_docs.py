@@ -1,4 +1,5 @@
-"""Writes what is documented from the pydantic models: JSON Schemas of stack config and ttft's summary, and README's table.
+"""Writes what is documented from the pydantic models: JSON Schemas of stack config and ttft's summary, and the table of
+docs/reference/config.md.
 
 Run it after a change to components/settings/ or ttft/results.py; `--check` (CI) writes nothing and ends with 1 where something
 is stale.
@@ -21,7 +22,7 @@ from ttft.results import summary_schema
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA_FILE = ROOT / "docs" / "stack-config.schema.json"
 SUMMARY_SCHEMA_FILE = ROOT / "docs" / "ttft-summary.schema.json"
-README_FILE = ROOT / "README.md"
+CONFIG_PAGE = ROOT / "docs" / "reference" / "config.md"
 _MARKED = re.compile(r"(<!-- config table -->\n).*?(<!-- /config table -->)", re.DOTALL)
 _COMMAND = ".venv/bin/python tools/generate_docs.py"
 _PROTECT_MEANING = "Hosts and addresses can be deleted or replaced only after `edge unprotect ENV`."
@@ -32,8 +33,8 @@ JsonObject = dict[str, Any]
 def main(arguments: list[str]) -> int:
     """Writes the files, or with `--check` tells which are stale; the exit status."""
     wanted = {SCHEMA_FILE: schema_text(), SUMMARY_SCHEMA_FILE: json.dumps(summary_schema(), indent=2) + "\n"}
-    if README_FILE.exists():
-        wanted[README_FILE] = with_table(README_FILE.read_text(encoding="utf-8"))
+    if CONFIG_PAGE.exists():
+        wanted[CONFIG_PAGE] = with_table(CONFIG_PAGE.read_text(encoding="utf-8"))
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     for path in stale:
         name = path.relative_to(ROOT)
@@ -106,9 +107,9 @@ def table() -> str:
     return "\n".join(lines) + "\n"
 
 
-def with_table(readme: str) -> str:
-    """README with the table between its markers; as it is where it has none."""
-    return _MARKED.sub(lambda markers: f"{markers[1]}{table()}{markers[2]}", readme)
+def with_table(page: str) -> str:
+    """The page with the table between its markers; as it is where it has none."""
+    return _MARKED.sub(lambda markers: f"{markers[1]}{table()}{markers[2]}", page)
 
 
 def _rows() -> Iterator[tuple[str, str, str]]:

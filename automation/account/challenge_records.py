@@ -82,7 +82,7 @@ class ChallengeRecords:
                 target = here[kind]["ResourceRecords"][0]["Value"]
                 raise EdgeError(
                     f"{name} is a {kind} record to {target} in the hosted zone: a CA would look there, and not here\n"
-                    "  -> remove that record, or store a certificate of your own: README, HTTPS and API key"
+                    "  -> remove that record, or store a certificate of your own: docs/how-to/https.md"
                 )
         record = here.get("TXT")
         if record and "SetIdentifier" in record:

@@ -122,7 +122,7 @@ def _show_one(environment: "Environment", steps: "list[Step]", *, as_json: bool)
         value = _hidden(value_at(environment.file_values(), steps))
     except KeyError:
         raise UsageError(
-            f"{shown_path(steps)} is not set in {environment.stack_file.name}; README.md has the defaults\n"
+            f"{shown_path(steps)} is not set in {environment.stack_file.name}; docs/reference/config.md has the defaults\n"
             f"  -> edge config {environment.name}   # shows what is set"
         ) from None
     if as_json:

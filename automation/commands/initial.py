@@ -195,7 +195,7 @@ def _words(problem: Problem) -> str:
 def _lines(draft: Draft) -> Iterator[str]:
     name = draft.name
     yield f"# Environment '{name}', begun by `{draft.begun_by}` on {datetime.now(UTC):%Y-%m-%d}."
-    yield f"# README.md has all keys; `edge doctor {name}` looks it over."
+    yield f"# docs/reference/config.md has all keys; `edge doctor {name}` looks it over."
     if not draft.for_rehearsal:
         # Not at the end: Pulumi would take it for a part of the last section.
         yield f"# The secrets are encrypted by the stack's secrets provider; `edge secret set {name} KEY` changes one."

@@ -46,7 +46,7 @@ def place(  # noqa: PLR0913 - each is an option of the command
     write: Annotated[str | None, typer.Option(metavar="NAME", help="Begin an environment of them.")] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="A page with a map.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, alone on standard output.")] = False,
-    # In docs/placement.md alone, since help has to fit a screen:
+    # In docs/explanation/placement.md alone, since help has to fit a screen:
     prompt: Annotated[int, typer.Option(min=1, hidden=True, help="For the estimate.")] = 512,
     parameters: Annotated[float, typer.Option(min=0.01, hidden=True, help="Billions, for the estimate.")] = 3.2,
     with_unknown: Annotated[bool, typer.Option("--with-unknown", hidden=True, help="Also without a known price.")] = False,

@@ -23,7 +23,7 @@ _ONLY_AN_ORPHAN = re.compile(
 
 NAMESAKE_REMEDIES = (
     "pulumi whoami -v   # is the state kept elsewhere? then: pulumi login",
-    'README.md, "A lost state"   # how to put it back, and what to do where it is gone',
+    'docs/how-to/recover.md, "A lost state"   # how to put it back, and what to do where it is gone',
 )
 """What to do where a state may be lost."""
 

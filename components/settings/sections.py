@@ -1,4 +1,4 @@
-"""The sections of the stack config as pydantic models; README's table and docs/stack-config.schema.json are made from them.
+"""The sections of the stack config as pydantic models; docs/reference/config.md and the stack file's schema are made from them.
 
 Leaves out what holds between sections: rules.py judges that.
 """

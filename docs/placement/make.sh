@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# make.sh: runs the three worked cases of docs/placement.md anew and draws their maps. Needs Chromium; --text alone does not.
+# make.sh: runs the three worked cases of docs/explanation/placement.md anew and draws their maps. Needs Chromium; --text alone does not.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 edge=.venv/bin/edge

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.engine
 
 DOMAIN = "failover.edge.internal"
+GUIDE = PROJECT_ROOT / "docs" / "how-to" / "send-requests.md"
 SPEED = CLOCK
 INTERVAL_SECONDS, THRESHOLD, TTL_SECONDS = 10, 3, 60
 NOTICED_SECONDS = INTERVAL_SECONDS * (THRESHOLD + 1) / SPEED
@@ -127,7 +128,7 @@ def assert_table(deployed: Failover, down: str | None) -> None:
 
 
 class Person:
-    """Somebody in a city who asks one question after the other, with README's client."""
+    """Somebody in a city who asks one question after the other, with the documented client."""
 
     def __init__(self, deployed: Failover, city: str, *others: str) -> None:
         """`others`: zones whose sites are asked by their own names where the service's name does not help."""
@@ -158,7 +159,7 @@ class Person:
 
     def _ask(self) -> None:
         people.current = self
-        generate = readme_client(self.names, self.source)
+        generate = documented_client(self.names, self.source)
         while not self._ended.is_set():
             try:
                 assert generate("What is the edge?")
@@ -169,19 +170,19 @@ class Person:
 people = threading.local()
 
 
-def readme_client(names: list[str], source: str) -> Callable[[str], str]:
-    """`generate` as README prints it, for other names and from an address of this machine."""
+def documented_client(names: list[str], source: str) -> Callable[[str], str]:
+    """`generate` as docs/how-to/send-requests.md prints it, for other names and from an address of this machine."""
     [code] = [
         block
-        for block in re.findall(r"```python\n(.*?)```", (PROJECT_ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+        for block in re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
         if "def generate(" in block
     ]
     session = requests.Session()
     session.mount("http://", From(source))
-    # A session keeps connections, and a kept one would not ask for the name again: README's client has none.
+    # A session keeps connections, and a kept one would not ask for the name again: that client has none.
     session.headers["Connection"] = "close"
     space: dict[str, Any] = {}
-    exec(code, space)  # noqa: S102 - the project's own README
+    exec(code, space)  # noqa: S102 - the project's own page
     space["NAMES"] = names
     space["requests"] = SimpleNamespace(post=session.post, RequestException=requests.RequestException)
     return space["generate"]

@@ -1,6 +1,6 @@
 """The proxy of a transaction on a real Docker engine, with a real Caddy in the container, before the server that it starts.
 
-It is the one on PATH; docs/operations/held-to.md says with which versions that was done.
+It is the one on PATH; docs/explanation/held-to.md says with which versions that was done.
 """
 
 from __future__ import annotations

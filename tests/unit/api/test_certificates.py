@@ -268,7 +268,7 @@ def test_an_account_that_cannot_be_read_is_made_anew(edge: Edge, pebble: Pebble,
 
 
 def test_few_permissions_do(edge: Edge, pebble: Pebble, control: Callable[..., tuple[int, dict[str, Any]]]) -> None:
-    """Those that docs/operations/iam-policy.md names for a scheduler."""
+    """Those that docs/how-to/permissions.md names for a scheduler."""
     policy: dict[str, Any] = json.loads((PROJECT_ROOT / "docs" / "operations" / "iam-policy.json").read_text())
     statements = {each["Sid"]: each for each in policy["Statement"] if each["Sid"] in {"Zones", "Challenges", "Changes"}}
     look = {"Effect": "Allow", "Action": ["route53:ListHostedZones"], "Resource": "*"}

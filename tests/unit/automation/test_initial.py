@@ -136,7 +136,7 @@ def test_names_that_no_environment_can_have(tmp_path: Path, name: str) -> None:
 
 
 def _asked_aws(*_: object) -> None:
-    pytest.fail("edge init asks AWS nothing, and docs/operations/iam-policy.md says so")
+    pytest.fail("edge init asks AWS nothing, and docs/how-to/permissions.md says so")
 
 
 def _edge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:

@@ -94,7 +94,7 @@ KEPT = {
     "vllm metrics": "the same",
     "vllm options_cors": "cross-origin requests of browsers are left out",
 }
-"""The differences that stay, with their reasons; docs/operations/local-cloud.md lists them for users."""
+"""The differences that stay, with their reasons; docs/reference/local-cloud.md lists them for users."""
 
 
 @pytest.mark.parametrize("case", [case for case in TGI if f"tgi {case}" not in KEPT])

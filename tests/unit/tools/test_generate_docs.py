@@ -125,8 +125,8 @@ def test_rows_say_type_and_default(row: str) -> None:
 
 
 def test_table_is_written_between_the_markers_only() -> None:
-    readme = "before\n<!-- config table -->\nold | text\n<!-- /config table -->\nafter\n"
-    written = generate_docs.with_table(readme)
+    page = "before\n<!-- config table -->\nold | text\n<!-- /config table -->\nafter\n"
+    written = generate_docs.with_table(page)
     assert written == f"before\n<!-- config table -->\n{generate_docs.table()}<!-- /config table -->\nafter\n"
     assert generate_docs.with_table(written) == written
     assert generate_docs.with_table("no markers\n") == "no markers\n"
@@ -134,30 +134,30 @@ def test_table_is_written_between_the_markers_only() -> None:
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
-    """Schema and README in a folder of this test; neither is there yet."""
-    schema, readme = tmp_path / "schema.json", tmp_path / "README.md"
+    """Schema and page in a folder of this test; neither is there yet."""
+    schema, page = tmp_path / "schema.json", tmp_path / "config.md"
     monkeypatch.setattr(generate_docs, "ROOT", tmp_path)
     monkeypatch.setattr(generate_docs, "SCHEMA_FILE", schema)
     monkeypatch.setattr(generate_docs, "SUMMARY_SCHEMA_FILE", tmp_path / "summary.schema.json")
-    monkeypatch.setattr(generate_docs, "README_FILE", readme)
-    return schema, readme
+    monkeypatch.setattr(generate_docs, "CONFIG_PAGE", page)
+    return schema, page
 
 
 def test_missing_files(files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
-    schema, readme = files
+    schema, page = files
     assert generate_docs.main(["--check"]) == 1
     assert not schema.exists()
     assert "schema.json is not what the code says\n  -> " in capsys.readouterr().err
     assert generate_docs.main([]) == 0
     assert schema.read_text(encoding="utf-8") == generate_docs.schema_text()
-    assert not readme.exists(), "README is somebody's own work"
+    assert not page.exists(), "the page is somebody's own work"
     assert generate_docs.main(["--check"]) == 0
 
 
 def test_stale_table(files: tuple[Path, Path]) -> None:
-    _, readme = files
-    readme.write_text("<!-- config table -->\n<!-- /config table -->\n", encoding="utf-8")
+    _, page = files
+    page.write_text("<!-- config table -->\n<!-- /config table -->\n", encoding="utf-8")
     generate_docs.main([])
     assert generate_docs.main(["--check"]) == 0
-    readme.write_text(readme.read_text(encoding="utf-8").replace("sites[].zone", "zone"), encoding="utf-8")
+    page.write_text(page.read_text(encoding="utf-8").replace("sites[].zone", "zone"), encoding="utf-8")
     assert generate_docs.main(["--check"]) == 1

@@ -1,10 +1,10 @@
-"""docs/operations/held-to.md names files that exist and versions that are pinned. That it is complete and true is left out."""
+"""docs/explanation/held-to.md names files that exist and versions that are pinned. That it is complete and true is left out."""
 
 import re
 
 from automation.paths import PROJECT_ROOT
 
-TABLE = (PROJECT_ROOT / "docs" / "operations" / "held-to.md").read_text(encoding="utf-8")
+TABLE = (PROJECT_ROOT / "docs" / "explanation" / "held-to.md").read_text(encoding="utf-8")
 FOLDERS = ("unit/", "engine/", "host/", "data/")
 """As the table names them, below tests/."""
 
