@@ -18,7 +18,7 @@ test:
 	@tools/check.sh
 	@.venv/bin/python -m pytest tests/unit -n 2 --dist worksteal
 	@.venv/bin/python -m pytest tests/host
-	@.venv/bin/python tools/provide_engine.py || true # the tests say what they skip without it
+	@.venv/bin/python -m automation.provision.engine || true # the tests say what they skip without it
 	@.venv/bin/python -m pytest tests/engine -n 2 --dist loadfile
 
 check:

@@ -19,7 +19,7 @@ import requests
 
 from automation.account.keys import new_certificate
 from automation.paths import LOCAL_DIRECTORY, PROJECT_ROOT
-from tools.provide_engine import Step, UnavailableError, discard_caches, find_go, go_environment, locked, run
+from automation.provision.engine import Step, UnavailableError, discard_caches, find_go, go_environment, locked, run
 
 if TYPE_CHECKING:
     from collections.abc import Generator

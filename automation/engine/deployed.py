@@ -32,8 +32,8 @@ from automation.errors import (
     UsageError,
 )
 from automation.paths import LOCAL_DIRECTORY, PROJECT_ROOT, known_environments, stack_file
+from automation.provision.engine import EngineError, provide
 from components.problems import ConfigurationError
-from tools.provide_engine import EngineError, provide
 
 if TYPE_CHECKING:
     from automation.account.orphans import Thing

@@ -397,7 +397,7 @@ def _record(name: str, kind: str, identifier: str) -> str:
 @contextmanager
 def field_of_its_own() -> Generator[Campaign]:
     """A campaign below a new folder, with the checkout's engine; its cloud is stopped in the end."""
-    from tools.provide_engine import provide
+    from automation.provision.engine import provide
 
     directory, stack_files = Path(tempfile.mkdtemp(prefix="edge-")), Path(tempfile.mkdtemp(prefix="edge-stacks-"))
     (directory / "engine").symlink_to(provide(LOCAL_DIRECTORY / "engine", print).path.parents[1])

@@ -13,8 +13,8 @@ import pytest
 from support import CLOCK, OFFICIAL_PARTS, ROOMY, World
 
 from automation.paths import LOCAL_DIRECTORY
+from automation.provision.engine import EngineError, provide
 from localcloud import client
-from tools.provide_engine import EngineError, provide
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,13 +14,13 @@ import yaml
 
 from automation.account.keys import new_host_key_secret
 from automation.paths import LOCAL_DIRECTORY, PROJECT_ROOT
+from automation.provision.engine import EngineError, provide
 from components.host_identity import derive_host_key
 from components.host_steps import dial_attempts
 from localcloud.plugins.install import install
 from tests.host.deployer import REVISION, Deployer
 from tests.host.image.huggingface_hub import TOKEN
 from tests.host.machine import LOGIN, Machine
-from tools.provide_engine import EngineError, provide
 
 if TYPE_CHECKING:
     from tests.host.registry import Registry

@@ -28,10 +28,10 @@ from automation.engine.stack_yaml import as_json
 from automation.environment import Environment
 from automation.errors import UsageError
 from automation.paths import PROJECT_ROOT
+from automation.provision.engine import EngineError
 from components.problems import printable
 from localcloud import client, keys
 from localcloud.client import CloudError, CloudStatus
-from tools.provide_engine import EngineError
 
 SEED = int(os.environ.get("EDGE_SEED") or random.SystemRandom().randrange(10**6))
 STACK_FILES, COMMAND_LINES, PROCESSES = 500, 200, 2

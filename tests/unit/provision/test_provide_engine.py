@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools import provide_engine
-from tools.provide_engine import EngineError, Step, UnavailableError, provide
+from automation.provision import engine as provide_engine
+from automation.provision.engine import EngineError, Step, UnavailableError, provide
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -313,7 +313,7 @@ def test_a_launcher_of_ours_is_mended_and_an_official_host_is_left_alone(tmp_pat
     launcher = tmp_path / "pulumi-language-python"
     launcher.write_text("#!/bin/sh\nexec /old/python /old/tools/language_host.py\n")
     provide_engine.mend_launcher(tmp_path)
-    assert str(provide_engine.TOOLS / "language_host.py") in launcher.read_text()
+    assert str(provide_engine.HERE / "language_host.py") in launcher.read_text()
     assert launcher.stat().st_mode & stat.S_IXUSR
     launcher.write_bytes(b"\x7fELF official")
     provide_engine.mend_launcher(tmp_path)

@@ -1,6 +1,6 @@
 """The part of Pulumi that runs Python programs, for engines built from source: `pulumi-language-python`.
 
-An official install has its own and it is then used; `provide_engine.py` puts this one beside a built engine, where the
+An official install has its own and it is then used; engine.py puts this one beside a built engine, where the
 module of the official one cannot be had. Left out on purpose: code generation (`pulumi package add`, `pulumi convert`,
 `pulumi new`), the debugger, the toolchains uv and poetry, tracing.
 """

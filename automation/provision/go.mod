@@ -1,4 +1,4 @@
-module edge-inference/tools
+module edge-inference/provision
 
 go 1.25.8
 

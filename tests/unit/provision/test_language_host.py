@@ -13,8 +13,8 @@ from google.protobuf.struct_pb2 import Struct
 from pulumi.runtime.proto import language_pb2 as pb
 
 from automation.paths import PROJECT_ROOT
-from tools import language_host
-from tools.language_host import LanguageHost, Processes, SetupError
+from automation.provision import language_host
+from automation.provision.language_host import LanguageHost, Processes, SetupError
 
 
 def program(root: Path, **options: str) -> pb.ProgramInfo:
@@ -134,7 +134,7 @@ def test_what_a_host_has_started_ends_when_the_host_is_killed(tmp_path: Path) ->
     """The pipe's end comes only when nobody holds it any more."""
     host = f"""
 import os
-from tools.language_host import Processes
+from automation.provision.language_host import Processes
 Processes().start(["sh", "-c", "echo started; exec sleep 600"], {str(tmp_path)!r}, os.environ).wait()
 """
     with subprocess.Popen([sys.executable, "-c", host], cwd=PROJECT_ROOT, stdout=subprocess.PIPE, text=True) as process:

