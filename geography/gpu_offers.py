@@ -1,6 +1,7 @@
 """Which GPU types a zone group sells and for how much, as far as public sources say: priced, none, or unknown. Never a guess.
 
-The prices are gpu_prices.csv, a dated snapshot. Left out: stock, quotas, and which zone of a group sells a type.
+The prices are gpu_prices.csv, a dated snapshot that tools/refresh_gpu_prices.py makes anew. Left out: stock, quotas, and which
+zone of a group sells a type.
 """
 
 from collections import defaultdict
