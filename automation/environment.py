@@ -6,6 +6,7 @@ A thin front: what is deployed is told by engine/deployed.py, what runs do by ru
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -196,11 +197,17 @@ class Environment(DeployedSites):
 
         return ask(self, question, on_text)
 
-    def status(self) -> "Status":
-        """How every site is at this moment; a dead one is part of the answer. NothingDeployedError where there are none."""
-        from automation.sites.status import status
+    def status(self, *, rates: bool = True) -> "Status":
+        """How every site is at this moment; a dead one is part of the answer. NothingDeployedError where there are none.
 
-        return status(self)
+        `rates`: tokens per second too, over a window of half a second.
+        """
+        with ThreadPoolExecutor(1) as pool:
+            # The engine works while this process imports what asks the sites: that takes as long.
+            reading = pool.submit(self.outputs_and_config)
+            from automation.sites.status import status
+
+            return status(self, reading, rates=rates)
 
     def doctor(self) -> "Examination":
         """What keeps the environment from being deployed, or from answering; changes nothing."""

@@ -326,7 +326,7 @@ class Runs:
         """What keeps this stack's secrets out of texts."""
         try:
             # With a command of its own: a Ctrl-C must not leave us without it.
-            secrets = tuple(config_secrets(Stack(self._deployed.name, _workspace_of(stack, self._deployed.command())).config()))
+            secrets = tuple(config_secrets(stack.with_command(self._deployed.command()).config()))
         except engine_errors.CommandError:
             # The engine cannot decrypt them either, so it cannot show them, and it says why.
             secrets = ()
@@ -431,8 +431,3 @@ def _named_urns(deployment: Mapping[str, Any], *, protected: bool = False) -> di
     resources = cast("list[dict[str, Any]]", deployment.get("resources") or [])
     urns = [str(each["urn"]) for each in resources if each.get("protect") or not protected]
     return {urn: urn.rpartition("::")[2] for urn in urns}
-
-
-def _workspace_of(stack: Stack, command: EngineCommand) -> automation.LocalWorkspace:
-    """A stack's workspace with a command of its own."""
-    return automation.LocalWorkspace(work_dir=stack.workspace.work_dir, env_vars=stack.workspace.env_vars, pulumi_command=command)

@@ -38,12 +38,11 @@ def status(
     Example: edge status prod
     """
     from automation.commands.status_words import status_lines
-    from automation.sites.status import status as ask
 
     environment = open_environment(env, local=local)
     try:
         while True:
-            found = ask(environment)
+            found = environment.status(rates=as_json)
             if as_json:
                 (show_json_line if watch else show_json)(found.described())
             else:

@@ -176,17 +176,19 @@ class Stack(automation.Stack):
         self.deployment: dict[str, Any] = {}
         """The state as it was when the stack was opened, secrets encrypted."""
 
-    @classmethod
-    def open(cls, name: str, workspace: automation.LocalWorkspace, *, may_create: bool) -> "Stack":
-        """The stack; StackNotFoundError where it is not there and may not be made."""
-        stack = cls(name, workspace)
+    def open(self, *, may_create: bool) -> None:
+        """Reads its state; StackNotFoundError where it is not there and may not be made."""
         try:
-            stack.deployment = stack.exported()
+            self.deployment = self.exported()
         except engine_errors.StackNotFoundError:
             if not may_create:
                 raise
-            stack.ask("stack", "init", name, "--no-select")
-        return stack
+            self.ask("stack", "init", self.name, "--no-select")
+
+    def with_command(self, command: EngineCommand) -> "Stack":
+        """The same stack, asked through another command line; at the end of one, all that was started through it is ended."""
+        folder, variables = self.workspace.work_dir, self.workspace.env_vars
+        return Stack(self.name, automation.LocalWorkspace(work_dir=folder, env_vars=variables, pulumi_command=command))
 
     def ask(self, *arguments: str) -> str:
         """What the engine prints for a command line; CommandError where it fails."""

@@ -5,7 +5,9 @@ Reads only; local stacks are prepared on the way. Leaves out runs (automation/ru
 
 import json
 import re
+import threading
 from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -77,6 +79,8 @@ class Deployed:
         self.commands = Commands(name, is_rehearsal=self.on_local_cloud and name != "local")
         self.leftovers = Leftovers(self.commands, self.aws_client)
         self.directory, self.say = directory, say
+        self._clients: dict[tuple[str, ...], Any] = {}
+        self._making_a_client = threading.Lock()
 
     @property
     def arguments(self) -> str:
@@ -93,12 +97,16 @@ class Deployed:
         return in_order(values, self.planned_replicas())
 
     def outputs_and_config(self) -> "tuple[dict[str, Any], StackConfig]":
-        """Both, with the fewest questions to the engine; neither waits for a run that is at work."""
-        stack = self.open(may_start=False)
-        values = told_outputs(recorded_outputs(stack.deployment), stack.deployment, self.endpoint_url)
-        if not values:
-            raise self.nothing_deployed()
-        return in_order(values, self.planned_replicas()), self.config_in_stack(stack)
+        """Both, each by a process of the engine, at once; neither waits for a run that is at work."""
+        stack, lacking = self._unopened(may_start=False)
+        with ThreadPoolExecutor(1) as pool:
+            reading = None if lacking else pool.submit(self.config_in_stack, stack.with_command(self.command()))
+            self._read_state(stack, lacking, may_create=False)
+            values = told_outputs(recorded_outputs(stack.deployment), stack.deployment, self.endpoint_url)
+            if not values:
+                raise self.nothing_deployed()
+            config = reading.result() if reading else self.config_in_stack(stack)
+        return in_order(values, self.planned_replicas()), config
 
     def inventory(self) -> Inventory:
         """What the state holds, without asking AWS; NothingDeployedError where there is no stack."""
@@ -215,13 +223,20 @@ class Deployed:
         return int(local.require_cloud(self.directory, self.commands.edge("up")).request("GET", "dns")["port"])
 
     def aws_client(self, service: str, region: str) -> Any:
-        """A boto3 client of the account that the environment lives in: AWS by the usual credentials, or the local cloud."""
+        """A boto3 client of the account that the environment lives in: AWS by the usual credentials, or the local cloud.
+
+        Made once: that takes longer than most questions. boto3 itself cannot make two at a time.
+        """
         import boto3  # pyright: ignore[reportMissingTypeStubs]
 
-        if not self.on_local_cloud:
-            return cast("Any", boto3).client(service, region_name=region)
-        cloud = local.require_cloud(self.directory, self.commands.edge("up"))
-        return cast("Any", boto3).client(service, region_name=region, **cloud.boto3_options)
+        options: dict[str, str] = {}
+        if self.on_local_cloud:
+            options = local.require_cloud(self.directory, self.commands.edge("up")).boto3_options
+        which = (service, region, *options.values())
+        with self._making_a_client:
+            if which not in self._clients:
+                self._clients[which] = cast("Any", boto3).client(service, region_name=region, **options)
+            return self._clients[which]
 
     def shell_variables(self) -> dict[str, str]:
         """What a shell needs so that plain `pulumi` acts on this environment on the local cloud."""
@@ -270,12 +285,17 @@ class Deployed:
 
     def open(self, *, may_start: bool, may_create: bool | None = None, command: EngineCommand | None = None) -> Stack:
         """The stack; created where `may_create` (default: `may_start`), otherwise NothingDeployedError where there is none."""
-        may_create = may_start if may_create is None else may_create
+        stack, lacking = self._unopened(may_start=may_start, command=command)
+        self._read_state(stack, lacking, may_create=may_start if may_create is None else may_create)
+        return stack
+
+    def _unopened(self, *, may_start: bool, command: EngineCommand | None = None) -> tuple[Stack, dict[str, str]]:
+        """The stack, of which nothing was read yet, and the secrets that are to be stored in it first."""
         engine = command or self.command()
         if (state := self.state_file()) and state.stays_cut_off():
             raise EdgeError(f"the state was cut off: {state.path}\n  -> {self.commands.edge('cancel')}   # restores its copy")
         if not self.on_local_cloud:
-            return self._select(PROJECT_ROOT, engine, {"PULUMI_SKIP_UPDATE_CHECK": "true"}, may_create=may_create)
+            return _stack(self.name, PROJECT_ROOT, engine, {"PULUMI_SKIP_UPDATE_CHECK": "true"}), {}
         cloud = (
             local.start_cloud(self.directory, self.say)
             if may_start
@@ -285,18 +305,16 @@ class Deployed:
         prepared = local.prepare_stack(self.stack_file, self.directory, cloud)
         self.stand_ins = prepared.stand_ins
         variables = local.local_environment(self.directory, cloud)
-        stack = self._select(prepared.folder, engine, variables, may_create=may_create)
-        if prepared.secrets:
-            set_secrets(stack, prepared.secrets)
-        return stack
+        return _stack(self.name, prepared.folder, engine, variables), prepared.secrets
 
-    def _select(self, folder: Path, engine: EngineCommand, variables: dict[str, str], *, may_create: bool) -> Stack:
-        options = automation.LocalWorkspaceOptions(work_dir=str(folder), pulumi_command=engine, env_vars=variables)
+    def _read_state(self, stack: Stack, lacking: Mapping[str, str], *, may_create: bool) -> None:
         try:
             with self.engine_trouble("opening the stack"):
-                return Stack.open(self.name, automation.LocalWorkspace(**vars(options)), may_create=may_create)
+                stack.open(may_create=may_create)
         except engine_errors.StackNotFoundError as error:
             raise self.nothing_deployed() from error
+        if lacking:
+            set_secrets(stack, lacking)
 
     def endpoint_url(self, address: str) -> str:
         """The endpoint's URL at an address, by the stack file."""
@@ -338,6 +356,10 @@ class Deployed:
             words = "\n".join(line.removeprefix("error: ") for line in last_words(str(error)))
             login = "\n  -> pulumi login   # or: pulumi login s3://..., pulumi login file://..." if "login" in words else ""
             raise EdgeError(f"{doing} failed: {words}{login}") from error
+
+
+def _stack(name: str, folder: Path, engine: EngineCommand, variables: dict[str, str]) -> Stack:
+    return Stack(name, automation.LocalWorkspace(work_dir=str(folder), pulumi_command=engine, env_vars=variables))
 
 
 def planned_sites(stack_file: Path, name: str) -> "list[SiteSettings]":

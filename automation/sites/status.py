@@ -23,8 +23,11 @@ from automation.sites.endpoints import api_key, connections
 from automation.sites.hosts import Host, hosts, run, ssh
 from automation.sites.serving import Asker, Replica
 from components.settings import PROJECT, StackConfig, validate
+from components.zones import parse_zone
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from automation.engine.deployed import Deployed
     from automation.sites.resolution import Client, Routes
 
@@ -64,7 +67,7 @@ class ReplicaStatus:
     running: int | None
     """Requests that are generated."""
     tokens_per_second: float | None
-    """Over half a second; TGI counts a request's tokens when it ends."""
+    """Over half a second, where it was asked for; TGI counts a request's tokens when it ends."""
     dollars_per_hour: float | None
 
 
@@ -120,10 +123,15 @@ class Status:
         return {**told, "certificate": certificate, "sites": sites}
 
 
-def status(environment: "Deployed") -> Status:
-    """Asks all sites at once. NothingDeployedError where there are none; a dead site is part of the answer, never an error."""
-    outputs, config = environment.outputs_and_config()
-    asker = Asker(environment, config)
+def status(environment: "Deployed", reading: "Future[tuple[dict[str, Any], StackConfig]]", *, rates: bool = True) -> Status:
+    """Asks all sites at once. NothingDeployedError where there are none; a dead site is part of the answer, never an error.
+
+    `reading`: outputs and config, which the engine may still be asked for. `rates`: count tokens, which takes its time.
+    """
+    for region in sorted({parse_zone(zone).region for zone in environment.planned_replicas()}):
+        environment.aws_client("ec2", region)  # made meanwhile
+    outputs, config = reading.result()
+    asker, questions = Asker(environment, config), _Questions(environment, config, rates)
     with ThreadPoolExecutor(16) as pool:
         shares = pool.submit(_shares, environment, outputs)
         certificate = pool.submit(_certificate, environment, config, outputs)
@@ -131,7 +139,7 @@ def status(environment: "Deployed") -> Status:
         urls = {
             f"{zone}-{n}": each["url"] for zone, site in outputs["sites"].items() for n, each in enumerate(site["replicas"], 1)
         }
-        asked = {host.key: pool.submit(_replica, environment, config, asker, host, urls[host.key]) for host in machines}
+        asked = {host.key: pool.submit(questions.replica, asker, host, urls[host.key]) for host in machines}
         replicas = {host.key: asked[host.key].result() for host in machines}
         share = shares.result()
     routing: Mapping[str, Any] = outputs.get("routing") or {}
@@ -160,58 +168,74 @@ def _certificate(environment: "Deployed", config: StackConfig, outputs: Mapping[
     return age_of(min(found, key=lambda each: each.expires)) if found else None
 
 
-def _replica(environment: "Deployed", config: StackConfig, asker: Asker, host: Host, url: str | None) -> ReplicaStatus:
-    now = datetime.now(UTC)
-    is_up = host.address is not None and host.state in {"running", None}
-    with ThreadPoolExecutor(1) as pool:
-        record = pool.submit(_record, environment, config, host) if is_up else None
-        answer = asker.ask(Replica(host.zone, host.number, host.address if is_up else None, url), token_seconds=_TOKEN_SECONDS)
-        load = _load(environment, config, str(host.address), url) if url and answer.reached and not answer.on_host else {}
-        served = record.result() if record else {}
-    price = instance_price(host.zone, host.instance_type or "")
-    return ReplicaStatus(
-        host.key,
-        host.instance_id,
-        host.state,
-        host.address,
-        (now - host.launched).total_seconds() if host.launched and is_up else None,
-        "healthy" if answer.serves else "unhealthy" if answer.reached else "unreachable",
-        served.get("model"),
-        served.get("revision"),
-        _whole(load.get("queue")),
-        _whole(load.get("running")),
-        load.get("tokens_per_second"),
-        price if host.state in {"pending", "running", None} else 0.0,
-    )
+@dataclass(frozen=True)
+class _Questions:
+    """What replicas are asked."""
+
+    environment: "Deployed"
+    config: StackConfig
+    rates: bool
+
+    def replica(self, asker: Asker, host: Host, url: str | None) -> ReplicaStatus:
+        now = datetime.now(UTC)
+        is_up = host.address is not None and host.state in {"running", None}
+        with ThreadPoolExecutor(1) as pool:
+            record = pool.submit(self._record, host) if is_up else None
+            answer = asker.ask(
+                Replica(host.zone, host.number, host.address if is_up else None, url), token_seconds=_TOKEN_SECONDS
+            )
+            load = self._load(str(host.address), url) if url and answer.reached and not answer.on_host else {}
+            served = record.result() if record else {}
+        price = instance_price(host.zone, host.instance_type or "")
+        return ReplicaStatus(
+            host.key,
+            host.instance_id,
+            host.state,
+            host.address,
+            (now - host.launched).total_seconds() if host.launched and is_up else None,
+            "healthy" if answer.serves else "unhealthy" if answer.reached else "unreachable",
+            served.get("model"),
+            served.get("revision"),
+            _whole(load.get("queue")),
+            _whole(load.get("running")),
+            load.get("tokens_per_second"),
+            price if host.state in {"pending", "running", None} else 0.0,
+        )
+
+    def _record(self, host: Host) -> dict[str, Any]:
+        """What the host says that it serves; empty where it cannot be asked, or has not served yet."""
+        try:
+            with ssh(self.environment, host, self.config) as command:
+                text = run(command, _RECORD, seconds=_SSH_SECONDS)
+            return json.loads(text) if text else {}
+        except (EdgeError, ValueError):
+            return {}
+
+    def _load(self, address: str, url: str) -> dict[str, float]:
+        """A server's load, where it tells and this machine may ask."""
+        key = api_key(self.config.values.get)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        try:
+            with connections(self.environment, address, url, self.config.values.get(f"{PROJECT}:tlsCertificate")) as pool:
+                before, began = _metrics(pool, headers), time.monotonic()
+                if not self.rates:
+                    return _requests(before)
+                time.sleep(_WINDOW_SECONDS)
+                after, seconds = _metrics(pool, headers), time.monotonic() - began
+        except (urllib3.exceptions.HTTPError, OSError):
+            return {}
+        load = _requests(after)
+        # TGI's counter appears with its first value.
+        counter = next((name for name in _TOKENS if name in after), _TOKENS[0] if _QUEUE[0] in after else None)
+        if counter:
+            load["tokens_per_second"] = (after.get(counter, 0.0) - before.get(counter, 0.0)) / seconds
+        return load
 
 
-def _record(environment: "Deployed", config: StackConfig, host: Host) -> dict[str, Any]:
-    """What the host says that it serves; empty where it cannot be asked, or has not served yet."""
-    try:
-        with ssh(environment, host, config) as command:
-            text = run(command, _RECORD, seconds=_SSH_SECONDS)
-        return json.loads(text) if text else {}
-    except (EdgeError, ValueError):
-        return {}
-
-
-def _load(environment: "Deployed", config: StackConfig, address: str, url: str) -> dict[str, float]:
-    """A server's load, where it tells and this machine may ask."""
-    key = api_key(config.values.get)
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    try:
-        with connections(environment, address, url, config.values.get(f"{PROJECT}:tlsCertificate")) as pool:
-            before, began = _metrics(pool, headers), time.monotonic()
-            time.sleep(_WINDOW_SECONDS)
-            after, seconds = _metrics(pool, headers), time.monotonic() - began
-    except (urllib3.exceptions.HTTPError, OSError):
-        return {}
-    load = {word: after[name] for word, names in (("queue", _QUEUE), ("running", _RUNNING)) for name in names if name in after}
-    # TGI's counter appears with its first value.
-    counter = next((name for name in _TOKENS if name in after), _TOKENS[0] if _QUEUE[0] in after else None)
-    if counter:
-        load["tokens_per_second"] = (after.get(counter, 0.0) - before.get(counter, 0.0)) / seconds
-    return load
+def _requests(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {
+        word: metrics[name] for word, names in (("queue", _QUEUE), ("running", _RUNNING)) for name in names if name in metrics
+    }
 
 
 def _get(pool: urllib3.HTTPConnectionPool, path: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:

@@ -805,3 +805,24 @@ def test_what_comes_from_elsewhere_is_not_missing(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("automation.engine.deployed.project_defaults", lambda: given)
     with pytest.raises(UsageError, match="4 problems"):
         environment.require_sound_file()
+
+
+def test_outputs_and_config_are_read_at_once(environment: Environment, tmp_path: Path) -> None:
+    """Two processes of the engine, each of which waits for the other."""
+    program = f"""#!{sys.executable}
+import os, pathlib, sys, time
+folder = pathlib.Path({str(tmp_path)!r})
+own, other = ("config", "stack") if "config" in sys.argv else ("stack", "config")
+(folder / f"asked-{{own}}").touch()
+while not (folder / f"asked-{{other}}").exists(): time.sleep(0.01)
+if own == "config":
+    print('{{"edge-inference:apiKey": {{"value": "k", "secret": true}}}}')
+else:
+    print('{{"deployment": {{"resources": [{{"type": "pulumi:pulumi:Stack", "urn": "::dev", "outputs": {{"stack": "dev"}}}}]}}}}')
+"""
+    engine = tmp_path / "pulumi"
+    engine.write_text(program)
+    engine.chmod(0o755)
+    environment.__dict__["engine"] = (engine, "3.230.0")
+    outputs, config = environment.outputs_and_config()
+    assert (outputs, config.values) == ({"stack": "dev"}, {"edge-inference:apiKey": "k"})

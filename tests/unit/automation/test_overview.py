@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -64,7 +65,14 @@ class FakeEnvironment:
         return port
 
     def aws_client(self, service: str, region: str) -> Any:
-        assert (service, region) == ("route53", "us-west-2"), "nobody else is asked here"
+        """None of them is asked here."""
+        assert (service, region) in {("route53", "us-west-2"), ("ec2", "us-west-2")}
+
+
+def asked(fake: FakeEnvironment, *, rates: bool = True) -> status.Status:
+    reading: Future[tuple[dict[str, Any], StackConfig]] = Future()
+    reading.set_result(fake.outputs_and_config())
+    return status.status(real(fake), reading, rates=rates)
 
 
 def real(fake: FakeEnvironment) -> Environment:
@@ -116,7 +124,7 @@ def machines(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("machines")
 def test_a_site_that_serves_beside_a_dead_one(server: str) -> None:
-    found = status.status(real(FakeEnvironment(server)))
+    found = asked(FakeEnvironment(server))
     serving, dead = found.sites
     assert (serving.serves, dead.serves) == (True, False)
     replica = serving.replicas[0]
@@ -133,8 +141,15 @@ def test_a_site_that_serves_beside_a_dead_one(server: str) -> None:
 
 
 @pytest.mark.usefixtures("machines")
+def test_tokens_are_counted_only_where_somebody_wants_them(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status, "_WINDOW_SECONDS", float("nan"))  # no sleep takes it
+    replica = asked(FakeEnvironment(server), rates=False).sites[0].replicas[0]
+    assert (replica.queue, replica.running, replica.tokens_per_second) == (3, 2, None)
+
+
+@pytest.mark.usefixtures("machines")
 def test_a_server_that_does_not_answer_is_unreachable_and_no_error() -> None:
-    found = status.status(real(FakeEnvironment("http://127.0.0.1:1")))
+    found = asked(FakeEnvironment("http://127.0.0.1:1"))
     assert found.sites[0].replicas[0].health == "unreachable"
     assert found.sites[0].replicas[0].queue is None
 

@@ -53,10 +53,11 @@ class Edge:
         self.monkeypatch.setattr(name, value)
 
     def status(self, found: Status) -> None:
-        def asked(_: object) -> Status:
+        def asked(*, rates: bool) -> Status:
+            del rates
             return found
 
-        self._set("automation.sites.status.status", asked)
+        self.environment.status = asked
 
     def piped(self, *words: str) -> tuple[int, str, str]:
         """Exit code, standard output, standard error."""
