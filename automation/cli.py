@@ -24,6 +24,7 @@ from automation.commands import (
     config,
     deployment,
     environments,
+    logs,
     overview,
     place,
     plan,
@@ -166,7 +167,7 @@ _SECTIONS = {
     "set up": (setup.zones, place.place, setup.init, setup.keys, config.config, setup.doctor),
     "deploy": (plan.plan, deployment.up, deployment.outputs),
     "use": (ask.ask,),
-    "look at": (overview.status, overview.logs, overview.ssh, overview.cost),
+    "look at": (overview.status, logs.logs, overview.ssh, overview.cost),
     "routes": (routes.resolve, routes.routes),
     "measure": (bench.bench,),
     "look after": (

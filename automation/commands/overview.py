@@ -1,4 +1,4 @@
-"""`edge status`, `cost`, `logs`, `ssh`: how an environment is, what it costs, and a look into its hosts."""
+"""`edge status`, `cost`, `ssh`: how an environment is, what it costs, and a way into its hosts."""
 
 import subprocess
 import sys
@@ -21,8 +21,6 @@ _SSH_FAILED = 255
 """What `ssh` itself exits with."""
 _WATCH_SECONDS = 5.0
 _CLEAR = "\x1b[H\x1b[2J"
-
-ReplicaNumber = Annotated[int, typer.Option("--replica", metavar="N", min=1, help="Which of the zone's hosts.")]
 
 
 def status(
@@ -79,30 +77,11 @@ def cost(env: EnvironmentName, local: LocalFlag = False, as_json: JsonFlag = Fal
         show(line)
 
 
-def logs(  # noqa: PLR0913, PLR0917 - each has its default
-    env: EnvironmentName,
-    zone: ZoneName,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,  # noqa: FBT002
-    lines: Annotated[int, typer.Option("--lines", "-n", metavar="N", min=1, help="How many of the last lines.")] = 100,
-    replica: ReplicaNumber = 1,
-    local: LocalFlag = False,  # noqa: FBT002
-) -> None:
-    """Print the last lines of a site's server log.
-
-    Example: edge logs prod us-west-2-lax-1a -f
-    """
-    command = f"sudo docker logs --tail {lines}{' --follow' if follow else ''} edge-inference-server 2>&1"
-    try:
-        _over_ssh(env, zone, replica, command, local=local)
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
-
-
 def ssh(
     env: EnvironmentName,
     zone: ZoneName,
     command: Annotated[list[str] | None, typer.Argument(metavar="[-- COMMAND...]", help="Run on the host.")] = None,
-    replica: ReplicaNumber = 1,
+    replica: Annotated[int, typer.Option("--replica", metavar="N", min=1, help="Which of the zone's hosts.")] = 1,
     local: LocalFlag = False,  # noqa: FBT002
 ) -> None:
     """Log in to a site's host, or run a command there.

@@ -38,6 +38,12 @@ def show(text: str) -> None:
     sys.stdout.write("".join(part if number % 2 else printable(part) for number, part in enumerate(parts)) + "\n")
 
 
+def show_now(text: str) -> None:
+    """A line of a result that goes on, at once."""
+    show(text)
+    sys.stdout.flush()
+
+
 def show_json(value: object) -> None:
     """The whole result, as JSON."""
     show(json.dumps(value, indent=2))

@@ -87,17 +87,24 @@ def _tag(described: Mapping[str, Any], key: str) -> str:
     return next((str(tag["Value"]) for tag in described.get("Tags", []) if tag["Key"] == key), "")
 
 
+def of_zone(environment: "Deployed", found: Sequence[Host], zone: str, number: int | None) -> list[Host]:
+    """Those of a zone's hosts, or one of them by its number. UsageError where there is none such."""
+    zones = ", ".join(dict.fromkeys(host.zone for host in found))
+    there = [host for host in found if host.zone == zone]
+    if not there:
+        raise UsageError(f"'{environment.name}' has no site in '{zone}'\n  -> its zones are {zones}")
+    if number is None:
+        return there
+    if not 1 <= number <= len(there):
+        count = f"{len(there)} replica{'' if len(there) == 1 else 's'}"
+        raise UsageError(f"the site in {zone} has {count}, so there is no {number}\n  -> --replica 1")
+    return [there[number - 1]]
+
+
 def find_host(environment: "Deployed", zone: str, number: int = 1) -> Host:
     """A replica's host, with an address; UsageError for a zone that has none, NothingDeployedError where it cannot be reached."""
     outputs = environment.outputs()
-    zones = ", ".join(outputs["sites"])
-    if zone not in outputs["sites"]:
-        raise UsageError(f"'{environment.name}' has no site in '{zone}'\n  -> its zones are {zones}")
-    of_zone = [host for host in hosts(environment, outputs) if host.zone == zone]
-    if not 1 <= number <= len(of_zone):
-        count = f"{len(of_zone)} replica{'' if len(of_zone) == 1 else 's'}"
-        raise UsageError(f"the site in {zone} has {count}, so there is no {number}\n  -> --replica 1")
-    host = of_zone[number - 1]
+    (host,) = of_zone(environment, hosts(environment, outputs), zone, number)
     if host.address is None or host.state not in {"running", None}:
         what = f"is {host.state}" if host.state != "running" else "has no address"
         raise NothingDeployedError(f"the host {host.key} {what}\n  -> edge status {environment.arguments}")

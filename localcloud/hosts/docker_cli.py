@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import sys
+import time
 import uuid
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
 _CONTAINER_PYTHON = Path(__file__).parent / "container_python"
+_PART = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s)")
+_DURATION = re.compile(rf"(?:{_PART.pattern})+")
+_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _CANNOT_CONNECT = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?"
 
 
@@ -255,9 +261,9 @@ class DockerCli:
         container = self.engine.find(*_exactly("logs", rest, 1))
         tail = options.get("tail", ["all"])[-1]
         shown = container.said - int(tail) if tail.isdigit() else 0
-        shown = max(0, shown)
+        shown, since = max(0, shown), _since(options.get("since", [""])[-1])
         while True:
-            for line in container.lines_from(shown):
+            for line in container.lines_from(shown, since):
                 session.out(line)
             shown = container.said
             if "follow" not in options or not container.running:
@@ -429,6 +435,18 @@ class DockerCli:
 
 def _docker_hub(canonical: str) -> str:
     return f"docker.io/{canonical if '/' in canonical else 'library/' + canonical}"
+
+
+def _since(text: str) -> float:
+    """The time, in seconds since 1970, that `--since` means: a length of time before now, or a time."""
+    if not text:
+        return 0.0
+    if _DURATION.fullmatch(text):
+        return time.time() - sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        raise ExitError(1, f'invalid value for "since": failed to parse value as time or duration: "{text}"') from None
 
 
 def _parse(

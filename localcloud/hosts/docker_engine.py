@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+import time
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -93,7 +94,8 @@ class Container:
         self.id = hashlib.sha256(uuid.uuid4().bytes).hexdigest()
         self.created = _now()
         self.state = State()
-        self.log: list[str] = []
+        self.log: list[tuple[float, str]] = []
+        """Lines, each with the time since 1970 at which it was said."""
         self.forgotten = 0
         """So many lines were said before those of the log."""
         self.changed = asyncio.Event()
@@ -121,7 +123,8 @@ class Container:
 
     def say(self, text: str) -> None:
         """Write to the container's log."""
-        self.log += text.splitlines()
+        now = time.time()
+        self.log += [(now, line) for line in text.splitlines()]
         surplus = max(0, len(self.log) - _LONGEST_LOG_LINES)
         del self.log[:surplus]
         self.forgotten += surplus
@@ -132,9 +135,9 @@ class Container:
         """How many lines were said so far."""
         return self.forgotten + len(self.log)
 
-    def lines_from(self, number: int) -> list[str]:
-        """What was said from a line on, counted from 0, as far as it is kept."""
-        return self.log[max(0, number - self.forgotten) :]
+    def lines_from(self, number: int, since: float = 0.0) -> list[str]:
+        """What was said from a line on, counted from 0, and since a time, as far as it is kept."""
+        return [line for said, line in self.log[max(0, number - self.forgotten) :] if said >= since]
 
     def inside_port(self, port: int) -> int | None:
         """The port on 127.0.0.1 that stands for a port of the container."""

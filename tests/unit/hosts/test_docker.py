@@ -82,6 +82,14 @@ def test_a_container_is_inspected_listed_stopped_and_removed(tmp_path: Path) -> 
         address = await r.good(instance, "docker port server 80/tcp")
         assert address == f"127.0.0.1:{r.hosts.doorways[instance.addresses[0], 8080].inside_port}"
         assert "Connected" in await r.good(instance, "docker logs --tail 1 server")
+        everything = await r.good(instance, "docker logs server")
+        started = shown["State"]["StartedAt"]
+        assert await r.good(instance, f"docker logs --since 1h0.5s server; docker logs --since {started} server") == (
+            f"{everything}\n{everything}"
+        )
+        assert await r.good(instance, "docker logs --since 0s server; docker logs --since 2999-01-01T00:00:00Z server") == ""
+        status, _, err = await r.run(instance, "docker logs --since yesterday server")
+        assert (status, 'failed to parse value as time or duration: "yesterday"' in err) == (1, True)
         status, _, err = await r.run(instance, f"docker run -d --name server {IMAGE}")
         assert status == 125
         assert 'Conflict. The container name "/server" is already in use' in err
