@@ -249,6 +249,7 @@ class Runs:
                         interrupt=command.interrupt,
                     )
                     command.on_interrupt = watch.interrupted
+                    watch.tell_what_stands(stack.deployment)
                     with self._explained(operation, stack, watch, log), watch, state.kept() if state else nullcontext():
                         yield Run(stack, watch, log, is_restored)
                     log.write(f"{operation} ended well: {watch.counts}")

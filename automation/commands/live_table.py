@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _ZONE_WIDTH, _STAGE_WIDTH = 18, 8
 _STYLES: dict[StageState, str] = {
     "waiting": "dim",
+    "before": "dim",
     "working": "yellow",
     "done": "green",
     "unchanged": "dim",
@@ -44,6 +45,7 @@ class _Cell:
     def shown(self, now: float, *, is_over: bool) -> Text:
         words = {
             "waiting": "-",
+            "before": "before",
             "working": "stopped" if is_over else f"> {clock(now - self.begun)}",
             "done": f"ok {clock(self.ended - self.begun)}",
             "unchanged": "same",
@@ -121,7 +123,8 @@ class LiveTable:
         if state == "working" and not cell.begun:
             cell.begun = now
         cell.state, cell.ended = state, now
-        cell.begun = cell.begun or now
+        if state != "before":
+            cell.begun = cell.begun or now
 
     def _above(self, text: str, style: str) -> None:
         self._live.console.print(Text(printable(text), style=style))

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Stage = Literal["network", "host", "image", "model", "healthy", "routed"]
-StageState = Literal["waiting", "working", "done", "unchanged", "failed"]
+StageState = Literal["waiting", "before", "working", "done", "unchanged", "failed"]
+"""`before`: made by an earlier run, and this one has not come to it yet."""
 STAGES: tuple[Stage, ...] = ("network", "host", "image", "model", "healthy", "routed")
 """What a site goes through until users reach it, in order."""
 

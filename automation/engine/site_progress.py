@@ -5,7 +5,7 @@ holds both to it. Leaves out deletions: a zone that is taken away has no progres
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from automation.engine.events import STAGES, Stage, StageState
@@ -34,6 +34,8 @@ class _StageProgress:
     """Names of the resources with which it is done."""
     at_work: set[str] = field(default_factory=set[str])
     ended: set[str] = field(default_factory=set[str])
+    stood: bool = False
+    """Whether all of them are there from before the run."""
     changed: bool = False
     failed: bool = False
 
@@ -43,7 +45,9 @@ class _StageProgress:
             return "failed"
         if self.expected <= self.ended and not self.at_work:
             return "done" if self.changed else "unchanged"
-        return "working" if self.at_work or (self.ended and self.changed) else "waiting"
+        if self.at_work or (self.ended and self.changed):
+            return "working"
+        return "before" if self.stood else "waiting"
 
 
 class SiteStages:
@@ -51,6 +55,14 @@ class SiteStages:
 
     def __init__(self, replicas: Mapping[str, int]) -> None:
         self._stages = {zone: _expected(zone, count) for zone, count in replicas.items()}
+
+    def stand(self, names: Collection[str]) -> Iterator[tuple[str, Stage, StageState]]:
+        """Resources of these names are there from before the run."""
+        for zone, stages in self._stages.items():
+            for stage, progress in stages.items():
+                progress.stood = progress.expected <= set(names)
+                if progress.stood:
+                    yield zone, stage, progress.state
 
     def begin(self, name: str) -> Iterator[tuple[str, Stage, StageState]]:
         """A step on a resource begins."""

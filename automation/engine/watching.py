@@ -184,6 +184,10 @@ class RunWatch:
         with self._lock:
             self._diagnose("warning", text, None)
 
+    def tell_what_stands(self, deployment: Mapping[str, Any]) -> None:
+        """Tells which stages of sites an earlier run has made, by the exported deployment from before this one."""
+        self._progress(self._stages.stand([_name(each["urn"]) for each in deployment.get("resources") or []]))
+
     def tell_order(self, waves: Sequence[Sequence[str]], replicas: int) -> None:
         """Tells in which order replicas may change."""
         with self._lock:

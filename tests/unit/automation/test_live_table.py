@@ -52,6 +52,10 @@ def test_a_stage_shows_what_it_does_and_for_how_long(now: list[float]) -> None:
     table.on_event(SiteProgress(seconds=1, zone="us-west-2-hnl-1a", stage="host", state="unchanged"))
     assert "FAILED" in shown(table)[1]
     assert "same" in shown(table)[3]
+    table.on_event(SiteProgress(seconds=0, zone="us-west-2-lax-1a", stage="healthy", state="before"))
+    assert shown(table)[2].split() == ["us-west-2-lax-1a", "-", "-", "-", "-", "before", "-"]
+    table.on_event(SiteProgress(seconds=112, zone="us-west-2-lax-1a", stage="healthy", state="working"))
+    assert "> 0 s" in shown(table)[2]
 
 
 def test_it_fits_the_screen_and_is_ascii_whatever_comes(now: list[float]) -> None:

@@ -349,6 +349,16 @@ def test_what_stays_as_it_is_is_said_to_be_unchanged() -> None:
     assert stages(*both(f"{ZONE}-1-image", "same")) == [("image", "unchanged")]
 
 
+def test_what_an_earlier_run_has_made_is_told_until_this_one_comes_to_it() -> None:
+    seen: list[Event] = []
+    watch = RunWatch(seen.append, replicas={ZONE: 2})
+    made = [f"{ZONE}-1-image", f"{ZONE}-1-weights", f"{ZONE}-2-weights"]
+    watch.tell_what_stands({"resources": [{"urn": urn(name)} for name in made]})
+    told_of(watch, *both(f"{ZONE}-1-weights"))
+    states = [(event.stage, event.state) for event in seen if isinstance(event, SiteProgress)]
+    assert states == [("model", "before"), ("model", "working")]
+
+
 def test_a_failed_step_fails_its_stage_and_names_the_cause() -> None:
     failed = [
         step("resourcePreEvent", f"{ZONE}-1-host"),
