@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .PHONY: help demo test check campaign clean
 
 help:
-	@echo "make demo      deploy three simulated edge sites on this machine, stream from each, measure them"
+	@echo "make demo      three simulated sites on this machine: who is answered by which, a site dies, a new model"
 	@echo "make test      all checks and tests that this machine can run"
 	@echo "make campaign  100 kills of engine, edge, plugins, program, cloud between two AWS calls: an hour or more"
 	@echo "make clean     stop the local cloud; remove .localcloud and .venv"

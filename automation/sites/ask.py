@@ -87,7 +87,7 @@ def ask(environment: "DeployedSites", question: Question, on_text: OnText) -> Re
     )
     client = Client(way.url, access, way.source_address, (way.address, port_of(environment, way.address, way.url)))
     dialect = DIALECTS["chat"]
-    answer = _Answer(on_text)
+    answer = StreamedAnswer(on_text)
     try:
         try:
             answer.read(client, dialect, question)
@@ -113,8 +113,8 @@ def ask(environment: "DeployedSites", question: Question, on_text: OnText) -> Re
     )
 
 
-class _Answer:
-    """Reads one streamed answer."""
+class StreamedAnswer:
+    """One streamed answer: its parts, as they come, and when."""
 
     def __init__(self, on_text: OnText) -> None:
         self.parts: list[str] = []
