@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from automation.account.keys import new_deployer_key, new_host_key_secret
+from automation.commands.project import begin
 from automation.environment import Environment, Say
 from automation.errors import UsageError
-from automation.paths import stack_file
+from automation.paths import PROJECT_ROOT, is_project, stack_file
 from components.dns_plan import Policy
 from components.problems import ConfigurationError, Problem
 from components.settings import PROJECT, ServerSettings, StackConfig, validate
@@ -82,6 +83,8 @@ def create(draft: Draft, folder: Path, say: Say = lambda _: None) -> Path:
         raise UsageError(f"'{draft.name}' would not be accepted, and nothing was written:\n{told}")
     for zone in draft.zones:
         known_zone(zone)
+    if not is_project(PROJECT_ROOT):
+        begin(PROJECT_ROOT)
     text = stack_file_text(draft)
     path = stack_file(draft.name, folder)
     with path.open("x", encoding="utf-8") as file:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from placement import Answer, User
 
-_NEEDS = "tools/setup.sh requirements-edge.txt   # or alone: .venv/bin/pip install -r requirements-ttft.txt"
+_NEEDS = "tools/setup.sh requirements-edge.txt"
 _MOST_SITES = 20
 _NAMED = 4
 

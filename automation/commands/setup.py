@@ -12,7 +12,7 @@ import typer
 from automation.commands.options import EnvironmentName, JsonFlag, LocalFlag, open_environment
 from automation.commands.terminal import say, show, show_json
 from automation.errors import UsageError
-from automation.paths import LOCAL_DIRECTORY, PROJECT_ROOT
+from automation.paths import LOCAL_DIRECTORY, PROJECT_ROOT, is_project
 
 if TYPE_CHECKING:
     from automation.account.candidates import Candidate
@@ -72,7 +72,7 @@ def zones(  # noqa: PLR0913, PLR0917 - each is an option of the command
 
 
 def init(  # noqa: PLR0913, PLR0917 - an option for each question
-    env: Annotated[str, typer.Argument(metavar="ENV", help="The new environment's name, such as tokyo.")],
+    env: Annotated[str | None, typer.Argument(metavar="[ENV]", help="The new environment's name, such as tokyo.")] = None,
     zone: Annotated[list[str] | None, typer.Option("--zone", metavar="ZONE", help="A site's zone; may be repeated.")] = None,
     near: Near = None,
     domain: Annotated[str | None, typer.Option(metavar="NAME", help="The service's name.")] = None,
@@ -86,10 +86,17 @@ def init(  # noqa: PLR0913, PLR0917 - an option for each question
 ) -> None:
     """Begin an environment: stack file, keys, secrets.
 
+    Without ENV: a project in the current folder, with the environment local.
+
     Example: edge init tokyo --near Tokyo
     """
     from automation.commands import initial
 
+    if env is None:
+        if zone or near or domain or hosted_zone or client_cidr or ssh_cidr or model or hugging_face_token_env or local or yes:
+            raise UsageError("which environment these options are for is not said\n  -> edge init NAME OPTIONS")
+        _begin_project()
+        return
     if not local:
         from automation.engine.led_shells import refuse_led_shell
 
@@ -119,6 +126,17 @@ def init(  # noqa: PLR0913, PLR0917 - an option for each question
         f"     edge doctor {env}{' --local' if local else ''}   # looks it over"
         + ("" if local else " on AWS; then: edge up " + env)
     )
+
+
+def _begin_project() -> None:
+    from automation.commands.project import begin
+
+    here = Path.cwd()
+    if is_project(PROJECT_ROOT) and PROJECT_ROOT in {here, *here.parents}:
+        raise UsageError(f"{PROJECT_ROOT} is a project already\n  -> edge init NAME   # begins an environment in it")
+    say(f"Wrote {', '.join(begin(here))}.")
+    say("  -> edge up local   # deploys three sites on this machine, simulated")
+    say("     edge init NAME   # begins an environment of your own")
 
 
 def doctor(

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
@@ -117,8 +118,9 @@ class EngineCommand(automation.PulumiCommand):
             self._processes.remove(process)
 
     def _environment(self, additional: Mapping[str, str]) -> dict[str, str]:
-        """As the SDK's: what is beside the engine goes before what is on PATH."""
-        path = f"{Path(self.command).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        """As the SDK's, but beside the engine, this Python too goes before what is on PATH: it has what the program needs."""
+        beside = [str(Path(self.command).parent), str(Path(sys.executable).parent)]
+        path = os.pathsep.join([*beside, os.environ.get("PATH", os.defpath)])
         # The official command plugin calls a named SSH agent at every step, and fails where that is gone; none is needed.
         own = {"PULUMI_AUTOMATION_API": "true", "PATH": path, processes.MARK: self.mark, "SSH_AUTH_SOCK": ""}
         return {**os.environ, **additional, **own}

@@ -5,6 +5,7 @@ Reads only; local stacks are prepared on the way. Leaves out runs (automation/ru
 
 import json
 import re
+import sys
 import threading
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +34,7 @@ from automation.errors import (
     NothingDeployedError,
     UsageError,
 )
-from automation.paths import LOCAL_DIRECTORY, PROJECT_ROOT, known_environments, stack_file
+from automation.paths import LOCAL_DIRECTORY, PROJECT_ROOT, is_project, known_environments, stack_file
 from automation.provision.engine import EngineError, provide
 from components.problems import ConfigurationError
 
@@ -63,6 +64,8 @@ class Deployed:
         logs: Path | None = None,
         say: Say = lambda _: None,
     ) -> None:
+        if not is_project(PROJECT_ROOT):
+            raise UsageError(f"there is no project in {PROJECT_ROOT}\n  -> edge init   # begins one in the current folder")
         self.stack_file = stack_file(name, stack_files)
         """Its Pulumi.NAME.yaml."""
         if not _NAME.fullmatch(name) or not self.stack_file.is_file():
@@ -242,7 +245,7 @@ class Deployed:
         """What a shell needs so that plain `pulumi` acts on this environment on the local cloud."""
         cloud = local.require_cloud(self.directory, self.commands.edge("up"))
         stack = self.open(may_start=False, may_create=True)
-        path = f"{Path(self.engine[0]).parent}:{PROJECT_ROOT / '.venv' / 'bin'}:$PATH"
+        path = f"{Path(self.engine[0]).parent}:{Path(sys.executable).parent}:$PATH"
         return {
             **local.local_environment(self.directory, cloud),
             "AWS_DEFAULT_REGION": stack.get_config("aws:region").value,

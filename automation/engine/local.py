@@ -8,6 +8,7 @@ import copy
 import json
 import os
 import secrets
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -91,7 +92,7 @@ def backend(directory: Path) -> str:
 
 def install_plugins(directory: Path) -> None:
     """Puts the local cloud's own plugins where the engine looks for them."""
-    install(directory / "pulumi", PROJECT_ROOT / ".venv" / "bin" / "python")
+    install(directory / "pulumi", Path(sys.executable))
 
 
 @dataclass(frozen=True)
@@ -230,11 +231,16 @@ def is_secret(value: object) -> bool:
 
 
 def _write_project(folder: Path) -> None:
-    """The tracked project, run from the checkout with the checkout's interpreter."""
+    """The tracked project, run where it is with the interpreter that runs this."""
     project = project_file()
-    project["main"] = str(PROJECT_ROOT)
-    project["runtime"]["options"]["virtualenv"] = str(PROJECT_ROOT / ".venv")
+    project["main"] = str(PROJECT_ROOT / project.get("main", ""))
+    project["runtime"] = {"name": "python", "options": {"toolchain": "pip", **_virtual_environment()}}
     (folder / "Pulumi.yaml").write_text(as_json(project), encoding="utf-8")
+
+
+def _virtual_environment() -> dict[str, str]:
+    """Without one, the engine takes the Python that is first on PATH (command.py)."""
+    return {"virtualenv": sys.prefix} if sys.prefix != sys.base_prefix else {}
 
 
 def _passphrase_file(directory: Path) -> Path:

@@ -24,7 +24,7 @@ from automation.engine.leftovers import NAMESAKE_REMEDIES
 from automation.engine.locks import is_held
 from automation.engine.plugins import Plugin, needed_plugins
 from automation.errors import CloudNotRunningError, EdgeError, NothingDeployedError
-from automation.paths import PROJECT_ROOT
+from automation.paths import PROGRAM
 from automation.sites.certificate_age import judged, shown, stored
 from automation.sites.names import delegation, expected_answers
 from automation.sites.own_address import OWN_ADDRESS_URL, own_address
@@ -390,14 +390,16 @@ class _Doctor:
 
 
 def _tools(environment: "DeployedSites") -> Iterator[Check]:
-    set_up = "tools/setup.sh requirements-edge.txt"
     version = ".".join(map(str, sys.version_info[:3]))
     state: State = "ok" if sys.version_info >= _OLDEST_PYTHON else "failed"
     yield Check("Python", state, f"{version}, {sys.executable}", None if state == "ok" else "make PYTHON=python3.11 demo")
     pins = dict(_pins())
     wrong = [f"{name} {_installed(name) or 'is missing'}, not {pin}" for name, pin in pins.items() if _installed(name) != pin]
+    mend = " ".join(
+        [sys.executable, "-m pip install", *(f"{name}=={pin}" for name, pin in pins.items() if _installed(name) != pin)]
+    )
     found = f"as pinned: pulumi {pins['pulumi']}, pulumi-aws {pins['pulumi-aws']}, pulumi-command {pins['pulumi-command']}"
-    yield Check("packages", "failed", "; ".join(wrong), set_up) if wrong else Check("packages", "ok", found)
+    yield Check("packages", "failed", "; ".join(wrong), mend) if wrong else Check("packages", "ok", found)
     path, engine = environment.engine
     yield Check("Pulumi engine", "ok", f"{engine}, {path}")
     yield from _plugins(environment)
@@ -444,7 +446,7 @@ def _official_plugin(plugin: Plugin, home: Path) -> Check:
 
 def _pins() -> Iterator[tuple[str, str]]:
     """What the program needs, by requirements.txt."""
-    for line in (PROJECT_ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines():
+    for line in (PROGRAM / "requirements.txt").read_text(encoding="utf-8").splitlines():
         name, found, pin = line.partition("#")[0].strip().partition("==")
         if found:
             yield name, pin

@@ -4,6 +4,7 @@ Uses the machine's own `ssh`, with its agent and config: edge keeps no keys of o
 shell; requests and what it needs travel along. Leaves out everything that is judged or shown: raw samples come back.
 """
 
+import inspect
 import subprocess
 import tempfile
 import zipapp
@@ -14,8 +15,8 @@ from pathlib import Path
 from shutil import copy, copytree, ignore_patterns
 from typing import IO, TYPE_CHECKING
 
+import ttft
 from automation.errors import EdgeError
-from automation.paths import PROJECT_ROOT
 
 if TYPE_CHECKING:
     from ttft.samples import Run
@@ -84,7 +85,7 @@ def _archive() -> bytes:
     """One file that Python runs: ttft and what it needs."""
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "tree"
-        copytree(PROJECT_ROOT / "ttft", tree / "ttft", ignore=ignore_patterns("__pycache__", "*.jinja"))
+        copytree(Path(inspect.getfile(ttft)).parent, tree / "ttft", ignore=ignore_patterns("__pycache__", "*.jinja"))
         for package in _CARRIED:
             for file in metadata.files(package) or []:
                 target = tree / file

@@ -15,6 +15,7 @@ from automation.commands import initial, setup
 from automation.commands.initial import Draft, create
 from automation.engine.local import prepare_stack
 from automation.errors import EdgeError, UsageError
+from automation.paths import PROJECT_ROOT
 from geography.places import REGIONS, ZONE_GROUPS
 from localcloud import keys
 from localcloud.client import CloudStatus
@@ -321,3 +322,25 @@ def test_before_anything_is_asked_an_environment_that_is_there_is_refused(
     assert "is not overwritten" in " ".join(shown.split())
     assert path.read_text(encoding="utf-8") == "mine"
     assert "Cities" not in shown
+
+
+def test_without_a_name_a_project_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = CliRunner().invoke(app, ["init"])
+    assert answer.exit_code == 0, answer.output
+    assert "edge up local" in answer.stderr
+    again = CliRunner().invoke(app, ["init"])
+    assert "already, and nothing was written" in str(again.exception)
+
+
+def test_options_without_a_name_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = CliRunner().invoke(app, ["init", "--zone", "us-west-2a"])
+    assert "edge init NAME OPTIONS" in str(answer.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_project_is_not_begun_inside_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(PROJECT_ROOT / "docs")
+    answer = CliRunner().invoke(app, ["init"])
+    assert "is a project already\n  -> edge init NAME" in str(answer.exception)
