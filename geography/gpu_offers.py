@@ -48,6 +48,12 @@ def price_table() -> PriceTable:
     return PriceTable(head["as_of"], head["source"], dict(prices))
 
 
+def no_gpu(group: str) -> str | None:
+    """By whom and when a zone group was said to sell no GPU; None where nobody said so."""
+    said = NO_GPU.get(group)
+    return said and f"{said}{age_words(said.partition(',')[0])}"
+
+
 def age_words(day: str, today: date | None = None) -> str:
     """`, old: 313 days` for a figure of a day that is long ago; empty for a newer one."""
     days = ((today or date.today()) - date.fromisoformat(day)).days  # noqa: DTZ011 - days, wherever this machine is

@@ -8,17 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from automation.account.prices import AS_OF, SOURCE, priced_types
+from automation.account.prices import DATED, SOURCE, priced_types
 from automation.errors import UsageError
 from geography.cities import CITIES, City, find_city, likeliest_cities
-from geography.gpu_offers import NO_GPU, age_words
+from geography.gpu_offers import no_gpu
 from geography.latency import round_trip_ms
 from geography.places import REGION_NAMES, REGIONS, ZONE_GROUPS, Place, distance_km
 
 DEFAULT_TYPE = "g4dn.2xlarge"
 SOURCES = {
     "round_trips_ms": "estimated from the great-circle distance (geography/latency.py), not measured",
-    "dollars_per_hour": f"on-demand Linux list prices of {AS_OF}{age_words(AS_OF)}: {SOURCE}",
+    "dollars_per_hour": f"on-demand Linux list prices of {DATED}: {SOURCE}",
     "no_gpu": "said to sell no GPU: by whom and when (geography/gpu_offers.py)",
     "zone": "the group's zone a; a Region has more, and AWS says which of them sells the type: edge doctor ENV",
 }
@@ -108,5 +108,5 @@ def _candidate(group: str, name: str, place: Place, near: Sequence[City], *, is_
         {city.name: round(round_trip_ms(city.place, place), 1) for city in near},
         {city.name: round(distance_km(city.place, place)) for city in near},
         priced_types(group),
-        NO_GPU.get(group),
+        no_gpu(group),
     )

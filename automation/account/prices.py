@@ -13,8 +13,10 @@ from geography.gpu_offers import age_words, price_table
 
 AS_OF = price_table().as_of
 SOURCE = price_table().source
+DATED = f"{AS_OF}{age_words(AS_OF)}"
+"""The table's day, and that it is old where it is."""
 NOT_INCLUDED = "volumes, public addresses, traffic, Route 53, taxes"
-FOOTNOTE = f"list prices of {AS_OF}{age_words(AS_OF)}, without {NOT_INCLUDED}"
+FOOTNOTE = f"list prices of {DATED}, without {NOT_INCLUDED}"
 HOURS_PER_MONTH = 730
 """As AWS's own calculator reckons."""
 TABLE = {"hours_per_month": HOURS_PER_MONTH, "as_of": AS_OF, "source": SOURCE, "not_included": NOT_INCLUDED}

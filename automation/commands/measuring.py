@@ -1,4 +1,4 @@
-"""`edge zones --measure` and `--measured`: writing and reading files of round trips.
+"""`edge zones --measure`, `--measured` of `zones` and `resolve`: writing and reading files of round trips.
 
 Left out: the measuring itself (automation/account/round_trips.py) and what the files look like (placement/measured.py).
 """
@@ -47,7 +47,7 @@ def round_trips(paths: Sequence[Path], cities: Sequence[City]) -> tuple[dict[tup
     """Measured round trips in ms by city and zone group, and what they are."""
     if not paths:
         return {}, []
-    from placement.measured import measured_round_trips
+    from placement.measured import NEAR_KM, measured_round_trips
     from placement.world import PlacementError, User
 
     labels = {(user := User(city.name, city.place, 1.0, city.country, city.us_state)).label: user for city in cities}
@@ -56,6 +56,12 @@ def round_trips(paths: Sequence[Path], cities: Sequence[City]) -> tuple[dict[tup
     except PlacementError as error:
         raise UsageError(str(error)) from error
     if not found:
-        raise UsageError("what was measured is of none of the cities\n  -> --near the city that it was measured from")
+        files, names = " and ".join(path.name for path in paths), [city.name for city in cities]
+        if not names:
+            raise UsageError(f"whose round trips of {files} to take is not said\n  -> --near the city that it was measured from")
+        raise UsageError(
+            f"nothing in {files} was measured within {NEAR_KM:.0f} km of {' or '.join(names)}\n"
+            f"  -> edge zones --near '{names[0]}' --measure   # from there"
+        )
     trips = {(labels[label].name, group): trip.median_ms for (label, group), trip in found.items()}
     return trips, sorted({trip.source for trip in found.values()})

@@ -116,7 +116,7 @@ def _over_ssh(env: str, zone: str, replica: int, command: str | None, *, local: 
 
 
 def _cost(found: "Cost", *, simulated: bool) -> Iterator[str]:
-    from automation.account.prices import AS_OF, HOURS_PER_MONTH, NOT_INCLUDED, SOURCE
+    from automation.account.prices import DATED, HOURS_PER_MONTH, NOT_INCLUDED, SOURCE
     from automation.tables import table
 
     what = f"What '{found.environment}' runs" if found.basis == "deployed" else f"What Pulumi.{found.environment}.yaml asks for"
@@ -134,7 +134,7 @@ def _cost(found: "Cost", *, simulated: bool) -> Iterator[str]:
     else:
         rows.append(["known", "", "", "", *_amounts(total.dollars)])
     yield from table(["zone", "type", "hosts", "$/h each", "$/hour", "$/month"], rows, right=(2, 3, 4, 5))
-    source = f"A month is {HOURS_PER_MONTH} h. On-demand Linux list prices of {AS_OF}: {SOURCE}. Not in it: {NOT_INCLUDED}."
+    source = f"A month is {HOURS_PER_MONTH} h. On-demand Linux list prices of {DATED}: {SOURCE}. Not in it: {NOT_INCLUDED}."
     yield from textwrap.wrap(source, _COLUMNS, break_long_words=False, break_on_hyphens=False)
 
 

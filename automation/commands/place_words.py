@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from automation.tables import table
+from geography.gpu_offers import no_gpu
 
 if TYPE_CHECKING:
     from placement.answer import Answer, Help, Outside
@@ -28,7 +29,6 @@ def answer(found: "Answer") -> Iterator[str]:
         f"{len(question.users)} places, weight {people:,.0f}; {len(question.candidates)} zone groups and Regions; "
         f"policy {question.policy}"
     )
-    over = _CONNECTIONS[question.connection]
     over = _CONNECTIONS[question.connection]
     yield f"Limit: first token in {question.slo_ms:g} ms for {question.share:.1%} of them, {over}"
     yield ""
@@ -123,6 +123,7 @@ def sources(found: "Answer", able: "Candidates") -> Iterator[str]:
     yield f"who gets which site: {told['order']}"
     if able.no_gpu:
         yield f"left out, said to sell no GPU: {', '.join(able.no_gpu)}"
+        yield from (f"  {group}: {no_gpu(group)}" for group in able.no_gpu)
     if able.unknown:
         yield f"left out, no public price of the type: {', '.join(able.unknown)}"
         yield "  -> --with-unknown   # takes them in; whether they sell it: edge doctor ENV"

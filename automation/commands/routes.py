@@ -10,9 +10,10 @@ import typer
 from automation.commands.deployment import told
 from automation.commands.options import EnvironmentName, JsonFlag, LocalFlag, ZoneName, open_environment
 from automation.commands.terminal import say, show, show_json
+from automation.errors import UsageError
 
 if TYPE_CHECKING:
-    from automation.sites.resolution import Client, Record, Replica, Resolution, Routes
+    from automation.sites.resolution import Candidate, Client, Record, Replica, Resolution, Routes
 
 _WIDTH = 80
 _CITY_WIDTH = 16
@@ -22,6 +23,9 @@ def resolve(
     env: EnvironmentName,
     origin: Annotated[str, typer.Option("--from", metavar="CITY|ADDRESS", help="Where the client is.")],
     local: LocalFlag = False,  # noqa: FBT002
+    measured: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="Of edge zones --measure or bench; may be repeated.")
+    ] = None,
     as_json: JsonFlag = False,  # noqa: FBT002
 ) -> None:
     """Say which site a client gets, and why.
@@ -30,11 +34,16 @@ def resolve(
     """
     environment = open_environment(env, local=local)
     resolution = environment.resolve(origin)
+    sources: list[str] = []
+    if measured:
+        resolution, sources = _measured(resolution, measured)
     if as_json:
-        show_json(resolution.described())
+        show_json(resolution.described() | ({"measured_by": sources} if sources else {}))
         return
     for line in _explained(resolution):
         show(line)
+    for line in sources:
+        say(f"without ~: {line}")
     if environment.on_local_cloud:
         say("Records and health are the local cloud's: a simulated Route 53.")
     elif resolution.client.city:
@@ -103,16 +112,16 @@ def _explained(resolution: "Resolution") -> Iterator[str]:
     for record in resolution.path:
         yield from _record_lines(record)
     yield ""
-    yield "Sites, the nearest first (distances and round trips are estimated from a map)"
+    yield "Sites, the nearest first (distances, and round trips with ~, are estimated)"
     for candidate in resolution.candidates:
         mark = "*" if candidate.zone == resolution.zone else " "
         near = (
             "place unknown"
             if candidate.distance_km is None
-            else f"{candidate.distance_km:>6.0f} km {candidate.round_trip_ms:>6.1f} ms"
+            else f"{candidate.distance_km:>6.0f} km {_round_trip(candidate):>7} ms"
         )
         state = "drained" if candidate.drained else "healthy" if candidate.healthy else "unhealthy"
-        yield f"{mark} {candidate.zone:<22} {near:>19}  {state}"
+        yield f"{mark} {candidate.zone:<22} {near:>20}  {state}"
         for replica in candidate.replicas:
             yield f"    {replica.address or 'no address':<15} {_health(replica)}"
             if replica.health and replica.health.failure:
@@ -125,6 +134,22 @@ def _explained(resolution: "Resolution") -> Iterator[str]:
         yield ""
         yield "That site's last checks failed. Route 53 leaves it out after as many failures in"
         yield "a row as the threshold says, unless all sites fail: then all count as healthy."
+
+
+def _measured(resolution: "Resolution", files: Sequence[Path]) -> tuple["Resolution", list[str]]:
+    """With the round trips that files have for the client's city, and what those are."""
+    from automation.commands.measuring import round_trips
+    from automation.sites.resolution import with_measured
+
+    city = resolution.client.city
+    if city is None:
+        raise UsageError(f"where {resolution.client.address} is, no map here says: --measured needs a city\n  -> --from CITY")
+    trips, sources = round_trips(files, [city])
+    return with_measured(resolution, {group: milliseconds for (_, group), milliseconds in trips.items()}), sources
+
+
+def _round_trip(candidate: "Candidate") -> str:
+    return f"{'' if candidate.is_measured else '~'}{candidate.round_trip_ms:.1f}"
 
 
 def _named(client: "Client") -> str:

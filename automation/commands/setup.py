@@ -37,7 +37,7 @@ def zones(  # noqa: PLR0913, PLR0917 - each is an option of the command
     measure: Annotated[bool, typer.Option("--measure", help="Time TCP handshakes with AWS first.")] = False,  # noqa: FBT002
     via: Annotated[str | None, typer.Option(metavar="CITY=USER@HOST", help="Measure from there, over SSH.")] = None,
     output: Annotated[Path | None, typer.Option(metavar="FILE", help="Where measured round trips go.")] = None,
-    measured: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="Of such files; may be repeated.")] = None,
+    measured: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="Of --measure, or edge bench --json.")] = None,
     as_json: JsonFlag = False,  # noqa: FBT002
 ) -> None:
     """Rank the zones for a site by distance and price.
@@ -355,14 +355,13 @@ def _types(candidate: "Candidate") -> str:
 
 def _sources(more: int, total: int) -> Iterator[str]:
     from automation.account.candidates import DEFAULT_TYPE
-    from automation.account.prices import AS_OF
-    from geography.gpu_offers import age_words
+    from automation.account.prices import DATED
 
     if more > 0:
         yield f"{more} more: --top {total}"
     yield "~: round trip in ms to the city, or to the nearest of several: not measured, but"
     yield "   estimated from the distance (geography/latency.py)."
-    yield f"$/h: on-demand {DEFAULT_TYPE}, list price of {AS_OF}{age_words(AS_OF)}."
+    yield f"$/h: on-demand {DEFAULT_TYPE}, list price of {DATED}."
     yield "GPU types: priced ones, +N more (--json); none: AWS has announced no GPU there."
     yield "Whether a zone sells to your account, which zones a Region has: edge doctor ENV"
 

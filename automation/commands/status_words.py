@@ -30,7 +30,7 @@ def status_lines(found: "Status") -> Iterator[str]:
     for line, row in zip(lines, rows, strict=True):
         yield line.replace(f"  {row[2]}", f"  {coloured(row[2], _STATES.get(row[2], 'yellow'))}", 1)
     yield "load: requests that run + those that wait; share: of the map's cities"
-    yield _price(found)
+    yield from _price(found)
     yield from _wrong(found, arguments)
     if found.certificate:
         from automation.sites.certificate_age import SOON_DAYS
@@ -74,10 +74,13 @@ def _short(city: str) -> str:
     return " ".join(words)
 
 
-def _price(found: "Status") -> str:
+def _price(found: "Status") -> Iterator[str]:
+    from automation.account.prices import DATED
+
     unknown = sum(replica.dollars_per_hour is None for site in found.sites for replica in site.replicas)
-    without = f", without {unknown} whose price is unknown" if unknown else ""
-    return f"${found.dollars_per_hour:.3f} per hour by list price{without}"
+    yield f"${found.dollars_per_hour:.3f} per hour by list prices of {DATED}"
+    if unknown:
+        yield f"  without {unknown} whose price is unknown"
 
 
 def _wrong(found: "Status", arguments: str) -> Iterator[str]:

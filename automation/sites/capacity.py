@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from automation.account.orphans import deployment_id
-from automation.account.prices import instance_price
+from automation.account.prices import DATED, instance_price
 from automation.account.questions import ask_account
 from automation.account.reservations import (
     NoCapacityError,
@@ -108,6 +108,7 @@ def _shortage(deployed: "Deployed", site: SiteSettings, offered: Sequence[str], 
         path = f"sites[{site.zone}]"
         lines.append(f"  -> {deployed.commands.edge('config')} '{path}.instanceTypes' '[{others}]'   # then: {up} --fallback")
     text = f"{site.zone} has no {site.instance_type} now, says AWS (InsufficientInstanceCapacity); nothing was changed"
+    rows += f"\n  (list prices of {DATED})"
     return CapacityError("\n".join([text, rows, *lines]), site.zone, has_hosts=has_hosts)
 
 

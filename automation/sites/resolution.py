@@ -1,13 +1,13 @@
 """Which site Route 53 gives a client, and why: the same three calls on AWS and on the local cloud.
 
 TestDNSAnswer decides; what stands here explains it from the records, the health checkers' reports and a map. Distances and round
-trips are estimates of geography's model. Left out: changing anything.
+trips are estimates of geography's model, unless the caller has measured some. Left out: changing anything.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from ipaddress import IPv4Address, ip_address
 from itertools import takewhile
 from typing import Any
@@ -16,6 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[re
 
 from automation.account.candidates import city_named
 from automation.errors import EdgeError, UsageError
+from components.zones import parse_zone
 from geography.cities import CITIES, City, city_of, local_network
 from geography.latency import round_trip_ms
 from geography.places import REGIONS, ZONE_GROUPS, Place, distance_km
@@ -89,14 +90,16 @@ class Site:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A site as one client sees it; the estimates are None where the client's or the site's place is unknown."""
+    """A site as one client sees it; what is estimated is None where the client's or the site's place is unknown."""
 
     zone: str
     healthy: bool
     drained: bool
     distance_km: float | None
     round_trip_ms: float | None
+    """Estimated, unless `is_measured`."""
     replicas: tuple[Replica, ...]
+    is_measured: bool = False
 
 
 @dataclass(frozen=True)
@@ -260,6 +263,15 @@ def locate(origin: str, environment: str, *, on_local_cloud: bool) -> Client:
             f"  -> edge resolve {environment} --from ADDRESS   # of a client or resolver there"
         )
     return _in_city(city, on_local_cloud=on_local_cloud)
+
+
+def with_measured(resolution: Resolution, trips_ms: Mapping[str, float]) -> Resolution:
+    """The same with measured round trips in place of estimated ones, where there are any; by zone group."""
+    groups = ((each, parse_zone(each.zone).group) for each in resolution.candidates)
+    found = (
+        replace(each, round_trip_ms=trips_ms[group], is_measured=True) if group in trips_ms else each for each, group in groups
+    )
+    return replace(resolution, candidates=tuple(found))
 
 
 def estimates(city: City | None, site: Site) -> tuple[float | None, float | None]:

@@ -8,7 +8,9 @@ The tests run in this order: each finds what the one before has left.
 
 from __future__ import annotations
 
+import json
 import subprocess
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,11 +22,15 @@ from automation.errors import NothingDeployedError
 from automation.paths import PROJECT_ROOT
 from automation.sites.bench import Clients
 from automation.sites.hosts import find_host, run, ssh
+from components.zones import parse_zone
+from placement.measured import measured_round_trips
+from placement.world import users_of
 from ttft.schedule import Plan
 from ttft.summary import summarize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 pytestmark = pytest.mark.engine
 
@@ -116,13 +122,18 @@ def test_a_host_can_be_logged_in_to(prod: Prod) -> None:
         assert run(command, "sudo docker logs --tail 5 edge-inference-server 2>&1", seconds=30)
 
 
-def test_every_site_is_measured_from_every_city(prod: Prod) -> None:
+def test_every_site_is_measured_from_every_city(prod: Prod, tmp_path: Path) -> None:
     plan = Plan(targets=(), rounds=2, connections=("warm", "cold"), output_tokens=2, gap_seconds=0.0)
     measured = prod.environment.bench(plan, Clients(cities=("Honolulu", "Denver")))
     assert not measured.failures
     assert len(measured.samples) == 2 * len(PROD_ZONES) * 2 * 2
     summary = summarize(measured)
     assert (summary.simulated.network, summary.simulated.model) == (True, True)
+    # What `edge bench --json` writes of it is what `--measured` takes.
+    path = tmp_path / "bench.json"
+    path.write_text(json.dumps(asdict(summary)))
+    groups = {parse_zone(zone).group for zone in PROD_ZONES}
+    assert {group for user, group in measured_round_trips([path], users_of(["US-HI"])) if user == "Honolulu, US-HI"} == groups
 
 
 def test_a_second_up_changes_nothing_and_a_preview_expects_nothing(prod: Prod) -> None:

@@ -10,6 +10,7 @@ import pytest
 from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs]
 from checked_settings import settings, stack_config
 
+from automation.account.prices import DATED
 from automation.engine.deployed import Deployed
 from automation.engine.run import Run
 from automation.engine.stack_file import read
@@ -173,6 +174,7 @@ def test_a_zone_without_capacity_ends_the_run_before_it_begins(rig: Callable[...
         "  g5.4xlarge    $2.231 per hour  next in instanceTypes",
         "  g4dn.xlarge   $0.631 per hour  next in instanceTypes",
         "  g9.huge       price unknown    offered there",
+        f"  (list prices of {DATED})",
         "  -> edge up dev --fallback   # puts g5.4xlarge first in Pulumi.dev.yaml, and goes on",
         "  -> edge up dev   # later",
     ]

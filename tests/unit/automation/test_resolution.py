@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Network
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from components.zones import parse_zone
 from geography.cities import CITIES, find_city
 from localcloud.dns import rules
 from localcloud.dns.rules import client_in
+from placement.measured import FORMAT
 
 WEST = ("ORE", "LAX", "HNL")
 
@@ -195,19 +197,29 @@ def test_what_aws_refuses_is_one_text() -> None:
 def edge(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Runs `edge` on given routes; what it printed."""
 
-    def run(routes: Routes, *arguments: str) -> str:
-        def given(environment: Environment) -> Routes:
-            del environment
-            return routes
+    return lambda routes, *arguments: _run(monkeypatch, capsys, 0, routes, *arguments)[0]
 
-        monkeypatch.setattr(Environment, "routes", given)
-        monkeypatch.setattr("sys.argv", ["edge", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        assert not ended.value.code
-        return capsys.readouterr().out
 
-    return run
+@pytest.fixture
+def edge_fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """The same for a mistake of the user's; what was said of it."""
+    return lambda routes, *arguments: _run(monkeypatch, capsys, 2, routes, *arguments)[1]
+
+
+def _run(
+    patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code: int, routes: Routes, *arguments: str
+) -> tuple[str, str]:
+    def given(environment: Environment) -> Routes:
+        del environment
+        return routes
+
+    patch.setattr(Environment, "routes", given)
+    patch.setattr("sys.argv", ["edge", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert (ended.value.code or 0) == code
+    said = capsys.readouterr()
+    return said.out, said.err
 
 
 def test_resolve_explains_in_lines_that_fit(edge: Callable[..., str]) -> None:
@@ -219,6 +231,50 @@ def test_resolve_explains_in_lines_that_fit(edge: Callable[..., str]) -> None:
     assert "one says: Failure: Connection refused" in text
     assert "estimated" in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_measured_round_trips_take_the_place_of_estimates(edge: Callable[..., str], tmp_path: Path) -> None:
+    _, routes = made("latency", WEST)
+    path = tmp_path / "trips.json"
+    told = {
+        "format": FORMAT,
+        "measured_at": "2026-11-30T09:00:00+00:00",
+        "from": {"name": "Honolulu", "latitude": 21.3, "longitude": -157.86},
+        "round_trips": {"us-west-2": {"median_ms": 61.5}},
+    }
+    path.write_text(json.dumps(told))
+    words = ("resolve", "local", "--from", "Honolulu", "--measured", str(path))
+    text = edge(routes(), *words)
+    assert [line.split()[-3:-1] for line in text.splitlines() if " km " in line] == [
+        ["~5.0", "ms"],
+        ["~65.6", "ms"],
+        ["61.5", "ms"],
+    ]
+    assert max(map(len, text.splitlines())) <= 80
+    found = json.loads(edge(routes(), *words, "--json"))
+    assert {each["zone"]: each["is_measured"] for each in found["candidates"]} == {
+        ZONES["HNL"]: False,
+        ZONES["LAX"]: False,
+        ZONES["ORE"]: True,
+    }
+    assert found["measured_by"] == ["TCP round trips of 2026-11-30 from Honolulu (trips.json)"]
+
+
+@pytest.mark.parametrize(
+    ("origin", "words"), [("Tokyo", "was measured within 50 km of Tokyo"), ("10.9.8.7", "--measured needs a city")]
+)
+def test_what_was_measured_elsewhere_is_not_taken(
+    origin: str, words: str, edge_fails: Callable[..., str], tmp_path: Path
+) -> None:
+    path = tmp_path / "trips.json"
+    told = {
+        "format": FORMAT,
+        "measured_at": "2026-11-30",
+        "from": {"name": "x", "latitude": 0, "longitude": 0},
+        "round_trips": {},
+    }
+    path.write_text(json.dumps(told))
+    assert words in edge_fails(made("latency", WEST)[1](), "resolve", "local", "--from", origin, "--measured", str(path))
 
 
 def test_routes_prints_tree_and_matrix_in_80_columns(edge: Callable[..., str]) -> None:

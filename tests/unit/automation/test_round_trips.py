@@ -4,6 +4,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -14,10 +15,13 @@ from automation.account import round_trips
 from automation.account.round_trips import measure, public_targets
 from automation.cli import app
 from automation.errors import EdgeError, UsageError
+from automation.sites.bench import Site, target
 from geography.cities import CITIES
 from geography.places import REGIONS
 from placement.measured import FORMAT, measured_round_trips
 from placement.world import users_of
+from ttft.samples import Run, Sample
+from ttft.summary import summarize
 
 HONOLULU = CITIES["Honolulu"]
 
@@ -60,6 +64,21 @@ def test_the_file_is_what_place_takes(port: int, tmp_path: Path) -> None:
     path.write_text(json.dumps(found))
     taken = measured_round_trips([path], users_of(["US-HI"]))
     assert taken["Honolulu, US-HI", "us-west-2"].median_ms == trip["median_ms"]
+
+
+def test_what_bench_writes_is_what_place_takes(tmp_path: Path) -> None:
+    site = Site("us-west-2-lax-1a", "Los Angeles", "http://192.0.2.1:8080", "192.0.2.1", HONOLULU.place)
+    measured = replace(target(site), name=f"{site.zone} from Honolulu", city="Honolulu")
+    sample = Sample(
+        measured.name, "warm", 0, 8, 8, 0.0, 0.0, 0.0, 0.0, 0.0, 0.1, 62.0, 50.0, 112.1, 62.0, 50.0, "headers", 61.5, 61.0,
+        (112.1,), 113.0,
+    )  # fmt: skip
+    run = Run({"started": "2026-11-30T09:00:00+00:00", "simulated": {}}, [measured], [sample])
+    path = tmp_path / "bench.json"
+    path.write_text(json.dumps(asdict(summarize(run))))
+    taken = measured_round_trips([path], users_of(["US-HI"]))
+    assert taken["Honolulu, US-HI", "us-west-2-lax-1"].median_ms == 61.5
+    assert "SIMULATED" not in taken["Honolulu, US-HI", "us-west-2-lax-1"].source
 
 
 class Listing(BaseHTTPRequestHandler):

@@ -13,6 +13,7 @@ from terminals import COLOURS, CTRL_C, in_a_terminal
 
 from automation import cli
 from automation.account.keys import new_deployer_key, new_host_key_secret
+from automation.account.prices import DATED
 from automation.engine.results import DeployedSite, Inventory
 from automation.errors import NothingDeployedError
 from automation.sites.hosts import Host
@@ -107,7 +108,8 @@ def test_status_says_what_is_known_and_what_is_not(edge: Edge) -> None:
         "us-west-2a-1        Oregon    healthy      1 d   2+3      62%  0.752",
         "us-west-2-hnl-1a-1  Honolulu  unreachable  -       -  drained      ?",
         "load: requests that run + those that wait; share: of the map's cities",
-        "$0.752 per hour by list price, without 1 whose price is unknown",
+        f"$0.752 per hour by list prices of {DATED}",
+        "  without 1 whose price is unknown",
         "us-west-2-hnl-1a-1 does not answer; of its instance nothing is known",
         "  -> edge up prod   # makes again what is gone, stopped or dead",
     ]
@@ -117,7 +119,7 @@ def test_status_where_all_serve_ends_well(edge: Edge) -> None:
     edge.status(replace(STATUS, sites=STATUS.sites[:1]))
     code, out, _ = edge.piped("status", "prod")
     assert code == 0
-    assert out.splitlines()[-1] == "$0.752 per hour by list price"
+    assert out.splitlines()[-1] == f"$0.752 per hour by list prices of {DATED}"
 
 
 def test_status_of_the_local_cloud_says_that_all_is_simulated(edge: Edge) -> None:
@@ -200,7 +202,7 @@ def test_cost_is_a_table_with_its_date_and_source(edge: Edge) -> None:
     assert (code, err) == (0, "")
     assert out.splitlines()[:5] == COST
     source = " ".join(out.splitlines()[5:])
-    assert "A month is 730 h. On-demand Linux list prices of 2026-01-21" in source
+    assert f"A month is 730 h. On-demand Linux list prices of {DATED}" in source
     assert "tsaol/aws-gpu" in source
     assert "Not in it: volumes" in source
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from geography.cities import CITIES
-from geography.gpu_offers import NO_GPU, age_words, price_table
+from geography.gpu_offers import NO_GPU, age_words, no_gpu, price_table
 from geography.places import REGION_NAMES, REGIONS, ZONE_GROUPS, Place, country_of, distance_km
 from placement import Candidate, Generation, PlacementError, Question, User, candidates, place, users_from, users_of
 from placement.generation import estimated, told
@@ -172,11 +172,29 @@ def test_measured_round_trips_count_where_they_were_made_and_nowhere_else(tmp_pa
 
 def test_a_benchmarks_round_trips_are_taken_and_called_simulated(tmp_path: Path) -> None:
     path = tmp_path / "bench.json"
-    target = {"city": "Honolulu", "site": "us-west-2-lax-1a", "rtt_ms": 55.0, "simulated": ["network"]}
-    path.write_text(json.dumps({"targets": [target]}))
-    trips = measured_round_trips([path], users_of(["US-HI"]))
+    target = {"rtt_ms": 55.0, "simulated": ["network"], "site": "Los Angeles"}
+    targets = [
+        target | {"city": "Honolulu", "name": "us-west-2-lax-1a from Honolulu"},
+        target | {"city": "Oahu's north", "name": "us-west-2a from Oahu's north"},
+        target | {"city": "Portland", "name": "us-west-2a from Portland"},
+        target | {"city": None, "name": "us-west-2b"},
+    ]
+    path.write_text(json.dumps({"setup": {"started": "2026-01-21T10:00:00+00:00"}, "targets": targets}))
+    others = [User("oahu's North", Place(21.6, -158), 1), User("Portland", Place(43.66, -70.26), 1, "US", "ME")]
+    trips = measured_round_trips([path], [*users_of(["US-HI", "US-OR"]), *others])
     assert trips["Honolulu, US-HI", "us-west-2-lax-1"].median_ms == 55.0
     assert "SIMULATED" in trips["Honolulu, US-HI", "us-west-2-lax-1"].source
+    assert "2026-01-21, old: " in trips["Honolulu, US-HI", "us-west-2-lax-1"].source
+    assert trips["oahu's North", "us-west-2"].median_ms == 55.0, "a city that is on no map, by its name"
+    assert ("Portland, US-OR", "us-west-2") in trips
+    assert ("Portland, US-ME", "us-west-2") not in trips
+
+
+def test_who_was_said_to_sell_no_gpu_by_whom_and_how_long_ago() -> None:
+    assert no_gpu("us-west-2-lax-1") is None
+    for group, said in NO_GPU.items():
+        assert (no_gpu(group) or "").startswith(said)
+        assert age_words(said.partition(",")[0]) in (no_gpu(group) or "")
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", "nothing", '{"targets": [{}]}'])
