@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 class EdgeError(Exception):
-    """A problem with what to do about it. Exit code 1."""
+    """A problem, with what to do about it. Exit code 1."""
 
     exit_code = 1
     log: Path | None = None
@@ -14,13 +14,13 @@ class EdgeError(Exception):
 
 
 class UsageError(EdgeError):
-    """What was asked for does not exist or makes no sense. Exit code 2."""
+    """What was asked for does not exist or makes no sense, or a stack file cannot work: nothing was started. Exit code 2."""
 
     exit_code = 2
 
 
 class NothingDeployedError(EdgeError):
-    """There is no stack, or nothing in it. Exit code 3."""
+    """Nothing is deployed: there is no stack, or nothing in it. Exit code 3."""
 
     exit_code = 3
 
@@ -32,7 +32,7 @@ class CloudNotRunningError(EdgeError):
 
 
 class EnvironmentBusyError(EdgeError):
-    """Another run holds the environment's stack. Exit code 5."""
+    """Another run is at work on the environment. Exit code 5."""
 
     exit_code = 5
 
@@ -47,7 +47,10 @@ class SiteFailure:
 
 
 class DeploymentFailedError(EdgeError):
-    """The engine ended with errors; `errors` are its own texts, `sites` the failed sites by zone. Exit code 6."""
+    """The engine ended with errors, or a replica does not serve. Exit code 6.
+
+    `errors` are the engine's own texts, `sites` the failed sites by zone.
+    """
 
     exit_code = 6
 
@@ -70,13 +73,13 @@ class ProtectedError(EdgeError):
 
 
 class ForeignAccountError(EdgeError):
-    """The AWS credentials at hand are of another account than the environment's. Exit code 9."""
+    """The AWS credentials are of another account than the environment: nothing was changed. Exit code 9."""
 
     exit_code = 9
 
 
 class OrphansError(EdgeError):
-    """AWS has what the environment's state does not know: a killed run made it. Exit code 10."""
+    """AWS has something of the deployment that its state does not know: a killed run made it. Exit code 10."""
 
     exit_code = 10
 
@@ -94,7 +97,10 @@ class CapacityError(EdgeError):
 
 
 class InterruptedRunError(EdgeError):
-    """The run was stopped as asked; `times` is how often it was asked. Exit code 130."""
+    """The run was interrupted as asked; what was finished stays. Exit code 130.
+
+    `times` is how often it was asked.
+    """
 
     exit_code = 130
 

@@ -1,14 +1,13 @@
-"""Writes what is documented from the pydantic models: JSON Schemas of stack config and ttft's summary, and the table of
-docs/reference/config.md.
+"""Writes what is documented from the code: JSON Schemas of stack config and ttft's summary, and the generated parts of docs/.
 
-Run it after a change to components/settings/ or ttft/results.py; `--check` (CI) writes nothing and ends with 1 where something
-is stale.
+Run it after a change to config, commands, public Python or components; `--check` (CI) writes nothing and ends with 1 where
+something is stale. A generated part of a page stands between `<!-- NAME -->` and `<!-- /NAME -->`.
 """
 
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_origin
 
@@ -17,13 +16,13 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import models_json_schema
 
 from components.settings import DRAINED, PROJECT, SECTIONS, Secrets, SiteSettings
+from tools import code_reference
 from ttft.results import summary_schema
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA_FILE = ROOT / "docs" / "stack-config.schema.json"
 SUMMARY_SCHEMA_FILE = ROOT / "docs" / "ttft-summary.schema.json"
-CONFIG_PAGE = ROOT / "docs" / "reference" / "config.md"
-_MARKED = re.compile(r"(<!-- config table -->\n).*?(<!-- /config table -->)", re.DOTALL)
+REFERENCE = ROOT / "docs" / "reference"
 _COMMAND = ".venv/bin/python tools/generate_docs.py"
 _PROTECT_MEANING = "Hosts and addresses can be deleted or replaced only after `edge unprotect ENV`."
 
@@ -33,8 +32,9 @@ JsonObject = dict[str, Any]
 def main(arguments: list[str]) -> int:
     """Writes the files, or with `--check` tells which are stale; the exit status."""
     wanted = {SCHEMA_FILE: schema_text(), SUMMARY_SCHEMA_FILE: json.dumps(summary_schema(), indent=2) + "\n"}
-    if CONFIG_PAGE.exists():
-        wanted[CONFIG_PAGE] = with_table(CONFIG_PAGE.read_text(encoding="utf-8"))
+    for file_name, part, made in PARTS:
+        if (page := REFERENCE / file_name).exists():
+            wanted[page] = filled(wanted.get(page) or page.read_text(encoding="utf-8"), part, made())
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     for path in stale:
         name = path.relative_to(ROOT)
@@ -107,9 +107,22 @@ def table() -> str:
     return "\n".join(lines) + "\n"
 
 
-def with_table(page: str) -> str:
-    """The page with the table between its markers; as it is where it has none."""
-    return _MARKED.sub(lambda markers: f"{markers[1]}{table()}{markers[2]}", page)
+def filled(page: str, part: str, text: str) -> str:
+    """The page with a text between a part's markers; as it is where it has none."""
+    marked = re.compile(rf"(<!-- {part} -->\n).*?(<!-- /{part} -->)", re.DOTALL)
+    return marked.sub(lambda markers: f"{markers[1]}{text.strip()}\n{markers[2]}", page)
+
+
+PARTS: tuple[tuple[str, str, Callable[[], str]], ...] = (
+    ("config.md", "config table", table),
+    ("options.md", "commands", code_reference.commands),
+    ("exit-codes.md", "exit codes", code_reference.exit_codes),
+    ("outputs.md", "outputs table", code_reference.outputs),
+    ("python.md", "environment", code_reference.environment),
+    ("python-types.md", "types", code_reference.results),
+    ("components.md", "components", code_reference.components),
+)
+"""Page, part of it, and what makes its text."""
 
 
 def _rows() -> Iterator[tuple[str, str, str]]:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from components.settings import SECTIONS, GeolocationSettings, Secrets, SiteSettings
-from tools import generate_docs
+from tools import code_reference, generate_docs
 
 ROOT = Path(__file__).parents[3]
 SECURE = {"secure": "v1:abc"}
@@ -126,10 +126,31 @@ def test_rows_say_type_and_default(row: str) -> None:
 
 def test_table_is_written_between_the_markers_only() -> None:
     page = "before\n<!-- config table -->\nold | text\n<!-- /config table -->\nafter\n"
-    written = generate_docs.with_table(page)
+    written = generate_docs.filled(page, "config table", generate_docs.table())
     assert written == f"before\n<!-- config table -->\n{generate_docs.table()}<!-- /config table -->\nafter\n"
-    assert generate_docs.with_table(written) == written
-    assert generate_docs.with_table("no markers\n") == "no markers\n"
+    assert generate_docs.filled(written, "config table", generate_docs.table()) == written
+    assert generate_docs.filled(written, "another", "text") == written
+
+
+@pytest.mark.parametrize("part", generate_docs.PARTS, ids=lambda part: part[0])
+def test_every_part_has_its_place_on_its_page(part: tuple[str, str, object]) -> None:
+    page = (generate_docs.REFERENCE / part[0]).read_text(encoding="utf-8")
+    assert (page.count(f"<!-- {part[1]} -->"), page.count(f"<!-- /{part[1]} -->")) == (1, 1)
+
+
+def test_every_command_argument_and_field_has_a_meaning() -> None:
+    texts = code_reference.commands() + code_reference.results() + code_reference.components()
+    rows = [row for row in texts.splitlines() if row.startswith("| `")]
+    assert len(rows) > 300
+    silent = [row for row in code_reference.commands().splitlines() if row.startswith("| `") and row.endswith("|  |")]
+    assert silent == []
+
+
+def test_python_names_what_the_page_of_methods_shows() -> None:
+    text = code_reference.environment()
+    for method in ("plan", "up", "destroy", "ask", "status", "outputs"):
+        assert f"### {method}\n" in text
+    assert "### open\n" not in text, "no business of a program"
 
 
 @pytest.fixture
@@ -139,7 +160,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     monkeypatch.setattr(generate_docs, "ROOT", tmp_path)
     monkeypatch.setattr(generate_docs, "SCHEMA_FILE", schema)
     monkeypatch.setattr(generate_docs, "SUMMARY_SCHEMA_FILE", tmp_path / "summary.schema.json")
-    monkeypatch.setattr(generate_docs, "CONFIG_PAGE", page)
+    monkeypatch.setattr(generate_docs, "REFERENCE", tmp_path)
     return schema, page
 
 
