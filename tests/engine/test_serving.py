@@ -8,9 +8,7 @@ The tests run in this order: each finds what the one before has left.
 
 from __future__ import annotations
 
-import json
 import subprocess
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -131,7 +129,7 @@ def test_every_site_is_measured_from_every_city(prod: Prod, tmp_path: Path) -> N
     assert (summary.simulated.network, summary.simulated.model) == (True, True)
     # What `edge bench --json` writes of it is what `--measured` takes.
     path = tmp_path / "bench.json"
-    path.write_text(json.dumps(asdict(summary)))
+    path.write_text(summary.model_dump_json())
     groups = {parse_zone(zone).group for zone in PROD_ZONES}
     assert {group for user, group in measured_round_trips([path], users_of(["US-HI"])) if user == "Honolulu, US-HI"} == groups
 

@@ -4,7 +4,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -75,7 +75,7 @@ def test_what_bench_writes_is_what_place_takes(tmp_path: Path) -> None:
     )  # fmt: skip
     run = Run({"started": "2026-11-30T09:00:00+00:00", "simulated": {}}, [measured], [sample])
     path = tmp_path / "bench.json"
-    path.write_text(json.dumps(asdict(summarize(run))))
+    path.write_text(summarize(run).model_dump_json())
     taken = measured_round_trips([path], users_of(["US-HI"]))
     assert taken["Honolulu, US-HI", "us-west-2-lax-1"].median_ms == 61.5
     assert "SIMULATED" not in taken["Honolulu, US-HI", "us-west-2-lax-1"].source
