@@ -31,7 +31,7 @@ def logs(  # noqa: PLR0913, PLR0917 - each has its default
     replica: Annotated[int | None, typer.Option("--replica", metavar="N", min=1, help="One of the zone's hosts.")] = None,
     local: LocalFlag = False,  # noqa: FBT002
 ) -> None:
-    """Print the last lines of the servers' logs, of one site or of all.
+    """Print the last lines of one site's log, or of all.
 
     Where there are several hosts, each line begins with its host. Exit code 1 where a log could not be read.
 
