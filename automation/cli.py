@@ -31,7 +31,7 @@ from automation.commands import (
     routes,
     setup,
 )
-from automation.commands.options import VARIABLE, default_environment, full_zone, is_environment
+from automation.commands.options import VARIABLE, default_environment, full_zone, is_environment, is_key
 from automation.commands.terminal import say, short_path, show
 from automation.errors import EdgeError, UsageError
 from components import PROJECT
@@ -93,8 +93,10 @@ class Command(TyperCommand):
         first = given.get("env")
         if not isinstance(first, str):
             return True
+        if is_environment(first):
+            return False
         needed = [each.name for each in arguments[1:] if each.required]
-        return any(not given.get(name) for name in needed) and not is_environment(first)
+        return any(not given.get(name) for name in needed) or (arguments[1:2] and arguments[1].name == "key" and is_key(first))
 
 
 class Group(TyperGroup):

@@ -5,6 +5,7 @@ package is in; else the current folder, where `edge init` may begin one.
 """
 
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +32,12 @@ PROGRAM = _SHIPPED if _SHIPPED.is_dir() else _CHECKOUT
 PROJECT_ROOT = next(filter(is_project, _candidates()), Path.cwd())
 LOCAL_DIRECTORY = PROJECT_ROOT / ".localcloud"
 """Engine, local cloud, its state and its keys; untracked."""
+
+
+def typed_pulumi() -> str:
+    """How plain `pulumi` is called in this shell: it needs not be on PATH, where the project has an engine of its own."""
+    own = LOCAL_DIRECTORY / "engine" / "bin" / "pulumi"
+    return "pulumi" if shutil.which("pulumi") or not own.exists() else str(own)
 
 
 def stack_file(name: str, folder: Path) -> Path:

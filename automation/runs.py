@@ -247,6 +247,7 @@ class Runs:
                         replicas=self._deployed.planned_replicas(),
                         redact=redact,
                         interrupt=command.interrupt,
+                        arguments=self._deployed.arguments,
                     )
                     command.on_interrupt = watch.interrupted
                     watch.tell_what_stands(stack.deployment)

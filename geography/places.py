@@ -217,6 +217,11 @@ def zone_letters(group: str) -> str:
     return ""
 
 
+def short_name(place: str) -> str:
+    """A place's name where there is little room, as AWS itself shortens it: N. Virginia, N. California."""
+    return place.replace("Northern ", "N. ")
+
+
 def city_of(group: str) -> str:
     """What a sentence calls the place of a zone group, or of a Region's own zones."""
     return ZONE_GROUPS[group].city if group in ZONE_GROUPS else REGION_NAMES.get(group, group)

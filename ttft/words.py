@@ -46,6 +46,10 @@ def _of_group(group: "Sequence[TargetResult]", differences: "Sequence[Difference
     yield from (no_answer(each) for each in group if each.ttft_ms.p50 is None)
 
 
+def _rounds(number: int) -> str:
+    return "1 round is" if number == 1 else f"{number} rounds are"
+
+
 def difference(found: "Difference", simulated: "Simulated") -> str:
     """How much sooner one site answers than the other, and why; or that no difference is shown."""
     who = f" {client(found.city)}" if found.city else ""
@@ -55,7 +59,7 @@ def difference(found: "Difference", simulated: "Simulated") -> str:
         sites = sorted([found.a_site, found.b_site], reverse=found.median_ms > 0)
         return _sentence(
             simulated,
-            f"{found.rounds} rounds are too few to compare {sites[0]} with {sites[1]}{' for' if who else ''}{who} {over}: "
+            f"{_rounds(found.rounds)} too few to compare {sites[0]} with {sites[1]}{' for' if who else ''}{who} {over}: "
             f"medians {abs(found.median_ms):.1f} ms apart, an interval needs {statistics.FEWEST_ROUNDS} rounds",
         )
     if found.sooner is None:

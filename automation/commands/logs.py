@@ -52,7 +52,7 @@ def logs(  # noqa: PLR0913, PLR0917 - each has its default
         )
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
-    for key, reason in failures.items():
-        say(f"no log of {key}: {reason}\n  -> edge doctor {environment.arguments}")
+    for reason in dict.fromkeys(failures.values()):
+        say(f"error: no log of {', '.join(key for key in failures if failures[key] == reason)}: {reason}")
     if failures:
         raise typer.Exit(1)

@@ -46,6 +46,15 @@ def is_environment(name: str) -> bool:
     return name in known_environments(PROJECT_ROOT)
 
 
+def is_key(word: str) -> bool:
+    """Whether a word that names no environment can only be meant as a key of the config."""
+    if any(mark in word for mark in ".:["):
+        return True
+    from components.settings import KNOWN_KEYS, SECRET_NAMES
+
+    return word in {*KNOWN_KEYS, *SECRET_NAMES}
+
+
 def default_environment() -> str:
     """The environment that is meant where none is named: EDGE_ENV's, else the only one. UsageError where that is not clear."""
     if name := os.environ.get(VARIABLE):

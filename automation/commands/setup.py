@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-_SHOWN_CITIES = 2
-"""As many columns as fit a terminal of 80; of more cities, the nearest is shown, and --json has all."""
+_COLUMNS = 80
 _ORDER = ("failed", "warning", "unknown", "ok")
 """Of what doctor tells: what is wrong first."""
 _COLOURS = {"ok": "green", "warning": "yellow", "failed": "red", "unknown": "yellow"}
@@ -307,26 +306,24 @@ def _completed(draft: "Draft") -> "Draft":
 
 
 def _ranking(found: "Sequence[Candidate]", *, numbered: bool = False) -> Iterator[str]:
-    from automation.tables import table
-
+    """A line for each place, with the round trip to each city, or to the nearest where that is too wide for a terminal."""
     names = list(found[0].round_trips_ms) if found else []
-    has_room = len(names) <= _SHOWN_CITIES - numbered
-    cities = [name[:8] for name in names] if has_room else ["nearest"]
+    lines = _rows(found, names, numbered=numbered)
+    yield from lines if max(map(len, lines)) <= _COLUMNS else _rows(found, ["nearest"], numbered=numbered)
+
+
+def _rows(found: "Sequence[Candidate]", cities: list[str], *, numbered: bool) -> list[str]:
+    from automation.tables import table
+    from geography.places import short_name
+
     header = ["zone", "in", *cities, "$/h", "GPU types"]
     rows = [
-        [
-            each.zone,
-            each.place[:12],
-            *_trips(each, each_city=has_room),
-            _price(each),
-            _types(each),
-        ]
+        [each.zone, short_name(each.place), *_trips(each, each_city=cities != ["nearest"]), _price(each), _types(each)]
         for each in found
     ]
     if numbered:
         header, rows = ["", *header], [[str(number), *row] for number, row in enumerate(rows, 1)]
-    right = range(2 + numbered, 3 + numbered + len(cities))
-    yield from table(header, rows, right=right)
+    return table(header, rows, right=range(2 + numbered, 3 + numbered + len(cities)))
 
 
 def _trips(candidate: "Candidate", *, each_city: bool) -> Iterator[str]:

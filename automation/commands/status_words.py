@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 
 from automation.tables import coloured, table
 from components.zones import parse_zone
-from geography.places import city_of
+from geography.places import city_of, short_name
 
 if TYPE_CHECKING:
     from automation.sites.status import ReplicaStatus, SiteStatus, Status
 
 _STATES = {"healthy": "green", "unhealthy": "red", "unreachable": "red"}
-_CITY_WIDTH = 12
 
 
 def status_lines(found: "Status") -> Iterator[str]:
@@ -57,21 +56,13 @@ def _row(site: "SiteStatus", replica: "ReplicaStatus") -> list[str]:
     share = "drained" if site.drained else "-" if site.dns_share is None else f"{site.dns_share:.0%}"
     return [
         replica.name,
-        _short(city_of(parse_zone(site.zone).group)),
+        short_name(city_of(parse_zone(site.zone).group)),
         replica.health,
         "-" if replica.uptime_seconds is None else _duration(replica.uptime_seconds),
         "-" if replica.running is None else f"{replica.running}+{replica.queue or 0}",
         share,
         "?" if replica.dollars_per_hour is None else f"{replica.dollars_per_hour:.3f}",
     ]
-
-
-def _short(city: str) -> str:
-    """A city's name as it fits its column, cut between words."""
-    words = city.split()
-    while len(" ".join(words)) > _CITY_WIDTH and len(words) > 1:
-        words.pop(0)
-    return " ".join(words)
 
 
 def _price(found: "Status") -> Iterator[str]:

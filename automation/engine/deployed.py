@@ -34,7 +34,7 @@ from automation.errors import (
     NothingDeployedError,
     UsageError,
 )
-from automation.paths import LOCAL_DIRECTORY, PROJECT_ROOT, is_project, known_environments, stack_file
+from automation.paths import LOCAL_DIRECTORY, PROJECT_ROOT, is_project, known_environments, stack_file, typed_pulumi
 from automation.provision.engine import EngineError, provide
 from components.problems import ConfigurationError
 
@@ -357,7 +357,7 @@ class Deployed:
             raise
         except engine_errors.CommandError as error:
             words = "\n".join(line.removeprefix("error: ") for line in last_words(str(error)))
-            login = "\n  -> pulumi login   # or: pulumi login s3://..., pulumi login file://..." if "login" in words else ""
+            login = f"\n  -> {typed_pulumi()} login   # or: login s3://..., login file://..." if "login" in words else ""
             raise EdgeError(f"{doing} failed: {words}{login}") from error
 
 

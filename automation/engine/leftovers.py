@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from automation.engine.advice import Commands
 from automation.errors import EdgeError, OrphansError
+from automation.paths import typed_pulumi
 
 if TYPE_CHECKING:
     from automation.account.orphans import Thing
@@ -22,7 +23,7 @@ _ONLY_AN_ORPHAN = re.compile(
 """Errors, whichever operation they end, that mostly mean: AWS has something that the state does not."""
 
 NAMESAKE_REMEDIES = (
-    "pulumi whoami -v   # is the state kept elsewhere? then: pulumi login",
+    f"{typed_pulumi()} whoami -v   # is the state kept elsewhere? then: {typed_pulumi()} login",
     'docs/how-to/recover.md, "A lost state"   # how to put it back, and what to do where it is gone',
 )
 """What to do where a state may be lost."""

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from automation.engine.causes import without_command
 from automation.engine.events import (
@@ -71,7 +71,7 @@ class RunWatch:
         *,
         replicas: Mapping[str, int] | None = None,
         redact: Callable[[str], str] = lambda text: text,
-        stop_command: str = "Ctrl-C",
+        arguments: str = "ENV",
         interrupt: Callable[[], None] = lambda: None,
     ) -> None:
         self.errors: list[str] = []
@@ -93,7 +93,7 @@ class RunWatch:
         self.reasons: dict[str, list[str]] = {}
         """By zone, why it failed."""
         self._stages = SiteStages(replicas or {})
-        self._on_event, self._redact, self._stop_command, self._interrupt = on_event, redact, stop_command, interrupt
+        self._on_event, self._redact, self._arguments, self._interrupt = on_event, redact, arguments, interrupt
         self._begun_at = time.monotonic()
         self._at_work: dict[str, tuple[Resource, str, float]] = {}
         self._launches: dict[str, float] = {}
@@ -186,7 +186,8 @@ class RunWatch:
 
     def tell_what_stands(self, deployment: Mapping[str, Any]) -> None:
         """Tells which stages of sites an earlier run has made, by the exported deployment from before this one."""
-        self._progress(self._stages.stand([_name(each["urn"]) for each in deployment.get("resources") or []]))
+        resources = cast("list[dict[str, Any]]", deployment.get("resources") or [])
+        self._progress(self._stages.stand([_name(str(each["urn"])) for each in resources]))
 
     def tell_order(self, waves: Sequence[Sequence[str]], replicas: int) -> None:
         """Tells in which order replicas may change."""
@@ -267,7 +268,7 @@ class RunWatch:
         for urn, heard in self._heard.items():
             if now - heard >= SILENCE_SECONDS and urn not in self._told_silent:
                 self._told_silent.add(urn)
-                self._diagnose("warning", _silence(now - heard, self._stop_command), urn)
+                self._diagnose("warning", _silence(now - heard), urn)
         at_work = [urn for urn, (resource, operation, _) in self._at_work.items() if _is_real(resource, operation)]
         if at_work and all(now - self._heard.get(urn, now) >= LONGEST_SILENCE_SECONDS for urn in at_work):
             text = f"nothing was heard of {', '.join(map(_name, at_work))} for {LONGEST_SILENCE_SECONDS:.0f} s: the run is ended"
@@ -309,8 +310,8 @@ class RunWatch:
         text = (
             f"{resource.name} waits since {waited:.0f} s: {cause}.\n"
             "The AWS plugin asks again for up to 50 minutes; the other sites go on meanwhile. What can be done:\n"
-            f"  wait; or {self._stop_command} once, then another instanceType, or take {zone} out of `sites`, and `up` again;\n"
-            "  `edge config ENV aws:maxRetries 5` gives up sooner (on throttled calls too)"
+            f"  wait; or Ctrl-C once, then another instanceType, or take {zone} out of `sites`, and `up` again;\n"
+            f"  `edge config {self._arguments} aws:maxRetries 5` before the next `up` gives up sooner (on throttled calls too)"
         )
         return LaunchWaits(
             seconds=self.seconds, zone=zone, resource=resource.name, waited_seconds=round(waited, 1), reason=reason, text=text
@@ -386,11 +387,11 @@ class StepTimes:
             before = ended
 
 
-def _silence(seconds: float, stop_command: str) -> str:
+def _silence(seconds: float) -> str:
     return (
         f"has said nothing for {seconds:.0f} s: its host takes the connection and answers nothing, or has died over it. No limit "
         f"of the plugin ends this; the run is ended after {LONGEST_SILENCE_SECONDS:.0f} s of it.\n"
-        f"  -> {stop_command} twice, reboot the host (aws ec2 reboot-instances), then the same command again"
+        "  -> Ctrl-C twice, reboot the host (aws ec2 reboot-instances), then the same command again"
     )
 
 

@@ -24,7 +24,7 @@ from automation.engine.leftovers import NAMESAKE_REMEDIES
 from automation.engine.locks import is_held
 from automation.engine.plugins import Plugin, needed_plugins
 from automation.errors import CloudNotRunningError, EdgeError, NothingDeployedError
-from automation.paths import PROGRAM
+from automation.paths import PROGRAM, typed_pulumi
 from automation.sites.certificate_age import judged, shown, stored
 from automation.sites.names import delegation, expected_answers
 from automation.sites.own_address import OWN_ADDRESS_URL, own_address
@@ -109,7 +109,7 @@ class _Doctor:
             raise
         except EdgeError as error:
             text, _, fix = str(error).partition("\n  -> ")
-            return Check("state", "failed", text, fix or "pulumi whoami")
+            return Check("state", "failed", text, fix or f"{typed_pulumi()} whoami -v   # which backend has the state")
         return Check("state", "ok", f"{len(self._outputs['sites'])} sites are deployed")
 
     def checks(self) -> Iterator[Check]:
@@ -410,21 +410,23 @@ def _tools(environment: "DeployedSites") -> Iterator[Check]:
 def _plugins(environment: "DeployedSites") -> Iterator[Check]:
     """The engine's plugins: the official ones for AWS, the local cloud's own for itself, and never one for the other."""
     judge_plugin = _local_plugin if environment.on_local_cloud else _official_plugin
-    return (judge_plugin(plugin, environment.plugin_home) for plugin in needed_plugins(environment.plugin_home))
+    return (
+        judge_plugin(plugin, environment.plugin_home, environment.arguments) for plugin in needed_plugins(environment.plugin_home)
+    )
 
 
-def _local_plugin(plugin: Plugin, home: Path) -> Check:
+def _local_plugin(plugin: Plugin, home: Path, arguments: str) -> Check:
     subject = f"plugin {plugin.name}"
     if plugin.path is None:
-        return Check(subject, "failed", f"the local cloud's own {plugin.version} is not in {home}", "edge up local")
+        return Check(subject, "failed", f"the local cloud's own {plugin.version} is not in {home}", f"edge up {arguments}")
     if not plugin.is_stand_in:
         finding = f"{plugin.path} is not the local cloud's own, and the engine would take it"
         return Check(subject, "failed", finding, "export PULUMI_IGNORE_AMBIENT_PLUGINS=true")
     return Check(subject, "ok", f"{plugin.version}, the local cloud's own")
 
 
-def _official_plugin(plugin: Plugin, home: Path) -> Check:
-    subject, install = f"plugin {plugin.name}", f"pulumi plugin install resource {plugin.name} v{plugin.version}"
+def _official_plugin(plugin: Plugin, home: Path, arguments: str) -> Check:
+    subject, install = f"plugin {plugin.name}", f"edge plan {arguments}   # its engine downloads it"
     if plugin.path is None:
         may_download = not os.environ.get("PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION")
         there = f" (there is {', '.join(plugin.others)})" if plugin.others else ""
@@ -434,13 +436,14 @@ def _official_plugin(plugin: Plugin, home: Path) -> Check:
             else "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION keeps the engine from downloading it"
         )
         finding = f"{plugin.version} is not in {home}{there}; {then}"
-        return Check(subject, "warning" if may_download else "failed", finding, install)
+        allow = "" if may_download else "unset PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION; "
+        return Check(subject, "warning" if may_download else "failed", finding, allow + install)
     if plugin.is_stand_in:
         mend = "exit   # and use another shell: in this one `edge env local` has led all to the local cloud"
         return Check(subject, "failed", f"{plugin.path} is the local cloud's own, and not for AWS", mend)
     if plugin.is_on_path:
         finding = f"{plugin.path} is on PATH and comes first, whatever its version; {plugin.version} is needed"
-        return Check(subject, "warning", finding, f"export PULUMI_IGNORE_AMBIENT_PLUGINS=true   # then: {install}")
+        return Check(subject, "warning", finding, f"export PULUMI_IGNORE_AMBIENT_PLUGINS=true; {install}")
     return Check(subject, "ok", f"{plugin.version}, {plugin.path}")
 
 

@@ -70,13 +70,17 @@ def require_proxy(environment: "Deployed", config: StackConfig) -> None:
 def read(
     environment: "Deployed", read_from: Sequence[Host], config: StackConfig, wanted: Wanted, on_line: OnLine
 ) -> dict[str, str]:
-    """Hands on what the hosts' containers have written: host by host, or as it comes where it is followed. Why not, by host."""
+    """Hands on what the hosts' containers have written: host by host, or as it comes where it is followed.
+
+    Of the hosts whose log could not be read: why, and what to run.
+    """
     command = wanted.command
     at_work: list[subprocess.Popen[str]] = []
 
     def lines_of(host: Host, take: Callable[[str], None]) -> str | None:
         if host.address is None or host.state not in {"running", None}:
-            return f"it is {host.state}" if host.state != "running" else "it has no address"
+            what = f"is {host.state}" if host.state != "running" else "has no address"
+            return f"the host {what}\n  -> edge status {environment.arguments}"
         last = ""
         with ssh(environment, host, config) as words:
             process = _started([*words, command])
@@ -86,8 +90,13 @@ def read(
                     take(last.rstrip("\n"))
                 said = process.stderr.read().strip() if process.stderr else ""
         if process.returncode == _SSH_FAILED:
-            return said or "the connection broke"
-        return last.strip() or f"docker ended with status {process.returncode}" if process.returncode else None
+            return (
+                f"no SSH connection, or it broke{f' ({said})' if said else ''}\n"
+                f"  -> edge doctor {environment.arguments}   # is this machine's address in access.sshCidrs?"
+            )
+        if not process.returncode:
+            return None
+        return f"{last.strip() or f'docker ended with status {process.returncode}'}\n  -> edge doctor {environment.arguments}"
 
     def whole(host: Host) -> tuple[list[str], str | None]:
         lines: list[str] = []

@@ -35,6 +35,7 @@ from automation.errors import (
     NothingDeployedError,
     ProtectedError,
     SiteFailure,
+    UsageError,
 )
 from automation.paths import LOCAL_DIRECTORY, PROJECT_ROOT
 from automation.sites.ask import OnText, Question, Reply
@@ -79,6 +80,9 @@ class FakeEnvironment:
     @property
     def arguments(self) -> str:
         return Commands(self.name, is_rehearsal=self.on_local_cloud and self.name != "local").arguments
+
+    def file_values(self) -> dict[str, Any]:
+        raise UsageError("its stack file cannot be read")
 
     def _run(self, name: str, on_event: OnEvent | None = None) -> Changes:
         self.done.append(name)
@@ -670,6 +674,22 @@ def test_of_several_environments_one_is_named_or_chosen_by_a_variable(
     assert (shell.edge("outputs")[0], environment.name) == (0, "tokyo")
     assert (shell.edge('ask "Hm?"')[0], environment.name) == (0, "tokyo")
     assert (shell.edge("outputs paris")[0], environment.name) == (0, "paris")
+
+
+@pytest.mark.parametrize(
+    "words", ["server.model", "sites[0].replicas 2", "routing", "aws:region us-west-2", "apiKey", "--unset tags"]
+)
+def test_a_key_alone_is_no_environment(
+    shell: Shell, environment: FakeEnvironment, environments: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    for name in ("paris", "tokyo"):
+        _stack_file(environments, name, "us-west-2a")
+    assert shell.edge(f"config {words}")[2].startswith("error: which environment? There are paris, tokyo\n")
+    monkeypatch.setenv("EDGE_ENV", "tokyo")
+    assert (shell.edge(f"config {words}")[0], environment.name) == (2, "tokyo")
+    assert (shell.edge(f"config paris {words}")[0], environment.name) == (2, "paris")
+    shell.edge("config prd")
+    assert environment.name == "prd"
 
 
 @pytest.mark.parametrize("command", ["destroy", "sweep", "unprotect"])

@@ -33,7 +33,9 @@ def installed(home: Path, version: str = AWS, *, name: str = "aws", text: bytes 
 
 
 def plugins(home: Path, *, on_local_cloud: bool = False) -> list[Check]:
-    environment = SimpleNamespace(plugin_home=home, on_local_cloud=on_local_cloud)
+    environment = SimpleNamespace(
+        plugin_home=home, on_local_cloud=on_local_cloud, arguments="prod --local" if on_local_cloud else "prod"
+    )
     return list(_plugins(cast("Environment", environment)))
 
 
@@ -53,10 +55,11 @@ def test_missing_plugins_are_no_obstacle_where_the_engine_may_download_them(
 ) -> None:
     aws, command = plugins(tmp_path)
     assert (aws.state, command.state) == ("warning", "warning")
-    assert aws.fix == f"pulumi plugin install resource aws v{AWS}"
-    assert command.fix == f"pulumi plugin install resource command v{metadata.version('pulumi_command')}"
+    assert aws.fix == "edge plan prod   # its engine downloads it"
+    assert f"{metadata.version('pulumi_command')} is not in" in command.finding
     monkeypatch.setenv("PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION", "true")
-    assert plugins(tmp_path)[0].state == "failed"
+    kept = plugins(tmp_path)[0]
+    assert (kept.state, kept.fix) == ("failed", f"unset PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION; {aws.fix}")
 
 
 def test_another_version_is_not_the_one_that_is_needed(tmp_path: Path) -> None:
@@ -88,7 +91,7 @@ def test_the_local_clouds_own_are_for_the_local_cloud_alone(tmp_path: Path) -> N
 
 
 def test_the_local_cloud_needs_its_own(tmp_path: Path) -> None:
-    assert plugins(tmp_path, on_local_cloud=True)[0].fix == "edge up local"
+    assert plugins(tmp_path, on_local_cloud=True)[0].fix == "edge up prod --local"
     installed(tmp_path)
     assert "not the local cloud's own" in plugins(tmp_path, on_local_cloud=True)[0].finding
 

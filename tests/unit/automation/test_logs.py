@@ -66,14 +66,15 @@ def test_hosts_one_after_the_other_and_why_not(remote: dict[str, str]) -> None:
     failed = logs.read(PROD, [OREGON, LAX, HONOLULU], CONFIG, Wanted(), lambda key, line: lines.append((key, line)))
     assert lines[:2] == [("us-west-2a-1", "one"), ("us-west-2a-1", "two")]
     assert failed == {
-        "us-west-2-lax-1a-1": "it is stopped",
-        "us-west-2-hnl-1a-1": "Error response from daemon: No such container",
+        "us-west-2-lax-1a-1": "the host is stopped\n  -> edge status prod",
+        "us-west-2-hnl-1a-1": "Error response from daemon: No such container\n  -> edge doctor prod",
     }
 
 
 def test_a_host_that_cannot_be_reached(remote: dict[str, str]) -> None:
     remote[OREGON.key] = "echo 'Connection refused' >&2; exit 255"
-    assert logs.read(PROD, [OREGON], CONFIG, Wanted(), nothing) == {"us-west-2a-1": "Connection refused"}
+    (reason,) = logs.read(PROD, [OREGON], CONFIG, Wanted(), nothing).values()
+    assert reason.startswith("no SSH connection, or it broke (Connection refused)\n  -> edge doctor prod")
 
 
 def test_lines_come_as_they_are_written_and_an_interruption_ends_it(remote: dict[str, str]) -> None:

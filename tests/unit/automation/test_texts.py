@@ -254,7 +254,7 @@ def host(edge: Edge, tmp_path: Path) -> Path:
         assert address == "127.0.0.1"
         return port
 
-    edge.environment.outputs = lambda: {"sites": sites}
+    edge.environment.outputs_and_config = lambda: ({"sites": sites}, edge.environment.stack_config())
     edge.environment.port_of = port_of
     edge.environment.stack_config = lambda: StackConfig("prod", config, frozenset(config))
     found = [Host(OREGON, 1, "i-1", "running", address="127.0.0.1"), Host(HONOLULU, 1, "i-2", "stopped")]
@@ -262,7 +262,7 @@ def host(edge: Edge, tmp_path: Path) -> Path:
     def hosts(*_: Any) -> list[Host]:
         return found
 
-    edge.monkeypatch.setattr("automation.sites.hosts.hosts", hosts)
+    edge.monkeypatch.setattr("automation.sites.logs.hosts", hosts)
     program = tmp_path / "ssh"
     program.write_text(f'#!/bin/sh\nfor last; do :; done\necho "asked: $last"\n. {tmp_path}/does\n')
     program.chmod(0o755)
@@ -290,7 +290,7 @@ def test_a_connection_that_fails_says_what_to_look_at(edge: Edge, host: Path) ->
     (host / "does").write_text("exit 255\n")
     code, _, err = edge.piped("logs", "prod", OREGON)
     assert code == 1
-    assert err.startswith("error: no SSH connection to us-west-2a-1 (127.0.0.1), or it broke\n  -> edge doctor prod")
+    assert err.startswith("error: no log of us-west-2a-1: no SSH connection, or it broke\n  -> edge doctor prod")
 
 
 @pytest.mark.usefixtures("host")
@@ -298,7 +298,7 @@ def test_a_connection_that_fails_says_what_to_look_at(edge: Edge, host: Path) ->
     ("words", "code", "said"),
     [
         (("us-west-2b",), 2, f"error: 'prod' has no site in 'us-west-2b'\n  -> its zones are {OREGON}, {HONOLULU}\n"),
-        ((HONOLULU,), 3, "error: the host us-west-2-hnl-1a-1 is stopped\n  -> edge status prod\n"),
+        ((HONOLULU,), 1, "error: no log of us-west-2-hnl-1a-1: the host is stopped\n  -> edge status prod\n"),
         ((OREGON, "--replica", "2"), 2, "error: the site in us-west-2a has 1 replica, so there is no 2\n  -> --replica 1\n"),
     ],
 )
