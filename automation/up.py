@@ -50,6 +50,8 @@ class Up:
     def __init__(self, deployed: Deployed, run: Run, options: UpOptions) -> None:
         self._deployed, self._run, self._options = deployed, run, options
         self._has_sites = bool(inventory_of(run.stack.deployment).sites)
+        self._stays: Sequence[str] = ()
+        """URNs of what the config has no more and that nothing touches yet."""
 
     @property
     def _deployment(self) -> Mapping[str, Any]:
@@ -89,21 +91,27 @@ class Up:
         return kept(self._deployed, self._run, settings, self._options.site) if settings else nullcontext()
 
     def _in_turns(self, settings: Settings, again: Sequence[str]) -> Mapping[str, Any]:
-        from automation.sites.host_turns import host_turns, removed_hosts
+        from automation.sites.host_turns import host_turns
+        from automation.sites.removals import Removals, removals
 
         asked, site = self._asked_for(), self._options.site
         turns = host_turns(self._deployment, settings, asked, but=_replicas_of(again), site=site)
         self._tell_together(settings)
         departures = self._departures(settings)
-        removed = [] if site else removed_hosts(self._deployment, settings)
+        removed = removals(self._deployment, settings) if settings.is_routed and not site else Removals({}, {}, ())
+        self._stays = removed.resources
         try:
-            if removed and settings.is_routed:
-                departures.leave(dict.fromkeys(removed, "removed from `sites`"))
+            departures.leave(removed.first)
             outputs = self._engine(again, later=turns)
             for number, turn in enumerate(turns, 1):
                 departures.leave(turn.hosts)
-                outputs = self._engine(turn.instances, later=turns[number:])
+                outputs = self._engine([*turn.instances, *turn.steps], later=turns[number:])
                 departures.are_back(turn.hosts, self._routes(outputs) if settings.is_routed else None)
+            if removed.last:
+                self._stays = ()
+                departures = self._departures(settings, self._run.stack.exported())
+                departures.leave(removed.last)
+                outputs = self._engine()
         except BaseException:
             departures.come_back()
             raise
@@ -126,7 +134,7 @@ class Up:
         departures = self._departures(settings)
         departures.mark_at_once(yes=True)
         try:
-            return self._engine([*again, *(urn for turn in turns for urn in turn.instances)])
+            return self._engine([*again, *(urn for turn in turns for urn in (*turn.instances, *turn.steps))])
         finally:
             departures.mark_at_once(yes=False)
 
@@ -141,7 +149,7 @@ class Up:
         from automation.sites.closing import require_serving
 
         run = self._run
-        left_out = [*(urn for turn in later for urn in turn.resources), *self._other_sites()]
+        left_out = [*(urn for turn in later for urn in turn.resources), *self._stays, *self._other_sites()]
         run.watch.next_part()
         run.stack.up(continue_on_error=True, replace=[*again] or None, exclude=left_out or None, **run.listening)
         outputs = told_outputs(run.watch.outputs or run.stack.read_outputs(), {}, self._deployed.endpoint_url)
@@ -168,11 +176,12 @@ class Up:
 
         return chosen_hosts(self._deployment, self._options.replace_hosts)
 
-    def _departures(self, settings: Settings) -> "Departures":
+    def _departures(self, settings: Settings, deployment: Mapping[str, Any] | None = None) -> "Departures":
         from automation.sites.host_turns import Departures, keys_before
 
         stack, config, warn = self._run.stack, self._run.config, self._run.watch.warn
-        return Departures(self._deployed, config, settings, stack.deployment, warn, keys=keys_before(stack, settings))
+        known = deployment or stack.deployment
+        return Departures(self._deployed, config, settings, known, warn, keys=keys_before(stack, settings))
 
     def _routes(self, outputs: Mapping[str, Any]) -> Any:
         """What asks Route 53 how it sees the sites."""

@@ -4,6 +4,7 @@ The only module that knows both the settings and the components' arguments.
 """
 
 import time
+from collections.abc import Collection
 from ipaddress import IPv4Network
 
 import pulumi
@@ -16,7 +17,7 @@ from components.host_changes import host_changes, planned_hosts, told_together
 from components.listeners import Listener, silent
 from components.models import ModelFacts
 from components.network import RegionNetwork
-from components.rollout import SECOND_LOOK_SECONDS, Mode, Rollout, order
+from components.rollout import SECOND_LOOK_SECONDS, Mode, Rollout, only_where_it_means_more, order
 from components.routing import GeolocationArgs, RoutingPolicy, ServiceRouting, ServiceRoutingArgs
 from components.settings import GeolocationSettings, HostSettings, ServerSettings, Settings, SiteSettings
 from components.site import EdgeInferenceSite, EdgeInferenceSiteArgs
@@ -53,12 +54,12 @@ def networks(config: CheckedConfig, tags: Tags) -> dict[str, RegionNetwork]:
 def sites(config: CheckedConfig, networks: dict[str, RegionNetwork], tags: Tags) -> dict[str, EdgeInferenceSite]:
     """One site for each chosen zone. Where replicas served before, they change one wave after another."""
     settings = config.settings
-    rollout = _rollout(config)
+    transformations = [_rollout(config).in_order, only_where_it_means_more(config.before.texts)]
     return {
         site.zone: EdgeInferenceSite(
             site.zone,
             _site_args(config, networks[site.parsed_zone.region], settings.regions[site.parsed_zone.region], site, tags),
-            pulumi.ResourceOptions(transformations=[rollout.in_order]),
+            pulumi.ResourceOptions(transformations=transformations),
         )
         for site in settings.sites
     }
@@ -166,7 +167,7 @@ def _site_args(
         "server": server_args(settings.server, config.model),
         "host": host_args(settings.host),
         "endpoint": endpoint_args(settings, zone),
-        "rollout": rollout_args(settings),
+        "rollout": rollout_args(settings, config.before.served),
         "protects_hosts": settings.protect,
         "tags": tags,
     }
@@ -227,13 +228,13 @@ def endpoint_args(settings: Settings, zone: Zone) -> EndpointArgs:
     return args
 
 
-def rollout_args(settings: Settings) -> RolloutArgs:
-    """How a host changes its server."""
+def rollout_args(settings: Settings, served: Collection[str] = ()) -> RolloutArgs:
+    """How a host changes its server. `served`: the replicas that served before, also those that the config has no more."""
     rollout, routing = settings.rollout, settings.routing
     args: RolloutArgs = {
         "drain_seconds": rollout.drain_seconds,
         "notice_seconds": notice_seconds(routing.health_interval_seconds, routing.health_failure_threshold),
-        "is_alone": sum(site.replicas for site in settings.sites) == 1,
+        "is_alone": len({*order(settings), *served}) == 1,
     }
     if rollout.max_ttft_ms is not None:
         args["max_ttft_ms"] = rollout.max_ttft_ms

@@ -6,6 +6,7 @@ other steps never wait. No order stays in the state: a run of chosen resources f
 """
 
 import asyncio
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -58,6 +59,15 @@ def planned_waves(replicas: Sequence[str], max_away: int, dead: Collection[str] 
     return [first, *rest] if first else rest
 
 
+def last_to_go(served: Collection[str], settings: Settings) -> list[str]:
+    """Replicas that served and that the config has no more, where at most one other that served stays: they serve on until that
+    one has changed, or until what takes their place is there.
+    """
+    planned = set(order(settings))
+    removed = sorted(set(served) - planned)
+    return removed if len(planned.intersection(served)) <= 1 else []
+
+
 @dataclass(frozen=True)
 class Before:
     """What the running stack's state says of the replicas before this run."""
@@ -68,6 +78,8 @@ class Before:
     """Their public addresses, by key."""
     hosts: Mapping[str, HostFacts] = field(default_factory=dict[str, HostFacts])
     """What each host of the state is made from."""
+    texts: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The texts of their last steps, by key."""
 
 
 def before() -> Before:
@@ -75,13 +87,40 @@ def before() -> Before:
     state = resource_outputs()
     served = served_replicas(state)
     addresses = {key: each for key, each in deployed_addresses(state).items() if key in served}
-    return Before(served, addresses, deployed_hosts(state))
+    named = {
+        urn.rpartition("::")[2].removesuffix(_LAST_STEP): outputs for urn, outputs in state.items() if f"{_COMMAND}::" in urn
+    }
+    texts = {key: str(named[key].get("create")) for key in served}
+    return Before(served, addresses, deployed_hosts(state), texts)
 
 
 def served_replicas(urns: Iterable[str]) -> frozenset[str]:
     """The replicas whose last step is among a state's URNs: each has served at some time."""
     names = (urn.rpartition("::")[2] for urn in urns if f"{_COMMAND}::" in urn)
     return frozenset(name.removesuffix(_LAST_STEP) for name in names if name.endswith(_LAST_STEP))
+
+
+_ALONE = re.compile(r'"is_alone":(?:true|false)')
+
+
+def only_where_it_means_more(texts: Mapping[str, str]) -> pulumi.ResourceTransformation:
+    """A transformation of last steps: each keeps the state's text where the new one differs in nothing but whether the replica is
+    alone. That matters while a server changes, and is no reason to run a step again.
+    """
+
+    def keep(step: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformationResult | None:
+        before = texts.get(step.name.removesuffix(_LAST_STEP))
+        if step.type_ != _COMMAND or not step.name.endswith(_LAST_STEP) or before is None:
+            return None
+        text = pulumi.Output.from_input(cast("Mapping[str, pulumi.Input[str]]", step.props)["create"])
+        props = {**cast("Mapping[str, Any]", step.props), "create": text.apply(lambda new: _settled(before, new))}
+        return pulumi.ResourceTransformationResult(cast("Any", props), step.opts)
+
+    return keep
+
+
+def _settled(before: str, text: str) -> str:
+    return before if _ALONE.sub("", before) == _ALONE.sub("", text) else text
 
 
 class Rollout:

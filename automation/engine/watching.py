@@ -56,6 +56,8 @@ _SAYS_NOTHING = {
 """The engine adds these to every failure."""
 _GAVE_UP = {"context canceled", "the update was cancelled"}
 """What plugins say of a step that only waited when the run was asked to stop; the first is the official command plugin's."""
+_OF_USERS = re.compile(r"serve: (not protected: .+|\d+ requests outlast .+)")
+"""What a host says of its users while its server changes (components/remote/serve.py)."""
 _REFUSED_LAUNCH = re.compile(r"\b(InsufficientInstanceCapacity|RequestLimitExceeded|VcpuLimitExceeded)\b")
 
 
@@ -255,10 +257,20 @@ class RunWatch:
     def _hear(self, found: "DiagnosticEvent") -> None:
         if found.urn in self._heard:
             self._heard[found.urn] = time.monotonic()
-        text = self._redact(found.message.rstrip())
+        text = self._told_of_users(self._redact(found.message.rstrip()), found.urn)
         is_programs = found.severity == _PROGRAMS_ERRORS and not found.urn
         for each in self._tracebacks.passed(text) if is_programs else [text]:
             self._diagnose(found.severity, each, found.urn)
+
+    def _told_of_users(self, text: str, urn: str | None) -> str:
+        """Warns, once, of what a host says of its users; what else it says."""
+        lines = text.splitlines()
+        of_users = {line: found[1] for line in lines if urn and (found := _OF_USERS.fullmatch(line))}
+        for words in of_users.values():
+            warning = f"{_name(urn or '').removesuffix('-ready')}: {words}"
+            if warning not in self.warnings:
+                self._diagnose("warning", warning, None)
+        return "\n".join(line for line in lines if line not in of_users)
 
     def _look_for_silence(self) -> None:
         """After the first Ctrl-C the official plugin passes no lines on: then silence means nothing."""

@@ -19,7 +19,7 @@ from automation.sites.repairs import deployed_replicas
 from components.dns_plan import RECORD_TTL_SECONDS
 from components.door import notice_seconds
 from components.engines import BUSY_METRICS
-from components.host_changes import OF_A_REGION, deployed_addresses, deployed_hosts, host_changes, planned_hosts
+from components.host_changes import OF_A_REGION, deployed_addresses, deployed_hosts, host_changes, planned_hosts, replaces
 from components.settings import PROJECT, Settings, StackConfig
 
 if TYPE_CHECKING:
@@ -46,6 +46,10 @@ class Turn:
     """URNs of all that goes with them and that a run for others must leave alone."""
     instances: tuple[str, ...]
     """URNs of those that are to be replaced though nothing in the config says so."""
+    steps: tuple[str, ...] = ()
+    """URNs of the steps on hosts that keep their instance: they run again, since nobody else sees whether the server that starts
+    with the host serves.
+    """
 
 
 def host_turns(
@@ -82,6 +86,7 @@ def host_turns(
             {key: waiting[key] for key in batch},
             tuple(urn for key in batch for urn in (*replicas[key].resources, *replicas[key].commands)),
             tuple(replicas[key].resources[0] for key in batch if key in asked),
+            tuple(urn for key in batch if not replaces(waiting[key]) for urn in replicas[key].commands),
         )
         for batch in batches
     ]
@@ -107,10 +112,10 @@ def chosen_hosts(deployment: Mapping[str, Any], chosen: Iterable[str]) -> list[s
 def removed_hosts(deployment: Mapping[str, Any], settings: Settings) -> list[str]:
     """The replicas that serve and that the config has no more."""
     planned = {replica.key for site in settings.sites for replica in site.all_replicas}
-    return [key for key in _serving(deployment) if key not in planned]
+    return [key for key in serving(deployment) if key not in planned]
 
 
-def _serving(deployment: Mapping[str, Any]) -> dict[str, str]:
+def serving(deployment: Mapping[str, Any]) -> dict[str, str]:
     """The addresses of the replicas that a run has finished; no other serves anybody."""
     finished = {key for key, each in deployed_replicas(deployment).items() if each.digest}
     return {key: address for key, address in deployed_addresses(_state(deployment)).items() if key in finished}
@@ -150,7 +155,7 @@ class Departures:
         keys: Mapping[str, str] | None = None,
     ) -> None:
         self._ports, self._config, self._settings, self._say, self._keys = ports, config, settings, say, keys or {}
-        self._addresses = _serving(deployment)
+        self._addresses = serving(deployment)
         self._away: set[str] = set()
 
     def leave(self, going: Mapping[str, str]) -> None:

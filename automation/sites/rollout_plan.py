@@ -14,7 +14,7 @@ from automation.sites.takeover import Users
 from automation.sites.transactions import compared, json_object, transaction_in
 from components.dns_plan import RECORD_TTL_SECONDS
 from components.door import notice_seconds
-from components.rollout import order, served_replicas, waves
+from components.rollout import last_to_go, order, served_replicas, waves
 from components.settings import Settings
 
 _COMMAND, _CHECK = "command:remote:Command", "aws:route53/healthCheck:HealthCheck"
@@ -34,7 +34,7 @@ def plan_rollout(
     texts = changed_steps(changes)
     state = _State(deployment)
     ordered = waves_of(settings, state.served)
-    users = Users(settings, state.served & {key for wave in ordered for key in wave})
+    users = Users(settings, state.served & {*order(settings), *last_to_go(state.served, settings)})
     found: list[tuple[ReplicaChange, ...]] = []
     for wave in ordered:
         turns = {key: _Turn(key, texts[key], settings, state) for key in wave if key in texts}
@@ -115,7 +115,7 @@ class _Turn:
 
     def _nobody_asks(self) -> str | None:
         """Why closing its door would lead nobody away."""
-        if sum(site.replicas for site in self._settings.sites) == 1:
+        if len({*order(self._settings), *self._state.served}) == 1:
             return "it is the only replica, and changes at once"
         if not self._settings.is_routed:
             return "no name leads its users elsewhere (routing.policy is none)"

@@ -14,6 +14,7 @@ from components.dns_plan import (
     Latency,
     PlannedRecord,
     Policy,
+    Replica,
     RoutingChoices,
     Weighted,
     places,
@@ -26,11 +27,13 @@ from geography.places import REGIONS, ZONE_GROUPS, Place, distance_km
 
 
 class Users:
-    """The users of every site, who are led elsewhere while its replicas are away."""
+    """The users of every site, who are led elsewhere while its replicas are away. `served`: the replicas that serve meanwhile,
+    also those that the config has no more.
+    """
 
     def __init__(self, settings: Settings, served: frozenset[str]) -> None:
         self._settings, self._served = settings, served
-        self._plan = _dns_plan(settings)
+        self._plan = dns_plan(settings, served)
 
     def takers(self, zone: str, away: Collection[str]) -> tuple[Taker, ...]:
         """The sites to which those who stand where a zone's site is are then sent, its own too; none where it has no users, and
@@ -51,13 +54,17 @@ class Users:
         return f"{routing.policy}.{routing.domain}"
 
 
-def _dns_plan(settings: Settings) -> DnsPlan | None:
+def dns_plan(settings: Settings, served: Collection[str] = ()) -> DnsPlan | None:
+    """The records of a config, and of what else serves meanwhile; None where users are not routed by a name."""
     routing, given = settings.routing, settings.routing.geolocation
     if not routing.is_on or not routing.domain:
         return None
     mapped = places(given.default, given.continents, given.countries, given.us_states) if given else {}
     choices = RoutingChoices(cast("Policy", routing.policy), routing.domain, routing.bias, mapped, frozenset(settings.drained))
-    return plan_dns(choices, [replica for site in settings.sites for replica in site.all_replicas])
+    planned = {replica.key: replica for site in settings.sites for replica in site.all_replicas}
+    others = sorted(set(served) - planned.keys())
+    leaving = [Replica(parse_zone(zone), int(number)) for zone, _, number in (key.rpartition("-") for key in others)]
+    return plan_dns(choices, [*planned.values(), *leaving])
 
 
 class Answers:

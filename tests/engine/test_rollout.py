@@ -21,7 +21,7 @@ import dns.query
 import pytest
 import requests
 from streams import PATH, Ask, Streams, question, streaming
-from support import CLOCK, HONOLULU, LOS_ANGELES, OREGON, READY_SECONDS, Deployment, World, instances, wait_for
+from support import CLOCK, HONOLULU, LOS_ANGELES, OREGON, READY_SECONDS, Deployment, Recording, World, instances, wait_for
 
 from automation.errors import DeploymentFailedError
 from automation.sites.hosts import find_host, run, ssh
@@ -40,6 +40,8 @@ PEOPLE_OF_A_CITY = 10
 TOKENS, LONG_TOKENS = 20, 200
 SMALL = "Qwen/Qwen2.5-0.5B-Instruct"
 OTHER_ENGINE: dict[str, Any] = {"engine": "vllm", "maxInputTokens": 1000, "maxTotalTokens": 3500}
+OTHER_IMAGE = "docker.io/vllm/vllm-openai:v0.11.1"
+MEDIAN = "median time to first token over loopback, "
 ATTACHED = "this very change is at work on the host already: following it"
 LATER: dict[str, Any] = {"model": SMALL, "extraArguments": ["--max-batch-size", "7"]}
 """What is served in the later tests."""
@@ -101,6 +103,16 @@ class Changing(Deployment):
         """Exit status of plain `pulumi up`, and what it prints."""
         done = self.shell()("up", "--yes", "--skip-preview", "--cwd", str(self.project))
         return done.returncode, done.stdout + done.stderr
+
+    def plain_up_slowed(self, output: Path) -> tuple[int, str]:
+        """The same, in which the first server that changes takes its time for first tokens as soon as it is another."""
+        running = self.begin(output, "up", "--yes", "--skip-preview", "--cwd", str(self.project))
+        wait_for("the canary's measure", lambda: f"{MEDIAN}before" in output.read_text() or running.poll() is not None)
+        timing = self.world.status.request("GET", "model")
+        self.world.status.request("PUT", "model", {"first_token_ms": 500.0})
+        status = running.wait()
+        self.world.status.request("PUT", "model", {"first_token_ms": timing["first_token_ms"]})
+        return status, output.read_text()
 
     def lookup(self, city: str) -> str:
         source = str(local_network(CITIES[city])[9])
@@ -190,22 +202,24 @@ def test_nobody_notices_another_engine_nor_that_the_run_is_killed_in_the_middle(
     assert all(each["first_token_ms"]["before"] > 0 and each["first_token_ms"]["after"] > 0 for each in outcomes)
 
 
-def test_the_first_failure_is_the_last_and_its_site_serves_again(changing: Changing) -> None:
+def test_the_first_failure_is_the_last_and_its_site_serves_again(changing: Changing, tmp_path: Path) -> None:
     """A server that never starts; one that is healthy and yields no token; one that is too slow. Then the old config."""
     before = after = changing.containers()
     failing: dict[str, dict[str, Any]] = {
         "the server's container ended": {**OTHER_ENGINE, "extraArguments": ["--no-such-flag"]},
         "healthy, but no token was generated": {"extraArguments": ["--max-concurrent-requests", "0"]},
-        "ms, and rollout.maxTtftMs is 1; ": {**OTHER_ENGINE, "extraArguments": ["--max-num-seqs", "8"]},
+        "times as long as before, and rollout.maxSlowdown is 3; ": {**OTHER_ENGINE, "extraArguments": ["--max-num-seqs", "8"]},
     }
     with changing.streams():
-        for cause, server in failing.items():
-            changing.set_up(ZONES, rollout={"maxTtftMs": 1} if "maxTtftMs" in cause else {}, **server)
-            status, said = changing.plain_up()
+        for number, (cause, server) in enumerate(failing.items()):
+            is_slow = "maxSlowdown" in cause
+            changing.set_up(ZONES, rollout={"maxSlowdown": 3} if is_slow else {}, **server)
+            status, said = changing.plain_up_slowed(tmp_path / str(number)) if is_slow else changing.plain_up()
             assert status != 0
             assert cause in said, said
             assert "the server before it serves again" in said, said
-            assert "median time to first token over loopback, before: " in said
+            assert f"{MEDIAN}before: " in said
+            assert bool(re.search(f"{MEDIAN}before: .*{MEDIAN}after: ", said, re.DOTALL)) == is_slow, said
             after = changing.containers()
             assert [zone for zone in ZONES if after[zone] != before[zone]] == [OREGON], "others were touched after the canary"
             assert after[OREGON].split()[0] == before[OREGON].split()[0], "it is the very server before"
@@ -215,39 +229,42 @@ def test_the_first_failure_is_the_last_and_its_site_serves_again(changing: Chang
         assert changing.containers() == after, "the way back touched what had not changed"
 
 
-def test_what_cannot_be_fetched_stops_its_own_site_only(changing: Changing) -> None:
-    """The canary's: its disk is full. `edge up` goes on with the others, to the first engine; Oregon keeps the second."""
-    before = changing.containers()
+def test_another_image_is_noticed_only_by_who_outlasts_the_drain_and_a_full_disk_stops_its_own_site_only(
+    changing: Changing,
+) -> None:
+    """Nothing else changes. The canary's disk is full: `edge up` goes on with the others. Those who do not leave Los Angeles are
+    cut when its time is over, and that is told.
+    """
+    before, recording = changing.containers(), Recording()
     changing.world.set_faults(full_disk_zones=[OREGON])
+    # Longer than the whole drain: none of them is between two answers when its time is over.
+    staying = Streams([changing.who_stays(LOS_ANGELES, tokens=2000)] * 2)
     with changing.streams():
-        changing.set_up(ZONES, model=SMALL)
+        changing.set_up(ZONES, rollout={"drainSeconds": 3}, **OTHER_ENGINE, image=OTHER_IMAGE)
         with pytest.raises(DeploymentFailedError) as raised:
-            changing.up()
+            changing.environment.up(recording)
+        staying.end()
         after = changing.containers()
         assert [zone for zone in ZONES if after[zone] != before[zone]] == [LOS_ANGELES, HONOLULU], str(raised.value)
         assert list(raised.value.sites) == [OREGON]
     changing.world.set_faults(full_disk_zones=[])
+    assert staying.flaws
+    told = re.findall(rf"{LOS_ANGELES}-1: [12] requests outlast rollout.drainSeconds \(3 s\) and are cut", recording.text)
+    assert len(told) == 1, recording.text
 
 
 def test_no_server_is_taken_away_while_another_site_is_dead(changing: Changing) -> None:
     """Honolulu's server ends while Oregon's is changed, whose disk has room again: Los Angeles keeps its own. `edge up` mends
     it, then changes the rest.
-
-    Those who do not leave Oregon are cut when its time is over, and that is told.
     """
     before = changing.containers()
-    changing.set_up(ZONES, rollout={"drainSeconds": 3}, **LATER)
-    # Longer than the whole drain: none of them is between two answers when its time is over.
-    staying = Streams([changing.who_stays(OREGON, tokens=2000)] * 2)
+    changing.set_up(ZONES, **LATER)
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(changing.plain_up)
         wait_for("the canary's change", lambda: changing.container(OREGON) not in {"", before[OREGON]})
-        staying.end()
         changing.on_host(HONOLULU, "sudo docker stop --time 0 edge-inference-server")
         status, said = running.result()
     assert status != 0
-    assert staying.flaws
-    assert re.search(r"[12] requests outlast rollout.drainSeconds \(3 s\) and are cut", said), said
     assert f"{LOS_ANGELES}-1 keeps its server for now: {HONOLULU}-1 does not answer" in said, said
     assert changing.container(LOS_ANGELES) == before[LOS_ANGELES]
     canary = changing.container(OREGON)
@@ -274,4 +291,14 @@ def test_a_zone_that_is_removed_is_drained_first(changing: Changing) -> None:
     with changing.streams():
         changing.set_up(ZONES[:2], {OREGON: "g4dn.4xlarge"}, **LATER)
         assert f"Instance {HONOLULU}-1-host" in changing.up().touched
+
+
+def test_beside_the_only_other_which_changes_a_zone_is_removed_last(changing: Changing) -> None:
+    with changing.streams():
+        changing.set_up(ZONES[:1], {OREGON: "g4dn.4xlarge"})
+        planned = changing.environment.plan().rollout
+        assert planned
+        assert [(each.unprotected, [taker.zone for taker in each.takers]) for each in planned.changes] == [(None, [LOS_ANGELES])]
+        touched = changing.up().touched
+    assert {f"Command {OREGON}-1-ready", f"Instance {LOS_ANGELES}-1-host"} <= touched.keys()
     assert changing.preview().touched == {}

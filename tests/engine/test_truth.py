@@ -137,15 +137,29 @@ def test_a_dead_site_is_told_by_every_command_and_made_again_by_the_next_run(tru
     assert truth.curl() == set(ZONES)
 
 
-def test_a_stopped_instance_is_started_and_a_foreign_server_replaced(truth: Truth) -> None:
-    stopped = truth.instance(OREGON)
+def test_a_host_of_another_type_whose_server_does_not_start_again_is_told_and_nothing_else_is_touched(truth: Truth) -> None:
+    """It keeps its instance, and its GPU has no memory for the model: the steps on it say why."""
+    instance = truth.instance(OREGON)
+    truth.world.set_faults(out_of_memory_zones=[OREGON])
+    truth.configure([{"zone": OREGON, "instanceType": "g4dn.4xlarge"}, LOS_ANGELES, HONOLULU], host={"connectBudgetSeconds": 60})
+    failure = _failure(truth.up)
+    truth.world.set_faults(out_of_memory_zones=[])
+    assert list(failure.sites) == [OREGON]
+    assert failure.exit_code == 6
+    assert "the server's container ended" in " ".join(failure.sites[OREGON].reasons)
+    assert truth.instance(OREGON) == instance
+    truth.assert_all_say(LOS_ANGELES, HONOLULU)
+
+
+def test_a_stopped_instance_is_started_and_a_dead_and_a_foreign_server_are_replaced(truth: Truth) -> None:
+    stopped = truth.instance(HONOLULU)
     truth.world.aws("ec2").stop_instances(InstanceIds=[stopped])
     assert truth.on_host(LOS_ANGELES, "sudo docker rm -f edge-inference-server") is not None
-    assert truth.curl() == {HONOLULU}
+    assert truth.curl() == set[str]()
     mended = truth.up()
-    assert truth.instance(OREGON) == stopped
+    assert truth.instance(HONOLULU) == stopped
     assert truth.curl() == set(ZONES)
-    assert not any(HONOLULU in name for name in mended.touched)
+    assert f"Command {OREGON}-1-ready" in mended.touched
 
 
 def test_a_rule_that_somebody_added_is_told_with_what_takes_it_away(truth: Truth) -> None:

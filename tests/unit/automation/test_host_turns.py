@@ -73,6 +73,15 @@ def test_what_is_gone_needs_no_turn_and_what_is_asked_for_gets_one() -> None:
     assert [urn.rpartition("::")[2] for urn in turn.resources] == [f"{LAX}-1-host", f"{LAX}-1-association", f"{LAX}-1-ready"]
 
 
+def test_on_a_host_that_keeps_its_instance_the_steps_run_again() -> None:
+    """With a new one they run anyway."""
+    resized, *_ = host_turns.host_turns(state(instance_type="g4dn.xlarge"), config())
+    assert [urn.rpartition("::")[2] for urn in resized.steps] == [f"{OREGON}-1-ready"]
+    assert host_turns.host_turns(state(), config(), asked=[f"{LAX}-1"])[0].steps == ()
+    moved, *_ = host_turns.host_turns(state(instance_type="g4dn.xlarge", subnet="10.200.0.0/24"), config())
+    assert moved.steps == ()
+
+
 def test_hosts_are_chosen_by_zone_or_by_replica() -> None:
     assert chosen_hosts(state(), [LAX, f"{OREGON}-2"]) == [f"{LAX}-1", f"{OREGON}-2"]
     with pytest.raises(UsageError, match="there is no host 'us-west-2z'"):

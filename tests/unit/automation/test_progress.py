@@ -124,6 +124,18 @@ def test_words_of_a_remote_command_are_shown_under_its_name() -> None:
     ]
 
 
+def test_what_a_host_says_of_its_users_is_one_warning() -> None:
+    """The engine passes its words on as they come, and all of them in the end."""
+    cut = "serve: 2 requests outlast rollout.drainSeconds (3 s) and are cut"
+    at = urn("us-west-2a-1-ready")
+    said = lines(diagnostic(f"{cut}\n", at=at), diagnostic(f"serve: started\n{cut}\nserve: healthy\n", at=at))
+    assert [line.strip() for line in said] == [
+        f"warning: us-west-2a-1: {cut.removeprefix('serve: ')}",
+        "us-west-2a-1-ready: serve: started",
+        "us-west-2a-1-ready: serve: healthy",
+    ]
+
+
 def test_warnings_are_marked() -> None:
     (line,) = lines(diagnostic("the quota is unknown", "warning"))
     assert line.strip() == "warning: the quota is unknown"

@@ -308,6 +308,15 @@ def test_a_drained_site_has_no_users_and_takes_none() -> None:
     assert any("drained: has no users" in line for line in rollout_lines(planned(config)))
 
 
+def test_a_site_that_is_removed_takes_the_users_of_the_only_one_that_stays_and_changes() -> None:
+    two, one = settings(OREGON, LAX), settings(OREGON)
+    (change,) = planned(one, state(two, FIRST_RUN)).changes
+    assert (change.key, change.unprotected, [each.zone for each in change.takers]) == (f"{OREGON}-1", None, [LAX])
+    # Where two stay, it goes first and takes nobody.
+    both = planned(two, state(settings(OREGON, LAX, HONOLULU), FIRST_RUN))
+    assert [[taker.zone for taker in each.takers] for each in both.changes] == [[LAX], [OREGON]]
+
+
 @given(SITES, st.data())
 def test_takers_are_sites_that_serve(zones: list[str], data: st.DataObject) -> None:
     policy = data.draw(st.sampled_from(["latency", "geoproximity"]))

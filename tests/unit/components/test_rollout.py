@@ -15,7 +15,7 @@ from recorded_program import Deployed, deploy
 from components import build, rollout
 from components.host_changes import planned_hosts
 from components.listeners import Listener
-from components.rollout import Before, planned_waves, waves
+from components.rollout import Before, last_to_go, planned_waves, waves
 from components.stack_config import CheckedConfig
 
 KEYS = ("us-west-2a-1", "us-west-2a-2", "us-west-2-lax-1a-1")
@@ -169,3 +169,41 @@ def test_a_dead_site_that_is_drained_is_in_nobodys_way(monkeypatch: pytest.Monke
     config = serving(checked_config(sites=SITES, drained=["us-west-2-lax-1a"]), KEYS)
     program = deploy(config)
     assert [waited_for(program, key) for key in KEYS] == [set(), {KEYS[0]}, set()]
+
+
+# Alone
+
+
+ALONE, LEAVING = "us-west-2a-1", "us-west-2-lax-1a-1"
+
+
+def last_text(config: CheckedConfig, served: Sequence[str], texts: Mapping[str, str]) -> str:
+    """The last step's text of the only site that a config has, in whose state these replicas serve with these texts."""
+    before = Before(frozenset(served), hosts=planned_hosts(config.settings), texts=texts)
+    return str(deploy(replace(config, before=before)).one("Command", f"{ALONE}-ready").inputs["create"])
+
+
+def test_while_another_is_there_that_goes_in_this_run_nobody_is_alone() -> None:
+    """Else it would change at once, and users would have nowhere to go; that it is alone afterwards is no reason to touch it."""
+    one = checked_config(sites=[{"zone": "us-west-2a"}])
+    alone, protected = last_text(one, [ALONE], {}), last_text(one, [ALONE, LEAVING], {})
+    assert ('"is_alone":true' in alone, '"is_alone":false' in protected) == (True, True)
+    assert last_text(one, [ALONE], {ALONE: protected}) == protected
+    other = checked_config(sites=[{"zone": "us-west-2a"}], server={"model": "Qwen/Qwen2.5-3B-Instruct"})
+    assert '"is_alone":true' in last_text(other, [ALONE], {ALONE: protected})
+    assert '"is_alone":false' in last_text(other, [ALONE, LEAVING], {ALONE: alone})
+
+
+@pytest.mark.parametrize(
+    ("served", "last"),
+    [
+        ([ALONE, LEAVING], [LEAVING]),
+        ([LEAVING], [LEAVING]),
+        ([ALONE, "us-west-2a-2", LEAVING], []),
+        ([ALONE, "us-west-2a-2"], []),
+    ],
+    ids=["only one stays", "none that served stays", "two stay", "nothing is removed"],
+)
+def test_what_is_removed_goes_last_where_fewer_than_two_stay(served: list[str], last: list[str]) -> None:
+    config = checked_config(sites=[{"zone": "us-west-2a", "replicas": 2}])
+    assert last_to_go(served, config.settings) == last
