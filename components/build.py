@@ -168,6 +168,7 @@ def _site_args(
         "host": host_args(settings.host),
         "endpoint": endpoint_args(settings, zone),
         "rollout": rollout_args(settings, config.before.served),
+        "reserves": site.reserve,
         "protects_hosts": settings.protect,
         "tags": tags,
     }

@@ -32,6 +32,7 @@ def stack_outputs(
             "zone_group": zone.group,
             "name": routing.site_names[zone.name] if routing else None,
             "instance_type": chosen.instance_type,
+            "reserved": chosen.reserve,
             "engine": settings.server.engine,
             "model": settings.server.model,
             "replicas": replicas,

@@ -77,6 +77,8 @@ class EdgeInferenceSiteArgs(TypedDict):
     """How the hosts are called. Default: plain HTTP on port 8080, without a key."""
     rollout: NotRequired[RolloutArgs]
     """How a host changes its server. Default: see RolloutArgs."""
+    reserves: NotRequired[bool]
+    """Whether each host has an open On-Demand Capacity Reservation, which it is launched after. Default: False."""
     protects_hosts: NotRequired[bool]
     """Whether addresses and instances are protected against deletion. Default: False."""
     tags: NotRequired[dict[str, pulumi.Input[str]]]
@@ -100,7 +102,7 @@ class EdgeInferenceSite(pulumi.ComponentResource):
 
     Token `edge-inference:index:EdgeInferenceSite`. Children: `aws.ec2` Subnet and RouteTableAssociation (unless `subnet_id` is
     given), SecurityGroup, KeyPair; an `aws.vpc` SecurityGroupIngressRule for each network, a SecurityGroupEgressRule; for each
-    replica an `aws.ec2` Eip, Instance and EipAssociation, and an InferenceServer.
+    replica an `aws.ec2` Eip, Instance and EipAssociation, with `reserves` a CapacityReservation, and an InferenceServer.
     """
 
     zone: str
@@ -246,7 +248,8 @@ class EdgeInferenceSite(pulumi.ComponentResource):
                 parent=self, depends_on=[place.group, *place.made], protect=args.get("protects_hosts", False)
             ),
         )
-        instance = self._instance(name, replica, place, host_key.apply(user_data))
+        kept = [self._reservation(name, replica, place)] if args.get("reserves", False) else []
+        instance = self._instance(name, replica, place, host_key.apply(user_data), kept)
         association = aws.ec2.EipAssociation(
             f"{name}-association",
             allocation_id=address.id,
@@ -299,7 +302,26 @@ class EdgeInferenceSite(pulumi.ComponentResource):
         # A parameter's `value` is always a secret, and makes all of the answer one.
         return pulumi.Output.unsecret(found.insecure_value)
 
-    def _instance(self, name: str, replica: Replica, place: _Place, first_boot: pulumi.Output[str]) -> aws.ec2.Instance:
+    def _reservation(self, name: str, replica: Replica, place: _Place) -> aws.ec2.CapacityReservation:
+        """One that any host of its type runs in without naming it, also one that is there before it. One for each host: AWS then
+        never has to make one larger or smaller.
+        """
+        return aws.ec2.CapacityReservation(
+            f"{name}-reservation",
+            availability_zone=self._zone.name,
+            instance_type=self._args.get("instance_type", INSTANCE_TYPE),
+            instance_platform="Linux/UNIX",
+            instance_count=1,
+            instance_match_criteria="open",
+            region=self._zone.region,
+            tags=self._tags.of(f"{name}-reservation", replica),
+            # The zone may need the opt-in, after which the subnet comes.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=place.made),
+        )
+
+    def _instance(
+        self, name: str, replica: Replica, place: _Place, first_boot: pulumi.Output[str], kept: list[aws.ec2.CapacityReservation]
+    ) -> aws.ec2.Instance:
         args = self._args
         keeps_ami = args.get("keeps_ami", "ami" not in args)
         return aws.ec2.Instance(
@@ -325,6 +347,7 @@ class EdgeInferenceSite(pulumi.ComponentResource):
             region=self._zone.region,
             opts=pulumi.ResourceOptions(
                 parent=self,
+                depends_on=kept,
                 # Two GPUs of a zone at once are neither in the quota nor often in stock.
                 delete_before_replace=True,
                 # What others have written down (the address), and what a zone may not give again (the GPU).

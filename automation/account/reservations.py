@@ -68,13 +68,16 @@ def give_back(ec2: Any, reservation_id: str) -> str | None:
 
 
 def left_by_earlier_runs(ec2: Any, tag: tuple[str, str]) -> list[str]:
-    """Ids of what runs of a deployment have kept and not given back, since they were killed; none where AWS does not say."""
+    """Ids of what runs of a deployment have kept and not given back, since they were killed; none where AWS does not say. What a
+    config keeps (`sites[].reserve`) has no end, and is none of them.
+    """
     filters = [{"Name": f"tag:{tag[0]}", "Values": [tag[1]]}, {"Name": "state", "Values": ["active"]}]
     try:
         pages = ec2.get_paginator("describe_capacity_reservations").paginate(Filters=filters)
-        return [each["CapacityReservationId"] for page in pages for each in page["CapacityReservations"]]
+        found = [each for page in pages for each in page["CapacityReservations"]]
     except (BotoCoreError, ClientError):
         return []
+    return [each["CapacityReservationId"] for each in found if each["EndDateType"] == "limited"]
 
 
 def offered_types(ec2: Any, zone: str) -> list[str]:

@@ -22,7 +22,7 @@ from automation.account.reservations import (
 )
 from automation.engine.config_change import set_value
 from automation.errors import CapacityError, UsageError
-from automation.sites.repairs import deployed_replicas
+from automation.sites.repairs import deployed_replicas, reservations
 from components.models import HubAnswer, ModelFacts, known_facts
 from components.preflight import judge
 from components.settings import PROJECT, Settings, SiteSettings, validate
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 def launches(deployment: Mapping[str, Any], settings: Settings, only: str | None = None) -> list[tuple[SiteSettings, Wanted]]:
     """What a run launches that is not there: by site, how many. `only`: the zone of the only site that is asked about."""
-    there = deployed_replicas(deployment)
+    # A host that is gone and has a reservation is launched into that.
+    there = deployed_replicas(deployment).keys() | reservations(deployment).keys()
     missing = {site.zone: sum(each.key not in there for each in site.all_replicas) for site in settings.sites}
     return [
         (site, Wanted(site.zone, site.instance_type, missing[site.zone]))
@@ -46,7 +47,10 @@ def launches(deployment: Mapping[str, Any], settings: Settings, only: str | None
 
 @contextmanager
 def kept(deployed: "Deployed", run: "Run", settings: Settings, only: str | None = None) -> Generator[None]:
-    """Keeps what the run launches as long as it is at work; CapacityError, and nothing is kept, where a zone has none."""
+    """Keeps what the run launches as long as it is at work; CapacityError, and nothing is kept, where a zone has none.
+
+    For a site that has reservations of its own (`reserve`) it only asks.
+    """
     wanted = _sound(deployed, run, launches(run.stack.deployment, settings, only))
     found = deployment_id(run.stack.deployment)
     deployment = found or new_deployment_id()
@@ -63,7 +67,12 @@ def kept(deployed: "Deployed", run: "Run", settings: Settings, only: str | None 
             ec2 = clients[site.parsed_zone.region]
             own = {STACK_TAG: deployed.name, DEPLOYMENT_TAG: deployment, "Name": f"{PROJECT}-{deployed.name}-{site.zone}-launch"}
             try:
-                held.append((ec2, keep(ec2, each, {**settings.tags, **own})))
+                reservation = keep(ec2, each, {**settings.tags, **own})
+                if site.reserve:
+                    # The program's own follows at once, before the host: two would need two GPUs.
+                    give_back(ec2, reservation)
+                else:
+                    held.append((ec2, reservation))
             except NoCapacityError as error:
                 has_hosts = each.count < site.replicas
                 raise _shortage(deployed, site, offered_types(ec2, site.zone), has_hosts=has_hosts) from error

@@ -14,6 +14,7 @@ from automation.engine.config_plan import ConfigChange, ConfigPlan
 from automation.engine.outputs import recorded_outputs
 from automation.engine.results import DeployedSite, ResourceChange, inventory_of
 from automation.sites.host_turns import changed_hosts
+from automation.sites.repairs import reservations
 from automation.sites.rollout_plan import changed_steps
 from automation.sites.transactions import compared, transaction_in
 from components.host_changes import deployed_addresses, replaces
@@ -51,11 +52,12 @@ def _sites(
 ) -> Iterator[ConfigChange]:
     for site in settings.sites:
         if site.zone not in deployed:
-            wanted = f"{site.replicas} x {site.instance_type}"
+            wanted = f"{site.replicas} x {site.instance_type}{', reserved' if site.reserve else ''}"
             yield ConfigChange("sites", "added", f"{_named(site.zone)}: {wanted}", None, wanted)
         elif (count := deployed[site.zone].instances) != site.replicas:
             what = f"{_named(site.zone)}: replicas {count} to {site.replicas}"
             yield ConfigChange("sites", "changed", what, count, site.replicas)
+    yield from _reservations(deployed, deployment, settings)
     planned = {site.zone for site in settings.sites}
     for zone, before in deployed.items():
         if zone not in planned:
@@ -71,6 +73,18 @@ def _sites(
     for each in disks:
         if each.operation == "update":
             yield ConfigChange("sites", "changed", f"{each.name.removesuffix('-host')}: volumeType, volumeGib; in place")
+
+
+def _reservations(
+    deployed: Mapping[str, DeployedSite], deployment: Mapping[str, Any], settings: Settings
+) -> Iterator[ConfigChange]:
+    kept = reservations(deployment)
+    for site in settings.sites:
+        had = any(key.rpartition("-")[0] == site.zone for key in kept)
+        if site.zone in deployed and had != site.reserve:
+            reserved = "its GPUs are reserved: they cost as much as the hosts also while none uses them"
+            what = reserved if site.reserve else "its GPUs are not reserved any more: a host that goes may not get another"
+            yield ConfigChange("sites", "changed", f"{_named(site.zone)}: {what}", had, site.reserve)
 
 
 def _server(outputs: Mapping[str, Any], changes: Sequence[ResourceChange], settings: Settings) -> Iterator[ConfigChange]:

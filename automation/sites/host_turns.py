@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from automation.errors import EdgeError, UsageError
 from automation.sites.hosts import Host, run, ssh
-from automation.sites.repairs import deployed_replicas
+from automation.sites.repairs import deployed_replicas, reservations
 from components.dns_plan import RECORD_TTL_SECONDS
 from components.door import notice_seconds
 from components.engines import BUSY_METRICS
@@ -80,11 +80,16 @@ def host_turns(
             batches[-1].append(key)
         else:
             batches.append([key])
-    replicas = deployed_replicas(deployment)
+    replicas, kept = deployed_replicas(deployment), reservations(deployment)
     return [
         Turn(
             {key: waiting[key] for key in batch},
-            tuple(urn for key in batch for urn in (*replicas[key].resources, *replicas[key].commands)),
+            tuple(
+                urn
+                for key in batch
+                # A reservation for another type comes when its host's turn does.
+                for urn in (*replicas[key].resources, *filter(None, [kept.get(key)]), *replicas[key].commands)
+            ),
             tuple(replicas[key].resources[0] for key in batch if key in asked),
             tuple(urn for key in batch if not replaces(waiting[key]) for urn in replicas[key].commands),
         )

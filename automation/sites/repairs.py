@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from automation.engine.command import Stack
 
 _INSTANCE, _ASSOCIATION = "aws:ec2/instance:Instance", "aws:ec2/eipAssociation:EipAssociation"
-_COMMAND = "command:remote:Command"
+_COMMAND, _RESERVATION = "command:remote:Command", "aws:ec2/capacityReservation:CapacityReservation"
 _AT_ONCE = 16
 _SSH_SECONDS, _TOKEN_SECONDS = 20.0, 10.0
 _GONE, _STOPPED = {"shutting-down", "terminated", "gone"}, {"stopping", "stopped"}
@@ -101,6 +101,13 @@ def deployed_replicas(deployment: Mapping[str, Any]) -> dict[str, DeployedReplic
             tuple(each["urn"] for each in living if each["type"] == _COMMAND and _name(each).rpartition("-")[0] == key),
         )
     return found
+
+
+def reservations(deployment: Mapping[str, Any]) -> dict[str, str]:
+    """The URN of what keeps each replica's GPU in an exported state, by key; also while no instance is there."""
+    resources = cast("list[dict[str, Any]]", deployment.get("resources") or [])
+    kept = [each for each in resources if each["type"] == _RESERVATION and not each.get("delete")]
+    return {_name(each).removesuffix("-reservation"): str(each["urn"]) for each in kept}
 
 
 def judge(deployed: Mapping[str, DeployedReplica], states: Mapping[str, str], looks: Mapping[str, "Look"]) -> Repairs:

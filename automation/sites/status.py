@@ -136,10 +136,8 @@ def status(environment: "Deployed", reading: "Future[tuple[dict[str, Any], Stack
         shares = pool.submit(_shares, environment, outputs)
         certificate = pool.submit(_certificate, environment, config, outputs)
         machines = hosts(environment, outputs)
-        urls = {
-            f"{zone}-{n}": each["url"] for zone, site in outputs["sites"].items() for n, each in enumerate(site["replicas"], 1)
-        }
-        asked = {host.key: pool.submit(questions.replica, asker, host, urls[host.key]) for host in machines}
+        sites: dict[str, dict[str, Any]] = outputs["sites"]
+        asked = {host.key: pool.submit(questions.replica, asker, host, sites[host.zone]) for host in machines}
         replicas = {host.key: asked[host.key].result() for host in machines}
         share = shares.result()
     routing: Mapping[str, Any] = outputs.get("routing") or {}
@@ -176,8 +174,8 @@ class _Questions:
     config: StackConfig
     rates: bool
 
-    def replica(self, asker: Asker, host: Host, url: str | None) -> ReplicaStatus:
-        now = datetime.now(UTC)
+    def replica(self, asker: Asker, host: Host, site: Mapping[str, Any]) -> ReplicaStatus:
+        now, url = datetime.now(UTC), site["replicas"][host.number - 1]["url"]
         is_up = host.address is not None and host.state in {"running", None}
         with ThreadPoolExecutor(1) as pool:
             record = pool.submit(self._record, host) if is_up else None
@@ -199,7 +197,8 @@ class _Questions:
             _whole(load.get("queue")),
             _whole(load.get("running")),
             load.get("tokens_per_second"),
-            price if host.state in {"pending", "running", None} else 0.0,
+            # What is reserved costs as much while its host is away.
+            price if host.state in {"pending", "running", None} or site.get("reserved") else 0.0,
         )
 
     def _record(self, host: Host) -> dict[str, Any]:

@@ -64,6 +64,9 @@ class SiteSettings(Section):
     instance_types: Annotated[list[InstanceTypeName], EachOnce] = []
     """Several such types in place of instanceType, the preferred one first. The first is used; `edge up --fallback` moves the
     next to the front where the zone has no capacity. All are judged beforehand."""
+    reserve: bool = False
+    """Keep a capacity reservation for each host, so that one that is replaced gets its GPU back. It costs as much as the host
+    while none uses it, and nothing beside one that does."""
     volume_type: Literal["gp2", "gp3"] | None = None
     """EBS type of the root volume; unset: gp2 in a Local Zone (gp3 is not in all of them), gp3 in the Region."""
     volume_gib: int = Field(default=VOLUME_GIB, ge=75, le=16384)

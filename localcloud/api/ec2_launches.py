@@ -90,9 +90,12 @@ class LaunchRules(VolumeRules, ReservationRules):
         for instance in stopped:
             zone = instance.nics[0].subnet.availability_zone
             self._refuse_placement(zone, instance.instance_type)
-            self._refuse_without_capacity(zone, instance.instance_type)
-            instance.capacity_reservation_id = None  # pyright: ignore[reportAttributeAccessIssue] - ours, not moto's
-        self._refuse_over_quota([instance.instance_type for instance in stopped if instance.lifecycle != "spot"])
+            kept = self.open_reservation(zone, instance.instance_type)
+            if kept is None:
+                self._refuse_without_capacity(zone, instance.instance_type)
+            instance.capacity_reservation_id = kept.id if kept else None  # pyright: ignore[reportAttributeAccessIssue] - ours
+        counted = [each for each in stopped if each.lifecycle != "spot" and not each.capacity_reservation_id]
+        self._refuse_over_quota([instance.instance_type for instance in counted])
         return super().start_instances(instance_ids)
 
     def modify_instance_attribute(self, instance_id: str, key: str, value: Any) -> Any:

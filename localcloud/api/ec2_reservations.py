@@ -1,7 +1,7 @@
 """On-Demand Capacity Reservations: capacity that is kept while nobody uses it, and launches into it.
 
-AWS's rules as its guide has them. Left out: blocks, future dates, groups, sharing, and that a new open reservation takes in
-instances that run already.
+AWS's rules as its guide has them: an open one takes in what runs already. That such a reservation needs no further stock is not
+documented, and held for so. Left out: blocks, future dates, groups, sharing.
 """
 
 # moto is partly untyped, and its parts use each other's state:
@@ -46,8 +46,21 @@ class Reservation(TaggedEC2Resource):
         """How many more instances find room in it."""
         if self.state != "active":
             return 0
-        used = [each for each in self.ec2_backend.all_instances() if getattr(each, "capacity_reservation_id", None) == self.id]
+        used = [each for each in self.ec2_backend.all_instances() if _reservation_of(each) == self.id]
         return int(self.given["InstanceCount"]) - sum(each.state in _USING for each in used)
+
+    def matching(self) -> list[Any]:
+        """The On-Demand instances that run and could run in it, but for those that run in another."""
+        others = {each.id for each in self.ec2_backend.reservations_of_capacity.values() if each.state == "active"}
+        return [
+            each
+            for each in self.ec2_backend.all_instances()
+            if each.state in _USING
+            and each.lifecycle != "spot"
+            and each.nics
+            and self.takes(each.nics[0].subnet.availability_zone, each.instance_type)
+            and _reservation_of(each) not in others
+        ]
 
     def takes(self, zone: str, instance_type: str) -> bool:
         """Whether such an instance may run in it."""
@@ -67,6 +80,10 @@ class Reservation(TaggedEC2Resource):
             "CreateDate": self.created,
             "Tags": [{"Key": tag["key"], "Value": tag["value"]} for tag in self.get_tags()],
         }
+
+
+def _reservation_of(instance: Any) -> str | None:
+    return getattr(instance, "capacity_reservation_id", None)
 
 
 class ReservationRules:
@@ -119,9 +136,12 @@ class ReservationResponses(EC2Response):
             "EndDateType": kind,
             "EndDate": _time(end),
         }
-        self.ec2_backend.refuse_launches(given["AvailabilityZone"], [given["InstanceType"]] * int(given["InstanceCount"]))
-        made = Reservation(self.ec2_backend, given)
+        made, count = Reservation(self.ec2_backend, given), int(given["InstanceCount"])
+        running = made.matching()[:count] if given["InstanceMatchCriteria"] == "open" else []
+        self.ec2_backend.refuse_launches(given["AvailabilityZone"], [given["InstanceType"]] * (count - len(running)))
         self.ec2_backend.reservations_of_capacity[made.id] = made
+        for instance in running:
+            instance.capacity_reservation_id = made.id
         made.add_tags(self._parse_tag_specification().get("capacity-reservation", {}))
         return ActionResult({"CapacityReservation": made.described()})
 

@@ -674,6 +674,65 @@ class Eip(Ec2Resource):
         client.release_address(AllocationId=resource_id, **group)
 
 
+class CapacityReservation(Ec2Resource):
+    """`aws:ec2/capacityReservation:CapacityReservation` of one instance, without an end."""
+
+    kind = "capacity-reservation"
+    not_found = ("InvalidCapacityReservationId.NotFound",)
+    supported = frozenset(
+        {"availabilityZone", "instanceCount", "instanceMatchCriteria", "instancePlatform", "instanceType", "region", "tags"}
+    )
+    replace_on = supported - {"tags"}
+    defaults: ClassVar[Mapping[str, object]] = {"instanceMatchCriteria": "open"}
+
+    def problems(self, inputs: Properties) -> Iterable[Problem]:
+        """Upstream makes one larger or smaller in place; that is not simulated."""
+        if inputs.get("instanceCount") not in {1, UNKNOWN}:
+            yield Problem("instanceCount", "is another than 1, which the local cloud does not simulate")
+
+    def create(self, call: Call, inputs: Properties) -> str:
+        """Ask for the capacity."""
+        del call
+        names = {
+            "availabilityZone": "AvailabilityZone",
+            "instanceMatchCriteria": "InstanceMatchCriteria",
+            "instancePlatform": "InstancePlatform",
+            "instanceType": "InstanceType",
+        }
+        tags = tag_specifications(self.kind, inputs.get("tags"))
+        answer = self.client(inputs).create_capacity_reservation(
+            **given(inputs, names), InstanceCount=1, EndDateType="unlimited", **tags
+        )
+        return answer["CapacityReservation"]["CapacityReservationId"]
+
+    def find(self, client: Client, resource_id: str, known: Properties) -> Properties | None:
+        """Describe it; one that was cancelled is listed for a while."""
+        del known
+        (found,) = client.describe_capacity_reservations(CapacityReservationIds=[resource_id])["CapacityReservations"]
+        if found["State"] != "active":
+            return None
+        return {
+            "arn": found["CapacityReservationArn"],
+            "availabilityZone": found["AvailabilityZone"],
+            "instanceCount": found["TotalInstanceCount"],
+            "instanceMatchCriteria": found["InstanceMatchCriteria"],
+            "instancePlatform": found["InstancePlatform"],
+            "instanceType": found["InstanceType"],
+            "endDateType": found["EndDateType"],
+            "tenancy": found["Tenancy"],
+            "ebsOptimized": found["EbsOptimized"],
+            "ephemeralStorage": found["EphemeralStorage"],
+            "ownerId": found["OwnerId"],
+            **tag_properties(found.get("Tags")),
+        }
+
+    def remove(self, client: Client, resource_id: str, state: Properties) -> None:
+        """Give the capacity back."""
+        del state
+        with tolerating("InvalidCapacityReservationState"):
+            client.cancel_capacity_reservation(CapacityReservationId=resource_id)
+
+
 class EipAssociation(Ec2Resource):
     """`aws:ec2/eipAssociation:EipAssociation` of an address with an instance."""
 
@@ -773,5 +832,6 @@ def resources(clients: Clients) -> dict[str, Resource]:
         "aws:ec2/keyPair:KeyPair": KeyPair(clients),
         "aws:ec2/eip:Eip": Eip(clients),
         "aws:ec2/eipAssociation:EipAssociation": EipAssociation(clients),
+        "aws:ec2/capacityReservation:CapacityReservation": CapacityReservation(clients),
         "aws:ec2/availabilityZoneGroup:AvailabilityZoneGroup": AvailabilityZoneGroup(clients),
     }

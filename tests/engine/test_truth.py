@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.engine
 
 ZONES = (OREGON, LOS_ANGELES, HONOLULU)
+SITES: list[dict[str, object]] = [{"zone": OREGON}, {"zone": LOS_ANGELES, "reserve": True}, {"zone": HONOLULU}]
 NO_SUCH_IMAGE = "ghcr.io/huggingface/text-generation-inference:no-such"
 
 
@@ -35,7 +36,7 @@ class Truth(Deployment):
 
     def __init__(self, world: World, stack_files: Path) -> None:
         super().__init__("truth", world, stack_files)
-        self.configure(ZONES, host={"connectBudgetSeconds": 60})
+        self.configure(SITES, host={"connectBudgetSeconds": 60})
         self.sites: dict[str, Any] = dict(self.up().outputs["sites"])
 
     def url(self, zone: str) -> str:
@@ -97,10 +98,12 @@ def truth(world: World, stack_files: Path) -> Iterator[Truth]:
     deployed = Truth(world, stack_files)
     yield deployed
     deployed.destroy()
+    kept = world.aws("ec2").describe_capacity_reservations()["CapacityReservations"]
+    assert [each["CapacityReservationId"] for each in kept if each["State"] == "active"] == []
 
 
 def test_after_a_failed_step_serving_sites_are_told_to_serve(truth: Truth) -> None:
-    truth.configure(ZONES, host={"connectBudgetSeconds": 60}, server={"image": NO_SUCH_IMAGE})
+    truth.configure(SITES, host={"connectBudgetSeconds": 60}, server={"image": NO_SUCH_IMAGE})
     failure = _failure(truth.up)
     assert set(failure.sites) == set(ZONES)
     truth.assert_all_say(*ZONES)
@@ -111,7 +114,7 @@ def test_after_a_failed_step_serving_sites_are_told_to_serve(truth: Truth) -> No
     assert [site.zone for site in truth.environment.routes().sites if site.drained] == [LOS_ANGELES]
     put_back(truth.environment, LOS_ANGELES)
     truth.assert_all_say(*ZONES)
-    truth.configure(ZONES, host={"connectBudgetSeconds": 60})
+    truth.configure(SITES, host={"connectBudgetSeconds": 60})
     assert not any("host" in name for name in truth.up().touched)
 
 
@@ -122,13 +125,17 @@ def test_a_second_up_changes_nothing(truth: Truth) -> None:
 
 
 def test_a_dead_site_is_told_by_every_command_and_made_again_by_the_next_run(truth: Truth) -> None:
-    """Its instance is terminated, and a server beside it is stopped: nothing in the config has changed."""
+    """Its instance is terminated, and a server beside it is stopped: nothing in the config has changed. Its zone has no other GPU
+    than the one that is reserved for it.
+    """
     lost = truth.instance(LOS_ANGELES)
     truth.world.aws("ec2").terminate_instances(InstanceIds=[lost])
     assert truth.on_host(HONOLULU, "sudo docker stop edge-inference-server") is not None
     truth.assert_all_say(OREGON)
 
+    truth.world.set_faults(no_capacity_zones=[LOS_ANGELES])
     mended = truth.up()
+    truth.world.set_faults(no_capacity_zones=[])
 
     assert f"Instance {LOS_ANGELES}-1-host" in mended.touched
     assert f"Command {HONOLULU}-1-ready" in mended.touched
@@ -141,7 +148,7 @@ def test_a_host_of_another_type_whose_server_does_not_start_again_is_told_and_no
     """It keeps its instance, and its GPU has no memory for the model: the steps on it say why."""
     instance = truth.instance(OREGON)
     truth.world.set_faults(out_of_memory_zones=[OREGON])
-    truth.configure([{"zone": OREGON, "instanceType": "g4dn.4xlarge"}, LOS_ANGELES, HONOLULU], host={"connectBudgetSeconds": 60})
+    truth.configure([{"zone": OREGON, "instanceType": "g4dn.4xlarge"}, *SITES[1:]], host={"connectBudgetSeconds": 60})
     failure = _failure(truth.up)
     truth.world.set_faults(out_of_memory_zones=[])
     assert list(failure.sites) == [OREGON]

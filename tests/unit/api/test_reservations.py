@@ -61,6 +61,23 @@ def test_a_launch_takes_it_also_when_the_zone_has_nothing_else(ec2: Any, site: S
         ec2.cancel_capacity_reservation(CapacityReservationId=made)
 
 
+def test_an_open_one_takes_in_what_runs_and_gives_it_back_its_place(ec2: Any, site: Site) -> None:
+    running = site.launch()
+    faults.update({"no_capacity_zones": [ZONE]})
+    made = reserve(ec2)
+    with refused("InsufficientInstanceCapacity", ZONE):
+        reserve(ec2)
+    assert found(ec2)[0]["AvailableInstanceCount"] == 0
+    ec2.stop_instances(InstanceIds=[running])
+    assert found(ec2)[0]["AvailableInstanceCount"] == 1
+    ec2.start_instances(InstanceIds=[running])
+    assert found(ec2)[0]["AvailableInstanceCount"] == 0
+    ec2.cancel_capacity_reservation(CapacityReservationId=made)
+    ec2.stop_instances(InstanceIds=[running])
+    with refused("InsufficientInstanceCapacity", ZONE):
+        ec2.start_instances(InstanceIds=[running])
+
+
 def test_a_shortage_of_one_type_leaves_the_others(ec2: Any, site: Site) -> None:
     faults.update({"no_capacity_zones": [f"{ZONE}/{TYPE}"]})
     with refused("InsufficientInstanceCapacity", TYPE):
@@ -115,6 +132,8 @@ def test_what_edge_asks_before_a_launch(ec2: Any, site: Site) -> None:
     site.launch()
     assert give_back(ec2, made) is None
     assert left_by_earlier_runs(ec2, ("deployment", "mine")) == []
+    # The host that runs would be taken into another one of its type.
+    wanted = Wanted(ZONE, "g4dn.4xlarge", 1)
     with pytest.raises(NoCapacityError, match=ZONE):
         keep(ec2, wanted, {"deployment": "mine"})
     assert offered_types(ec2, ZONE) == ["g4dn.2xlarge", "g4dn.4xlarge"]

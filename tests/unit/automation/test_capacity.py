@@ -75,7 +75,9 @@ class Ec2:
 
         def paginate(**_: object) -> list[dict[str, Any]]:
             if name == "describe_capacity_reservations":
-                return [{"CapacityReservations": [{"CapacityReservationId": each} for each in self.left]}]
+                kept = [{"CapacityReservationId": each, "EndDateType": "limited"} for each in self.left]
+                own = {"CapacityReservationId": "cr-of-the-config", "EndDateType": "unlimited"}
+                return [{"CapacityReservations": [*kept, own]}]
             return [{"InstanceTypeOfferings": offers}]
 
         return SimpleNamespace(paginate=paginate)
@@ -131,6 +133,23 @@ def test_what_is_launched_is_what_is_not_there() -> None:
     assert counted(state(f"{OREGON}-1", f"{LAX}-1")) == {OREGON: 1}
     assert counted(state(), LAX) == {LAX: 1}
     assert counted(state(f"{OREGON}-1", f"{OREGON}-2", f"{LAX}-1")) == {}
+
+
+RESERVATION = "aws:ec2/capacityReservation:CapacityReservation"
+
+
+def test_a_host_that_has_a_reservation_is_launched_into_that() -> None:
+    kept_for = {"urn": f"urn:pulumi:dev::edge-inference::{RESERVATION}::{LAX}-1-reservation", "type": RESERVATION}
+    gone = {"resources": [*state(f"{OREGON}-1")["resources"], kept_for]}
+    assert {each.zone: each.count for _, each in launches(gone, settings(sites=SITES))} == {OREGON: 1}
+
+
+def test_of_a_site_that_reserves_it_is_only_asked(rig: Callable[..., Rig]) -> None:
+    """Two reservations would need two GPUs."""
+    here = rig(f"{OREGON}-1", f"{OREGON}-2")
+    with kept(here.deployed, here.run, settings(sites=[SITES[0], {**SITES[1], "reserve": True}])):
+        assert (len(here.ec2.asked), here.ec2.given_back) == (1, ["cr-1"])
+    assert here.ec2.given_back == ["cr-1"]
 
 
 def test_it_is_kept_while_the_run_is_at_work_and_tagged_as_the_deployments_own(rig: Callable[..., Rig]) -> None:

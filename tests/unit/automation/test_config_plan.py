@@ -159,6 +159,19 @@ def test_another_type_says_which_hosts_are_stopped() -> None:
     ]  # fmt: skip
 
 
+def test_what_is_reserved_says_what_it_costs() -> None:
+    kept = [{"zone": OREGON, "reserve": True}, {"zone": LAX}]
+    (change,) = planned(state(BEFORE), settings(sites=kept)).changes
+    assert (change.before, change.after) == (False, True)
+    assert change.what == f"{OREGON} (Oregon): its GPUs are reserved: they cost as much as the hosts also while none uses them"
+    had = state(BEFORE)
+    had["resources"].append(resource("aws:ec2/capacityReservation:CapacityReservation", f"{OREGON}-1-reservation"))
+    assert planned(had, settings(sites=kept)).changes == ()
+    (change,) = planned(had, BEFORE).changes
+    assert "not reserved any more" in change.what
+    assert "1 x g4dn.2xlarge, reserved" in [each.after for each in planned({}, settings(sites=kept)).changes]
+
+
 def test_what_cannot_be_undone() -> None:
     group = ResourceChange("us-west-2-opt-in-us-west-2-den-1", "AvailabilityZoneGroup", "create")
     address = ResourceChange(f"{LAX}-1-address", "Eip", "delete")

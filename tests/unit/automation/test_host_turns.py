@@ -78,6 +78,10 @@ def test_on_a_host_that_keeps_its_instance_the_steps_run_again() -> None:
     resized, *_ = host_turns.host_turns(state(instance_type="g4dn.xlarge"), config())
     assert [urn.rpartition("::")[2] for urn in resized.steps] == [f"{OREGON}-1-ready"]
     assert host_turns.host_turns(state(), config(), asked=[f"{LAX}-1"])[0].steps == ()
+    kept = {"urn": "urn::reservation", "type": "aws:ec2/capacityReservation:CapacityReservation"}
+    kept["urn"] = f"urn:pulumi:dev::edge-inference::{kept['type']}::{OREGON}-1-reservation"
+    reserved = {"resources": [*state(instance_type="g4dn.xlarge")["resources"], kept]}
+    assert kept["urn"] in host_turns.host_turns(reserved, config())[0].resources
     moved, *_ = host_turns.host_turns(state(instance_type="g4dn.xlarge", subnet="10.200.0.0/24"), config())
     assert moved.steps == ()
 
