@@ -34,8 +34,13 @@ def three_sites() -> Deployed:
 
 @cache
 def two_regions() -> Deployed:
-    """Two Regions, two zones of one group, replicas."""
-    chosen = [{"zone": REGION_ZONE, "replicas": 2}, {"zone": LAX, "replicas": 2}, {"zone": LAX_B}, {"zone": BOSTON}]
+    """Two Regions, two zones of one group, replicas, a site that reserves."""
+    chosen = [
+        {"zone": REGION_ZONE, "replicas": 2},
+        {"zone": LAX, "replicas": 2, "reserve": True},
+        {"zone": LAX_B},
+        {"zone": BOSTON},
+    ]
     return deploy(checked_config(sites=chosen))
 
 
@@ -426,6 +431,19 @@ def test_settings_of_a_site_reach_its_instance() -> None:
     inputs = deploy(checked_config(sites=chosen)).one("Instance", f"{LAX}-1-host").inputs
     assert inputs["instanceType"] == "g5.4xlarge"
     assert (inputs["rootBlockDevice"]["volumeType"], inputs["rootBlockDevice"]["volumeSize"]) == ("gp3", 250)
+
+
+def test_what_is_reserved_is_one_for_each_host_which_is_launched_after_it() -> None:
+    """Open: a host is bound to nothing, and one that runs already is taken in."""
+    deployed = two_regions()
+    assert deployed.names("CapacityReservation") == [f"{LAX}-1-reservation", f"{LAX}-2-reservation"]
+    for each in deployed.of_kind("CapacityReservation"):
+        asked = {key: each.inputs[key] for key in ("availabilityZone", "instanceType", "instanceCount", "instanceMatchCriteria")}
+        assert list(asked.values()) == [LAX, "g4dn.2xlarge", 1, "open"]
+        host = deployed.one("Instance", each.name.replace("-reservation", "-host"))
+        assert each.label in host.depends_on
+        assert f"Subnet {LAX}-subnet" in each.depends_on, "the zone may need the opt-in, after which the subnet comes"
+    assert three_sites().of_kind("CapacityReservation") == []
 
 
 def test_looked_up_ami_never_replaces_a_running_instance() -> None:
