@@ -9,9 +9,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from automation.sites.host_turns import removed_hosts, serving
+from automation.sites.host_turns import changed_hosts, removed_hosts, serving
 from automation.sites.repairs import deployed_replicas
 from automation.sites.takeover import dns_plan
+from components.host_changes import OF_A_REGION
 from components.rollout import last_to_go, order
 from components.settings import Settings
 
@@ -32,8 +33,9 @@ class Removals:
 
 
 def removals(deployment: Mapping[str, Any], settings: Settings) -> Removals:
-    """What a config removes of what serves. `deployment`: the exported state."""
-    last = last_to_go(serving(deployment), settings)
+    """What a config removes of what serves. `deployment`: the exported state. Nothing is last that must go with its VPC."""
+    with_its_region = any(why.startswith(OF_A_REGION) for why in changed_hosts(deployment, settings).values())
+    last = [] if with_its_region else last_to_go(serving(deployment), settings)
     removed = dict.fromkeys(removed_hosts(deployment, settings), "removed from `sites`")
     first = {key: why for key, why in removed.items() if key not in last}
     return Removals(first, {key: removed[key] for key in last}, unplanned(deployment, settings) if last else ())

@@ -109,7 +109,7 @@ class Changing(Deployment):
         running = self.begin(output, "up", "--yes", "--skip-preview", "--cwd", str(self.project))
         wait_for("the canary's measure", lambda: f"{MEDIAN}before" in output.read_text() or running.poll() is not None)
         timing = self.world.status.request("GET", "model")
-        self.world.status.request("PUT", "model", {"first_token_ms": 500.0})
+        self.world.status.request("PUT", "model", {"first_token_ms": 1000.0})
         status = running.wait()
         self.world.status.request("PUT", "model", {"first_token_ms": timing["first_token_ms"]})
         return status, output.read_text()
@@ -208,14 +208,14 @@ def test_the_first_failure_is_the_last_and_its_site_serves_again(changing: Chang
     failing: dict[str, dict[str, Any]] = {
         "the server's container ended": {**OTHER_ENGINE, "extraArguments": ["--no-such-flag"]},
         "healthy, but no token was generated": {"extraArguments": ["--max-concurrent-requests", "0"]},
-        "times as long as before, and rollout.maxSlowdown is 3; ": {**OTHER_ENGINE, "extraArguments": ["--max-num-seqs", "8"]},
+        "times as long as before, and rollout.maxSlowdown is 1.5; ": {**OTHER_ENGINE, "extraArguments": ["--max-num-seqs", "8"]},
     }
     with changing.streams():
         for number, (cause, server) in enumerate(failing.items()):
             is_slow = "maxSlowdown" in cause
-            changing.set_up(ZONES, rollout={"maxSlowdown": 3} if is_slow else {}, **server)
+            changing.set_up(ZONES, rollout={"maxSlowdown": 1.5} if is_slow else {}, **server)
             status, said = changing.plain_up_slowed(tmp_path / str(number)) if is_slow else changing.plain_up()
-            assert status != 0
+            assert status != 0, said
             assert cause in said, said
             assert "the server before it serves again" in said, said
             assert f"{MEDIAN}before: " in said
