@@ -87,15 +87,16 @@ class LaunchRules(VolumeRules, ReservationRules):
     def start_instances(self, instance_ids: list[str]) -> Any:
         """As at a launch: where it is refused, the instances stay stopped."""
         stopped = [instance for instance in self.get_multi_instances_by_id(instance_ids) if instance.state == "stopped"]
+        counted: list[str] = []
         for instance in stopped:
             zone = instance.nics[0].subnet.availability_zone
             self._refuse_placement(zone, instance.instance_type)
             kept = self.open_reservation(zone, instance.instance_type)
             if kept is None:
                 self._refuse_without_capacity(zone, instance.instance_type)
+                counted += [instance.instance_type] if instance.lifecycle != "spot" else []
             instance.capacity_reservation_id = kept.id if kept else None  # pyright: ignore[reportAttributeAccessIssue] - ours
-        counted = [each for each in stopped if each.lifecycle != "spot" and not each.capacity_reservation_id]
-        self._refuse_over_quota([instance.instance_type for instance in counted])
+        self._refuse_over_quota(counted)
         return super().start_instances(instance_ids)
 
     def modify_instance_attribute(self, instance_id: str, key: str, value: Any) -> Any:
