@@ -23,6 +23,7 @@ from common import StepError, pause, say, try_docker, wait_until
 from containers import FAILED, Spec
 
 _LOG_LINES = 20
+_ENDINGS_OF_THE_ONE_BEFORE = 3
 
 
 @dataclass
@@ -167,29 +168,26 @@ class Transaction:
             raise StepError(reason, f"sudo docker logs --tail 200 {FAILED}")
         door_unit.proven(yes=True)
 
-    def _serves(self) -> str:
-        """Why the server does not get ready within its budget; nothing where it does."""
-        restarts = containers.inspect("{{.RestartCount}} {{.Id}}")
-        ended: list[bool] = []
+    def _serves(self, what: str = "the model to load", endings: int = 1) -> str:
+        """Why the server does not get ready within its budget, or before it ended so often; nothing where it does."""
+        lives = {containers.inspect("{{.RestartCount}} {{.Id}}")}
 
         def healthy_or_dead() -> bool:
             if probe.is_healthy(self.spec["door"]):
                 return True
             # Docker's restart policy would start it again and again.
-            if containers.inspect("{{.RestartCount}} {{.Id}}") != restarts:
-                ended.append(True)
-            return bool(ended)
+            lives.add(containers.inspect("{{.RestartCount}} {{.Id}}"))
+            return len(lives) > endings
 
-        if not wait_until(self.spec["ready_seconds"], "the model to load", healthy_or_dead):
+        if not wait_until(self.spec["ready_seconds"], what, healthy_or_dead):
             return f"not healthy within {self.spec['ready_seconds']} s"
-        if ended:
+        if len(lives) > endings:
             return "the server's container ended"
         return "" if probe.generates(self.spec["door"]) else "healthy, but no token was generated"
 
     def _becomes_ready(self) -> bool:
-        """Whether the server before generates a token again, within its budget."""
-        healthy = wait_until(self.spec["ready_seconds"], "the server before to load", lambda: probe.is_healthy(self.spec["door"]))
-        return healthy and probe.generates(self.spec["door"])
+        """Whether the server before generates a token again. What the other had of the GPU may be free only a little later."""
+        return not self._serves("the server before to load", endings=_ENDINGS_OF_THE_ONE_BEFORE)
 
     def _is_in_trouble(self) -> bool:
         if not self.spec["trouble"] or containers.inspect('{{index .Config.Labels "edge-inference.fallback"}}') == "yes":

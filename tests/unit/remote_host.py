@@ -47,7 +47,7 @@ case "$1 ${2:-}" in
       "{{.State.Running}}") [ "$(cat "$here/$name/state")" = running ] && say true || say false ;;
       *Config.Image*) say "$(cat "$here/$name/image") $(cat "$here/$name/state")" ;;
       *RestartCount*) count=$(cat "$FAKE/restarts" 2>/dev/null || echo 0); say "$count $(cat "$here/$name/id")"
-        [ "$(cat "$FAKE/dying" 2>/dev/null)" = "$(cat "$here/$name/digest")" ] && echo $((count + 1)) >"$FAKE/restarts" || true ;;
+        grep -qsx "$(cat "$here/$name/digest")" "$FAKE/dying" && echo $((count + 1)) >"$FAKE/restarts" || true ;;
       "$name"|"")
         label=$(sed 's/yes/, "edge-inference.fallback": "yes"/' "$here/$name/fallback")
         say "[{\"Id\": \"$(cat "$here/$name/id")\", \"Image\": \"sha256:new\", \"State\": {\"StartedAt\": \"now\"},"

@@ -363,6 +363,17 @@ def test_a_server_before_that_does_not_come_back_is_told(serving: Serving) -> No
     assert "the server before it is started again, but has generated no token" in err
 
 
+def test_a_server_before_that_ends_again_and_again_is_not_waited_for(serving: Serving) -> None:
+    """As on a GPU that has no memory for either."""
+    serving.serve()
+    serving.host.switch("sick", "all")
+    serving.host.switch("dying", "digest1\ndigest2")
+    process = serving.host.start("serve", json.dumps({**serving.spec("digest2"), "ready_seconds": 3600}))
+    _, err = process.communicate(timeout=60)
+    assert_failure(err, "the server's container ended", f"{SERVER}-failed")
+    assert "the server before it is started again, but has generated no token" in err
+
+
 def test_a_dead_server_is_not_drained(serving: Serving) -> None:
     serving.serve()
     serving.is_asked()
