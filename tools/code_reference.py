@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 ROOT = Path(__file__).resolve().parents[1]
 _ENVIRONMENT_ROOMS = ("automation/environment.py", "automation/sites/deployed_sites.py", "automation/engine/deployed.py")
@@ -133,7 +133,7 @@ def _output_rows(path: str, schema: Mapping[str, Any], known: Mapping[str, Any])
     for name, described in schema.get("properties", {}).items():
         here = f"{path}{name}"
         alternatives = [described, *described.get("anyOf", [])]
-        targets = [known[each["$ref"].rpartition("/")[2]] for each in alternatives if "$ref" in each]
+        targets = [known[_target(each)] for each in alternatives if "$ref" in each]
         meaning = described.get("description") or next((each["description"] for each in targets if "description" in each), "")
         choices = described.get("enum")
         yield f"`{here}`", meaning or (", ".join(f"`{each}`" for each in choices) if choices else "")
@@ -141,9 +141,14 @@ def _output_rows(path: str, schema: Mapping[str, Any], known: Mapping[str, Any])
             yield from _output_rows(f"{here}.", below, known)
         for mark, key in ((".ZONE.", "additionalProperties"), ("[].", "items")):
             inner: Any = described.get(key)
-            target = str(inner.get("$ref", "")) if isinstance(inner, dict) else ""  # pyright: ignore[reportUnknownMemberType]
-            if target:
-                yield from _output_rows(f"{here}{mark}", known[target.rpartition("/")[2]], known)
+            if isinstance(inner, dict) and "$ref" in inner:
+                target = _target(cast("Mapping[str, Any]", inner))
+                yield from _output_rows(f"{here}{mark}", known[target], known)
+
+
+def _target(reference: Mapping[str, Any]) -> str:
+    """The name that a `$ref` leads to."""
+    return str(reference["$ref"]).rpartition("/")[2]
 
 
 def _documented(file: Path) -> dict[str, ast.stmt]:
