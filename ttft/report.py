@@ -5,7 +5,7 @@ judgement: those are the summary's. Without raw samples (a run read from its sum
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -27,6 +27,26 @@ _KINDS = {
     "unsplit": "not split",
 }
 """What segments of bars are called."""
+_SET_UP = {
+    "servers": "What answered",
+    "started": "Begun",
+    "rounds": "Rounds, each of which asks every target",
+    "connections": "Connections",
+    "prompt_tokens": "Prompt, in tokens",
+    "output_tokens": "Answer, in tokens",
+    "load": "Load",
+    "requests_per_turn": "Requests of a user in a turn",
+    "gap_seconds": "Pause between requests, in seconds",
+    "seed": "Seed of the random order",
+    "timeouts": "Given up after",
+    "certificates": "Certificates",
+    "prompts": "Prompts",
+    "versions": "Measured with",
+    "dialect": "Interface",
+    "clock": "Whose clock",
+    "simulated": "Simulated",
+}
+"""What parts of the set-up are called; others go by their own names."""
 
 
 @dataclass(frozen=True)
@@ -174,8 +194,8 @@ def page(summary: "Summary", run: Run | None = None) -> str:
         failures=words.failures(summary.targets),
         lengths=sorted({each.prompt_tokens for each in summary.targets}),
         support=statistics.SUPPORT,
-        setup=_flat({key: value for key, value in summary.setup.items() if key != "servers"}),
-        servers=_servers(summary.setup.get("servers")),
+        headline=_headline(cities),
+        setup=list(_set_up(summary.setup, [each.name for each in summary.targets])),
     )
 
 
@@ -354,31 +374,58 @@ def _path(points: Sequence[tuple[float, float]]) -> str:
     return "M" + "L".join(f"{x:.2f} {y:.2f}" for x, y in points)
 
 
-def _flat(value: object, name: str = "") -> list[tuple[str, str]]:
-    """Set-up as name and text, nested names joined by a dot."""
-    if isinstance(value, dict):
-        items = cast("dict[str, object]", value)
-        return [pair for key, inner in items.items() for pair in _flat(inner, f"{name} · {key}" if name else key)]
-    if isinstance(value, list):
-        return [(name, ", ".join(map(str, cast("list[object]", value))))]
-    return [
-        (
-            name,
-            {True: "yes", False: "no", None: "unknown"}.get(value, str(value))
-            if value is None or isinstance(value, bool)
-            else str(value),
-        )
-    ]
+def _headline(cities: Sequence[City]) -> str:
+    """The answer in one line, its number first."""
+    firsts = [city.gains[0] for city in cities if city.gains]
+    shown = [gain for gain in firsts if gain.sooner]
+    if not firsts:
+        return "Nothing to compare" if any(city.results for city in cities) else "Nothing was measured"
+    if not shown:
+        return "No difference is shown" if len(firsts) > 1 else f"No difference is shown: {_sites(firsts[0])}"
+    if len(cities) == 1:
+        return f"{_ms(shown[0].ms)} ms sooner: {shown[0].sooner} than {shown[0].later}"
+    least, most = (_ms(limit(gain.ms for gain in shown)) for limit in (min, max))
+    span = f"{least} to {most}" if least != most else least
+    where = "of each city" if len(shown) == len(cities) else f"in {len(shown)} of {len(cities)} cities"
+    return f"{span} ms sooner from the best site {where}"
 
 
-def _servers(servers: object) -> list[tuple[str, list[str]]]:
-    """What serves, with the targets behind which it was found: the same server for many cities is told once."""
+def _sites(gain: Gain) -> str:
+    return f"{gain.difference.a_site} and {gain.difference.b_site}"
+
+
+def _set_up(setup: Mapping[str, object], targets: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The set-up in words: a line for each thing, and what is alike for all targets once. Conventions have their own section."""
+    for key, value in sorted(setup.items(), key=lambda item: item[0] != "servers"):
+        if key in {"conventions", "notes", "interrupted"}:
+            continue
+        name = _SET_UP.get(key, key.replace("_", " "))
+        by_target = cast("dict[str, object]", value) if isinstance(value, dict) else {}
+        if by_target and set(by_target) <= set(targets):
+            for text, names in _alike(by_target).items():
+                yield name, text if len(names) == len(set(targets)) else f"{text} ({', '.join(names)})"
+        else:
+            yield name, _told(by_target or cast("object", value))
+
+
+def _alike(by_target: Mapping[str, object]) -> dict[str, list[str]]:
+    """What is told, with the targets of which it is."""
     found: dict[str, list[str]] = {}
-    if isinstance(servers, dict):
-        for name, server in cast("dict[str, object]", servers).items():
-            text = ", ".join(f"{key} {value}" for key, value in _flat(server) if value not in ("unknown", ""))
-            found.setdefault(text or "unknown", []).append(name)
-    return list(found.items())
+    for target, value in by_target.items():
+        found.setdefault(_told(value) or "unknown", []).append(target)
+    return found
+
+
+def _told(value: object) -> str:
+    """A value in words; of several named ones those that are known."""
+    if isinstance(value, dict):
+        told = {key: _told(inner) for key, inner in cast("dict[str, object]", value).items()}
+        return ", ".join(f"{key.replace('_', ' ')} {text}" for key, text in told.items() if text not in ("unknown", ""))
+    if isinstance(value, list):
+        return ", ".join(map(_told, cast("list[object]", value)))
+    if value is None or isinstance(value, bool):
+        return {True: "yes", False: "no", None: "unknown"}[value]
+    return str(value)
 
 
 def _ms(number: float | None) -> str:
