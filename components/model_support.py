@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from components.engines import option
 from components.models import ModelFacts
 from components.problems import Problem
-from components.remedies import set_line
+from components.remedies import set_line, unset_line
 from components.settings import PROJECT, ServerSettings
 
 COMPUTE_CAPABILITY = {
@@ -41,6 +41,7 @@ _VLLM_AMPERE_BACKENDS = ("FLASH_ATTN", "FLASHINFER")
 _VLLM_ON_T4 = frozenset({"awq", "gptq", "fp8"})
 """vLLM 0.33 has Marlin kernels for 7.5 that hold 4-bit and FP8 weights (its change 45375)."""
 _TO_VLLM = set_line("server.engine", "vllm")
+_WITHOUT = f"{unset_line('server.extraArguments')}   # or set the list again, without it"
 
 
 def support_problems(server: ServerSettings, facts: ModelFacts, instance_type: str, gpu: str) -> Iterator[Problem]:
@@ -80,14 +81,14 @@ def _vllm_problems(server: ServerSettings, on: str) -> Iterator[Problem]:
     backend = (option(server.extra_arguments, "--attention-backend") or "").upper()
     if backend in _VLLM_AMPERE_BACKENDS:
         reason = f"needs a newer GPU than {on}; TRITON_ATTN, which vLLM chooses there by itself, runs on any"
-        yield Problem(f"{PROJECT}:server.extraArguments", f"--attention-backend {backend}", reason, "leave it out")
+        yield Problem(f"{PROJECT}:server.extraArguments", f"--attention-backend {backend}", reason, _WITHOUT)
     if option(server.extra_arguments, "--dtype") == "bfloat16":
         yield _no_bfloat16(on)
 
 
 def _no_bfloat16(on: str) -> Problem:
     reason = f"{on} has no bfloat16; float16, with which both engines are started, runs there"
-    return Problem(f"{PROJECT}:server.extraArguments", "--dtype bfloat16", reason, "leave it out")
+    return Problem(f"{PROJECT}:server.extraArguments", "--dtype bfloat16", reason, _WITHOUT)
 
 
 def support_unknowns(server: ServerSettings, facts: ModelFacts, gpus: dict[str, str]) -> Iterator[str]:

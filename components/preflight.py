@@ -164,7 +164,7 @@ def _type_problems(path: str, site: SiteSettings, zone: ZoneFacts, facts: Region
                 f"aws ec2 describe-instance-type-offerings --region {site.parsed_zone.region} --location-type availability-zone "
                 f"--filters Name=location,Values={site.zone}   # lists what is"
             )
-            yield Problem(key, asked, f"is not offered in {site.zone}{hint}", f"{mend}\n{look}" if site.instance_types else look)
+            yield Problem(key, asked, f"is not offered in {site.zone}{hint}", f"{mend}\n{look}")
 
 
 def _unfit(known: InstanceTypeFacts) -> str | None:

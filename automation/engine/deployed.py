@@ -307,6 +307,11 @@ class Deployed:
         local.install_plugins(self.directory)
         prepared = local.prepare_stack(self.stack_file, self.directory, cloud)
         self.stand_ins = prepared.stand_ins
+        for key in prepared.taken_back:
+            self.say(
+                f"{key} was changed in the local cloud's own copy of {self.stack_file.name} and taken back: the file counts\n"
+                f"  -> edge config {self.arguments} {key.removeprefix(f'{local.PROJECT}:')} VALUE"
+            )
         variables = local.local_environment(self.directory, cloud)
         return _stack(self.name, prepared.folder, engine, variables), prepared.secrets
 

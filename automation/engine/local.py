@@ -44,6 +44,8 @@ class LocalStack:
     """What was put in place of what the tracked file leaves to its owner."""
     secrets: dict[str, str]
     """Secret config by full key, to be stored through the engine."""
+    taken_back: tuple[str, ...] = ()
+    """Keys that somebody changed in the folder's own copy, as plain `pulumi config set` does: the tracked file is what counts."""
 
 
 def start_cloud(directory: Path, say: Callable[[str], None]) -> client.CloudStatus:
@@ -126,17 +128,18 @@ def prepare_stack(config_file: Path, directory: Path, cloud: client.CloudStatus)
     routing = _map(rehearsed.config[f"{PROJECT}:routing"]) or {}
     if isinstance(hosted_zone := routing.get("hostedZone"), str) and routing.get("createHostedZone") is not True:
         cloud.request("PUT", "hosted-zones", {"name": hosted_zone})
-    stored = _write_config(folder, f"Pulumi.{name}.yaml", rehearsed.config)
+    stored, taken_back = _write_config(folder, f"Pulumi.{name}.yaml", rehearsed.config)
     missing = {key: make() for key, make in rehearsed.makers.items() if key not in stored and key not in rehearsed.config}
-    return LocalStack(folder, rehearsed.stand_ins, missing)
+    return LocalStack(folder, rehearsed.stand_ins, missing, taken_back)
 
 
-def _write_config(folder: Path, file_name: str, config: Mapping[str, Any]) -> set[str]:
-    """Writes the stack's own copy; the keys of the secrets that the engine had stored there, which stay.
+def _write_config(folder: Path, file_name: str, config: Mapping[str, Any]) -> tuple[set[str], tuple[str, ...]]:
+    """Writes the stack's own copy; the keys of the secrets that the engine had stored there, which stay, and of what somebody
+    had changed there since it was written.
 
     Of the copy before, nothing else is taken but the sites that `edge drain` stored; what a tracked file had put there is not.
     """
-    target, listed = folder / file_name, folder / "drained-by-file"
+    target, listed, last = folder / file_name, folder / "drained-by-file", folder / "as-written.json"
     before: dict[str, Any] = {"config": {}}
     with suppress(UsageError):
         before = read(target).content if target.exists() else before
@@ -147,11 +150,26 @@ def _write_config(folder: Path, file_name: str, config: Mapping[str, Any]) -> se
     written = folder / f"{file_name}.new"
     written.write_text(as_json({**salt, "config": {**config, **drained, **stored}}), encoding="utf-8")
     written.replace(target)
+    changed = _changed(before["config"], last)
+    last.write_text(json.dumps(config), encoding="utf-8")
     if _DRAINED in config:
         listed.touch()
     else:
         listed.unlink(missing_ok=True)
-    return set(stored)
+    return set(stored), changed
+
+
+def _changed(found: Mapping[str, Any], last: Path) -> tuple[str, ...]:
+    """The keys of plain values that are not as they were last written."""
+    try:
+        written: dict[str, Any] = json.loads(last.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ()
+    texts = [
+        {key: value if isinstance(value, str) else json.dumps(value, sort_keys=True) for key, value in config.items()}
+        for config in (written, {key: value for key, value in found.items() if not is_secret(value)})
+    ]
+    return tuple(key for key in sorted({*texts[0], *texts[1]} - {_DRAINED}) if texts[0].get(key) != texts[1].get(key))
 
 
 _SECRETS: dict[str, Callable[[], str]] = {

@@ -196,6 +196,26 @@ def test_what_is_no_stack_file_is_a_usage_error(tmp_path: Path, cloud: FakeCloud
         local.prepare_stack(file, tmp_path, cloud)
 
 
+def test_what_plain_pulumi_changed_in_the_copy_is_taken_back_and_told_once(tmp_path: Path, cloud: FakeCloud) -> None:
+    config = {"aws:region": "us-west-2", "edge-inference:sites": SITES, "edge-inference:protect": True}
+    prepared, written = stack(tmp_path, cloud, config)
+    assert prepared.taken_back == ()
+    # As the engine writes it: scalars are texts; a secret and the drained sites are kept.
+    written["config"] |= {
+        "edge-inference:protect": "true",
+        "edge-inference:server": {"maxTotalTokens": 4096},
+        "edge-inference:apiKey": {"secure": "v1:x"},
+        "edge-inference:drained": [],
+    }
+    del written["config"]["aws:region"]
+    (prepared.folder / "Pulumi.prod.yaml").write_text(yaml.safe_dump(written))
+    again, after = stack(tmp_path, cloud, config)
+    assert again.taken_back == ("aws:region", "edge-inference:server")
+    assert (after["config"]["aws:region"], "edge-inference:server" in after["config"]) == ("us-west-2", False)
+    # A changed file is nobody's doing but its owner's.
+    assert stack(tmp_path, cloud, {**config, "edge-inference:protect": False})[0].taken_back == ()
+
+
 def test_secret_in_clear_is_left_for_the_program_to_refuse(tmp_path: Path, cloud: FakeCloud) -> None:
     prepared, _ = stack(tmp_path, cloud, {"edge-inference:hostKeySecret": "f00d"})
     assert "edge-inference:hostKeySecret" not in prepared.secrets

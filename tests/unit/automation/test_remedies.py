@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +19,10 @@ import pytest
 
 from automation.environment import Environment
 from automation.paths import PROJECT_ROOT
+from components.aws_facts import AwsFacts, HostedZoneFacts, InstanceTypeFacts, RegionFacts, ZoneFacts
+from components.models import HubAnswer, known_facts
+from components.preflight import judge
+from components.problems import Problem
 from components.remedies import for_environment
 from components.settings import Validated, validate
 
@@ -136,6 +141,125 @@ def test_each_line_of_the_settings_mends_what_it_stands_below(checkout: Path, na
             break  # These need an engine and a place for the state: tests/engine.
 
 
+@dataclass(frozen=True)
+class Case:
+    """A config about which AWS, or the model's size, says something; which of the lines is pasted."""
+
+    old: str
+    new: str
+    line: int = 0
+    filled: dict[str, str] = field(default_factory=dict[str, str])
+
+
+TWO, ZONES, A_SITE = "{zone: us-west-2-lax-1a}", "[{zone: us-west-2a}, {zone: us-west-2-lax-1a}]", "{zone: us-west-2a}"
+NAMES, TOP = "{domain: llm.acme.dev, hostedZone: acme.dev}", "  aws:region"
+AMI = "ami-0feedfeedfeedfeed"
+PREFLIGHT = {
+    "no such zone": Case(A_SITE, "{zone: us-west-2z}"),
+    "not opted in": Case(TWO, "{zone: us-west-2-den-1a}", line=1),
+    "an offer that nobody knows": Case(TWO, "{zone: us-west-2-las-1a, optIn: true}"),
+    "no such type": Case(A_SITE, "{zone: us-west-2a, instanceType: g9.huge}"),
+    "no GPU": Case(A_SITE, "{zone: us-west-2a, instanceType: m5.large}"),
+    "another processor": Case(A_SITE, "{zone: us-west-2a, instanceType: g5g.xlarge}"),
+    "another GPU": Case(A_SITE, "{zone: us-west-2a, instanceType: g4ad.xlarge}"),
+    "not offered": Case(TWO, "{zone: us-west-2-lax-1a, instanceType: g5.2xlarge}"),
+    "a second type": Case(A_SITE, "{zone: us-west-2a, instanceTypes: [g4dn.2xlarge, m5.large]}"),
+    "no such AMI": Case(
+        TOP, f"  edge-inference:host: {{amis: {{us-west-2: ami-00000000000000000}}}}\n{TOP}", filled={"AMI": AMI}
+    ),
+    "no hosted zone of the name": Case(NAMES, "{domain: llm.nowhere.dev, hostedZone: nowhere.dev}"),
+    "no hosted zone with the id": Case(NAMES, "{domain: llm.acme.dev, hostedZoneId: Z0}", filled={"ZONE_ID": "ZGOOD"}),
+    "a private zone": Case(NAMES, "{domain: llm.acme.dev, hostedZoneId: ZPRIVATE}", filled={"ZONE_ID": "ZGOOD"}),
+    "a zone of another name": Case(NAMES, "{domain: llm.other.org, hostedZoneId: ZGOOD}"),
+    "a second zone of the name": Case("hostedZone: acme.dev", "hostedZone: acme.dev, createHostedZone: true"),
+    "somebody's records": Case("domain: llm.acme.dev", "domain: taken.acme.dev", filled={"A-NAME-OF-ITS-OWN": "llm.acme.dev"}),
+    "no health checkers": Case(NAMES, "{domain: llm.acme.dev, hostedZone: acme.dev, policy: latency}"),
+    "a model that is too large": Case(TOP, f"  edge-inference:server: {{model: meta-llama/Llama-3.1-8B-Instruct}}\n{TOP}"),
+    "too many tokens": Case(TOP, f"  edge-inference:server: {{maxInputTokens: 90000, maxTotalTokens: 100000}}\n{TOP}"),
+    "an engine that does not know the model": Case(TOP, f"  edge-inference:server: {{model: Qwen/Qwen3.5-4B}}\n{TOP}"),
+    "a type of numbers that the GPU has not": Case(
+        TOP,
+        f"  edge-inference:server: {{engine: vllm, model: Qwen/Qwen3-1.7B, extraArguments: [--dtype, bfloat16]}}\n{TOP}",
+    ),
+}
+NOT_PASTED = {
+    "aws service-quotas request-service-quota-increase": "AWS decides about it, within hours or days",
+    "aws sts get-caller-identity": "shows who asks; the permission is given by whoever may",
+    "aws ec2 describe-instance-type-offerings": "lists what is offered; the line above it changes the type",
+    "aws ec2 modify-availability-zone-group": "tests/engine/test_refusals.py pastes it, on the local cloud",
+}
+"""Lines of preflight that do not mend by themselves what they stand below, or not here."""
+
+
+def said(validated: Validated, name: str) -> AwsFacts:
+    """What AWS says of a config: of all cases the same, but for what has none of its own words in a config."""
+    t4 = InstanceTypeFacts(8, 1, 16384, "T4", frozenset({"x86_64"}))
+    everywhere = frozenset({"us-west-2a", "us-west-2-lax-1a", "us-west-2-den-1a"})
+    pinned = validated.host.amis.get("us-west-2") if validated.host else None
+    region = RegionFacts(
+        {
+            "us-west-2a": ZoneFacts("us-west-2", "us-west-2", is_local=False, opted_in=True),
+            "us-west-2-lax-1a": ZoneFacts("us-west-2-lax-1", "us-west-2-lax-1", is_local=True, opted_in=True),
+            "us-west-2-den-1a": ZoneFacts("us-west-2-den-1", "us-west-2-den-1", is_local=True, opted_in=False),
+            "us-west-2-las-1a": ZoneFacts("us-west-2-las-1", "us-west-2-las-1", is_local=True, opted_in=False),
+        },
+        types={
+            "g4dn.2xlarge": t4,
+            "g5.2xlarge": InstanceTypeFacts(8, 1, 24576, "A10G", frozenset({"x86_64"})),
+            "m5.large": InstanceTypeFacts(2, 0, 0),
+            "g5g.xlarge": InstanceTypeFacts(4, 1, 16384, "T4g", frozenset({"arm64"})),
+            "g4ad.xlarge": InstanceTypeFacts(4, 1, 8192, "Radeon Pro V520", frozenset({"x86_64"})),
+            "g9.huge": None,
+        },
+        offered={"g4dn.2xlarge": everywhere, "g5.2xlarge": frozenset({"us-west-2a"})},
+        silent_zones=frozenset({"us-west-2-las-1a"}),
+        health_checkers=None if name == "no health checkers" else "pl-1",
+        ami=AMI if pinned in {None, AMI} else None,
+    )
+    zones = {
+        "acme.dev": HostedZoneFacts("ZGOOD", "acme.dev"),
+        "ZPRIVATE": HostedZoneFacts("ZPRIVATE", "acme.dev", is_private=True),
+    }
+    routing = validated.routing
+    assert routing
+    zone = {**zones, "ZGOOD": zones["acme.dev"]}.get(str(routing.hosted_zone or routing.hosted_zone_id))
+    foreign = ("CNAME",) if routing.domain == "taken.acme.dev" else ()
+    return AwsFacts({"us-west-2": region}, zone, None if zone else "AWS has none", foreign)
+
+
+@pytest.mark.parametrize("name", PREFLIGHT)
+def test_each_line_of_preflight_mends_what_it_stands_below(checkout: Path, name: str) -> None:
+    case = PREFLIGHT[name]
+    env = re.sub(r"[^a-z]", "-", f"preflight {name.lower()}")
+    file = checkout / f"Pulumi.{env}.yaml"
+    file.write_text(SOUND.replace(case.old, case.new))
+    assert file.read_text() != SOUND
+    environment = Environment(env, stack_files=checkout, directory=checkout / "local")
+
+    def problems() -> list[Problem]:
+        validated = validate(environment.file_config())
+        assert not validated.problems
+        assert validated.server
+        model = known_facts(validated.server, HubAnswer(None, "nobody asks it here"))
+        return judge(validated, said(validated, name), model)
+
+    problem, *_ = (each.told_to(env) for each in problems())
+    line = problem.fix.splitlines()[case.line]
+    done = paste(checkout, filled_in(line, {**case.filled, "VALUE": ""} if case.filled else {}))
+    assert done.returncode == 0, f"{problem}\n$ {line}\n{done.stdout}{done.stderr}"
+    assert (problem.path, problem.reason) not in {(each.path, each.reason) for each in problems()}, (
+        f"{problem}\n{file.read_text()}"
+    )
+
+
+def test_what_is_not_pasted_has_a_reason(preflight_problems: Sequence[str]) -> None:
+    commands = {
+        line.partition("   #")[0] for fix in preflight_problems for line in fix.splitlines() if not line.startswith("edge ")
+    }
+    assert commands
+    assert not [command for command in commands if not command.startswith(tuple(NOT_PASTED))]
+
+
 def test_lines_for_aws_have_a_form_that_aws_takes(preflight_problems: Sequence[str]) -> None:
     """Quotas, opt-ins and lists of offers need an account: operation, parameters and required ones are asked of botocore."""
     session: Any = cast("Any", botocore.session).get_session()
@@ -170,9 +294,7 @@ def preflight_problems() -> Sequence[str]:
 
     from checked_settings import stack_config
 
-    from components.aws_facts import AwsFacts, InstanceTypeFacts, RegionFacts, ZoneFacts
     from components.models import ModelFacts
-    from components.preflight import judge
 
     validated: Validated = validate(stack_config("us-west-2a", "us-west-2-lax-1a", "us-west-2-hnl-1a"))
     known = InstanceTypeFacts(8, 1, 16384)
