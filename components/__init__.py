@@ -2,3 +2,4 @@
 
 PROJECT = "edge-inference"
 """Namespace of the config, of the tags and of the components' tokens."""
+__version__ = "0.1.0"

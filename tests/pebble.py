@@ -14,44 +14,17 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import pytest
 import requests
+from go_program import built
 
 from automation.account.keys import new_certificate
-from automation.paths import LOCAL_DIRECTORY, PROJECT_ROOT
-from automation.provision.engine import Step, UnavailableError, discard_caches, find_go, go_environment, locked, run
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-MODULE = PROJECT_ROOT / "tools" / "pebble"
 PACKAGE = "github.com/letsencrypt/pebble/v2/cmd/pebble"
-_BUILD_SECONDS, _START_SECONDS = 400.0, 60.0
-
-
-def executable() -> Path:
-    """Pebble as tools/pebble/go.mod pins it, built where it is not there yet; the test is skipped where it cannot be had."""
-    folder = LOCAL_DIRECTORY / "pebble"
-    folder.mkdir(parents=True, exist_ok=True)
-    pins = (MODULE / "go.mod").read_text()
-    with locked(folder / "lock", lambda _: None):
-        built, note = folder / "pebble", folder / "go.mod"
-        if built.exists() and note.exists() and note.read_text() == pins:
-            return built
-        caches, partial = folder / "go", folder / "pebble.incoming"
-        try:
-            go = find_go(caches, lambda _: None)
-            # Not optimised: it is compiled in half the time, and fast enough.
-            words = [go, "build", "-C", MODULE, "-ldflags", "-s -w", "-gcflags", "all=-N -l", "-o", partial, PACKAGE]
-            step = Step("building Pebble", words, folder / "build.log", go_environment(caches), limit_seconds=_BUILD_SECONDS)
-            run(step, lambda _: None)
-        except UnavailableError as reason:
-            pytest.skip(f"no Pebble: {reason}")
-        partial.rename(built)
-        note.write_text(pins)
-        discard_caches(folder)
-        return built
+_START_SECONDS = 60.0
 
 
 class Pebble:
@@ -84,7 +57,7 @@ class Pebble:
 @contextmanager
 def running(folder: Path, dns_port: int, *, rejected_nonces_percent: int = 0) -> Generator[Pebble]:
     """Pebble, validating at once, by the DNS server on a port of loopback."""
-    program = executable()
+    program = built("pebble", PACKAGE)
     port, management_port = _free_port(), _free_port()
     pebble = Pebble(folder, port, management_port)
     certificate, key = new_certificate(["localhost"])

@@ -448,8 +448,9 @@ def _official_plugin(plugin: Plugin, home: Path, arguments: str) -> Check:
 
 
 def _pins() -> Iterator[tuple[str, str]]:
-    """What the program needs, by requirements.txt."""
-    for line in (PROGRAM / "requirements.txt").read_text(encoding="utf-8").splitlines():
+    """What the program and its components need."""
+    lists = (PROGRAM / "components" / "requirements.txt", PROGRAM / "requirements.txt")
+    for line in "\n".join(each.read_text(encoding="utf-8") for each in lists).splitlines():
         name, found, pin = line.partition("#")[0].strip().partition("==")
         if found:
             yield name, pin

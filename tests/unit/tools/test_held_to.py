@@ -5,6 +5,7 @@ import re
 from automation.paths import PROJECT_ROOT
 
 TABLE = (PROJECT_ROOT / "docs" / "explanation" / "held-to.md").read_text(encoding="utf-8")
+LISTS = (*PROJECT_ROOT.glob("requirements*.txt"), *PROJECT_ROOT.glob("*/requirements.txt"))
 FOLDERS = ("unit/", "engine/", "host/", "data/")
 """As the table names them, below tests/."""
 
@@ -24,9 +25,7 @@ def test_every_file_that_it_names_exists() -> None:
 
 
 def test_versions_of_our_own_packages_are_the_pinned_ones() -> None:
-    pins: dict[str, str] = dict(
-        re.findall(r"(?m)^([\w-]+)==([\d.]+)", "\n".join(each.read_text() for each in PROJECT_ROOT.glob("requirements*.txt")))
-    )
+    pins: dict[str, str] = dict(re.findall(r"(?m)^([\w-]+)==([\d.]+)", "\n".join(each.read_text() for each in LISTS)))
     for name in ("moto", "boto3", "pulumi-aws", "pulumi-command", "dnspython", "huggingface_hub", "openai"):
         assert pins[name] in TABLE, name
 
