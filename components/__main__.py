@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any, cast
 
+import pulumi
 from pulumi.provider import main
 from pulumi.provider.experimental.component import ComponentProvider
 
@@ -22,7 +23,7 @@ from components.routing import ServiceRouting
 from components.server import InferenceServer
 from components.site import EdgeInferenceSite
 
-COMPONENTS = [RegionNetwork, EdgeInferenceSite, InferenceServer, ServiceRouting]
+COMPONENTS: list[type[pulumi.ComponentResource]] = [RegionNetwork, EdgeInferenceSite, InferenceServer, ServiceRouting]
 
 
 class Package(ComponentProvider):

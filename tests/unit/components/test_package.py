@@ -51,6 +51,6 @@ def test_whole_numbers_reach_a_component_as_integers(package: Package) -> None:
         "zone": "us-west-2a", "replicas": 2.0, "vpcId": "vpc-1", "clientCidrs": ["10.0.0.0/8"], "sshCidrs": [],
         "sshPrivateKey": "", "hostKeySecret": "", "server": {"maxInputTokens": 3072.0}, "rollout": {"maxSlowdown": 1.5},
     }  # fmt: skip
-    mapped = package.map_inputs(given, package._component_defs["EdgeInferenceSite"])
+    mapped = package.map_inputs(given, package._component_defs["EdgeInferenceSite"])  # pyright: ignore[reportPrivateUsage]
     assert (repr(mapped["replicas"]), repr(mapped["server"])) == ("2", "{'max_input_tokens': 3072}")
     assert mapped["rollout"] == {"max_slowdown": 1.5}
