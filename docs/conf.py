@@ -8,6 +8,7 @@ from typing import Any
 NAVIGATION = {
     "Tutorial": ["tutorial/first-steps"],
     "How to": [
+        "how-to/install",
         "how-to/deploy",
         "how-to/permissions",
         "how-to/first-run-on-aws",

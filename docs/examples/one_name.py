@@ -1,4 +1,4 @@
-"""Several sites and replicas under one name, in a Pulumi program of your own. Needs `components/` on the Python path.
+"""Several sites and replicas under one name, in a Pulumi program of your own. Needs the package: pip install PATH.
 
 Config as for one_site.py, but for vpcId and subnetId; and the name, in a public hosted zone of the account:
 

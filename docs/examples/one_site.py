@@ -1,4 +1,4 @@
-"""One inference site in a Pulumi program and a VPC of your own. Needs `components/` on the Python path.
+"""One inference site in a Pulumi program and a VPC of your own. Needs the package: pip install PATH.
 
 pulumi config set vpcId vpc-…; pulumi config set subnetId subnet-…   # in us-west-2-lax-1a, with a route to the internet
 pulumi config set callers A.B.C.D/32; pulumi config set deployer A.B.C.D/32
