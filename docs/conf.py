@@ -17,6 +17,7 @@ NAVIGATION = {
         "how-to/send-requests",
         "how-to/https",
         "how-to/certificates",
+        "how-to/github-actions",
         "how-to/operate",
         "how-to/see-routing",
         "how-to/measure",
@@ -37,7 +38,13 @@ NAVIGATION = {
         "reference/costs",
         "reference/local-cloud",
     ],
-    "Explanation": ["explanation/security", "explanation/held-to", "explanation/placement", "decisions/README"],
+    "Explanation": [
+        "explanation/security",
+        "explanation/held-to",
+        "explanation/placement",
+        "explanation/voice",
+        "decisions/README",
+    ],
 }
 
 project = "Edge inference sites"

@@ -18,6 +18,7 @@ import requests
 from pebble import running
 from streams import PATH, question, streaming
 from support import LOS_ANGELES, Deployment, Recording, World, process_files, tokens, wait_for
+from workflows import Machine, edge_on, step
 
 from automation.account.acme_client import Authority
 from automation.account.keys import new_certificate
@@ -180,7 +181,9 @@ def test_another_key_reloads_the_proxy_and_cuts_no_stream(guarded: Guarded) -> N
     assert stream.read().count(b"data:") == 200
 
 
-def test_a_certificate_by_acme_is_served_after_the_next_up_which_cuts_no_stream(guarded: Guarded, tmp_path: Path) -> None:
+def test_a_certificate_by_acme_is_served_after_the_next_up_which_cuts_no_stream(
+    guarded: Guarded, stack_files: Path, tmp_path: Path
+) -> None:
     dns_port = guarded.world.status.request("GET", "dns")["port"]
     with running(tmp_path, dns_port) as pebble:
         authority = Authority(pebble.directory, pebble.ca_bundle)
@@ -199,6 +202,10 @@ def test_a_certificate_by_acme_is_served_after_the_next_up_which_cuts_no_stream(
         assert age
         assert age.expires == first.facts.expires, "the one that is shown"
 
+        options = ("--server", pebble.directory, "--ca-bundle", str(pebble.ca_bundle))
+        machine = Machine(tmp_path, edge_on(guarded.world.directory, stack_files), "--local", *options)
+        done = machine.run(step("certificate", "Renew"), EDGE_ENV="guarded")
+        assert done.returncode == 0, done.stderr
         assert guarded.environment.certificate(authority, timedelta(days=30)).facts == first.facts
         renewed = guarded.environment.certificate(authority, timedelta(days=90))
         assert (renewed.is_new, renewed.facts.serial == first.facts.serial) == (True, False)

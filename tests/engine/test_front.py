@@ -1,4 +1,5 @@
-"""The front end on a real engine: a Ctrl-C in a terminal, events of a whole deployment, the documented example, protection.
+"""The front end on a real engine: a plan of `edge place`, a Ctrl-C in a terminal, events of a whole deployment, the workflows for
+GitHub, the documented example, protection.
 
 The tests run in this order: each finds what the one before has left.
 """
@@ -13,53 +14,69 @@ import json
 import os
 import runpy
 import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
-from support import OREGON, READY_SECONDS, Deployment, World, instances
+from support import HONOLULU, OREGON, READY_SECONDS, Deployment, World, instances
 from terminals import COLOURS, CTRL_C, in_a_terminal
+from typer.testing import CliRunner
+from workflows import Machine, edge_on, step
 
+from automation.cli import app
+from automation.commands import place
 from automation.engine.results import inventory_of
 from automation.errors import ProtectedError
 from automation.paths import PROJECT_ROOT
+from geography.cities import CITIES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.engine
 
-EDGE = """
-import sys
-from pathlib import Path
-from automation import cli
-from automation.commands import deployment
-from automation.environment import Environment
-from automation.commands.terminal import say
-directory, stack_files = Path(sys.argv.pop(1)), Path(sys.argv.pop(1))
-def opened(name, *, local):
-    return Environment(name, on_local_cloud=local, directory=directory, stack_files=stack_files, say=say)
-deployment.open_environment = opened
-cli.main()
-"""
-"""`edge`, with the local cloud's folder and that of the stack files as further first arguments."""
+
+class Front(Deployment):
+    """Where `edge place` says that two sites should stand for the map's cities, most people in two of them."""
+
+    def __init__(self, world: World, stack_files: Path) -> None:
+        super().__init__("front", world, stack_files)
+        rows = [
+            f"{city.name},{city.place.latitude},{city.place.longitude},{100 if name in {'Honolulu', 'Portland'} else 1}"
+            for name, city in CITIES.items()
+        ]
+        users = stack_files / "users.csv"
+        users.write_text("\n".join(["city,latitude,longitude,weight", *rows]))
+        words = ("--users", str(users), "--only", "us-west-2", "--sites", "2", "--ttft", "145", "--write", "front", "--json")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(place, "PROJECT_ROOT", stack_files)
+            answer = CliRunner().invoke(app, ["place", *words])
+        assert answer.exit_code == 0, answer.output
+        told = json.loads(answer.stdout)
+        self.planned: dict[str, str] = {user["name"]: f"{user['group']}a" for user in told["users"]}
+        """By city, the zone that it is to get."""
+        path = stack_files / "Pulumi.front.yaml"
+        path.write_text(path.read_text().replace("# edge-inference:protect: true", "edge-inference:protect: true"))
 
 
 @pytest.fixture(scope="module")
-def front(world: World, stack_files: Path) -> Deployment:
-    deployment = Deployment("front", world, stack_files)
-    deployment.configure([OREGON], protect=True)
-    return deployment
+def front(world: World, stack_files: Path) -> Front:
+    return Front(world, stack_files)
 
 
 def edge(front: Deployment, stack_files: Path, *arguments: str) -> list[str]:
-    return [sys.executable, "-c", EDGE, str(front.world.directory), str(stack_files), *arguments]
+    return [*edge_on(front.world.directory, stack_files), *arguments]
 
 
 def run(command: list[str]) -> None:
     """Becomes another program."""
     os.chdir(PROJECT_ROOT)
     os.execv(command[0], command)  # noqa: S606 - this interpreter
+
+
+def test_the_plan_is_of_both_sites(front: Front) -> None:
+    assert set(front.planned.values()) == {OREGON, HONOLULU}
+    assert len(front.planned) == len(CITIES)
 
 
 def test_one_ctrl_c_finishes_what_is_at_work_and_leaves_the_state_whole(front: Deployment, stack_files: Path) -> None:
@@ -93,6 +110,60 @@ def test_the_next_run_goes_on_and_tells_in_json_lines(front: Deployment, stack_f
     assert "Updating (front)" in log
 
 
+def test_every_city_gets_the_site_that_was_planned(front: Front) -> None:
+    routes = front.environment.routes()
+    assert {client.name: routes.zone_for(client) for client in routes.clients()} == front.planned
+
+
+def test_the_voice_example_asks_the_service_and_then_each_site(front: Front) -> None:
+    base_urls = runpy.run_path(str(PROJECT_ROOT / "docs" / "examples" / "voice" / "agent.py"))["base_urls"]
+    outputs = front.environment.outputs()
+    names = [outputs["routing"]["domain"], *(outputs["sites"][zone]["name"] for zone in (HONOLULU, OREGON))]
+    assert [urlsplit(url).hostname for url in base_urls(outputs, [HONOLULU])] == names
+
+
+@pytest.fixture
+def machine(front: Front, stack_files: Path, tmp_path: Path) -> Machine:
+    return Machine(tmp_path, edge(front, stack_files), "--local")
+
+
+def test_the_workflows_plan_and_measure_with_a_role_that_only_reads(front: Front, machine: Machine) -> None:
+    policy = json.loads((PROJECT_ROOT / "docs" / "operations" / "iam-policy-reader.json").read_text())
+    front.world.status.request("PUT", "policy", policy)
+    try:
+        planned = machine.run(step("plan", "Plan"), EDGE_ENV="front")
+        assert planned.returncode == 0, planned.stderr
+        comment = (machine.folder / "comment.md").read_text()
+        assert comment.startswith("**edge plan front**\n```text\n")
+        assert machine.run(step("plan", "Comment"), PULL_REQUEST="7").returncode == 0
+        assert machine.told_github == ["pr comment 7 --edit-last --create-if-none --body-file comment.md"]
+        drift = machine.run(step("drift", "Drift"), EDGE_ENV="front")
+        assert drift.returncode == 0, drift.stderr
+        kept = machine.run(step("ttft", "Measure"), EDGE_ENV="front", ROUNDS="2", SLO_MS="60000")
+        assert kept.returncode == 0, kept.stderr
+        assert json.loads((machine.folder / "ttft.json").read_text())["targets"]
+        missed = machine.run(step("ttft", "Measure"), EDGE_ENV="front", ROUNDS="1", SLO_MS="0.001")
+        assert missed.returncode == 1, missed.stderr
+    finally:
+        front.world.status.request("PUT", "policy", {})
+
+
+def test_the_workflow_deploys_what_is_on_main_and_a_plan_that_fails_says_why(machine: Machine, stack_files: Path) -> None:
+    done = machine.run(step("up", "Up"), EDGE_ENV="front")
+    assert done.returncode == 0, done.stderr
+    assert machine.run(step("up", "Status"), EDGE_ENV="front").returncode == 0
+    assert f"{HONOLULU}-1" in machine.summary.read_text()
+    path = stack_files / "Pulumi.front.yaml"
+    before = path.read_text()
+    path.write_text(before.replace(f"zone: {OREGON}", "zone: us-west-2"))
+    try:
+        failed = machine.run(step("plan", "Plan"), EDGE_ENV="front")
+    finally:
+        path.write_text(before)
+    assert failed.returncode == 2
+    assert "sites[1].zone" in (machine.folder / "comment.md").read_text()
+
+
 def test_the_documented_example_runs_also_where_a_loop_does(front: Deployment, capsys: pytest.CaptureFixture[str]) -> None:
     ec2 = front.world.aws("ec2")
     named = f"edge-inference-front-{OREGON}-1-host"
@@ -109,8 +180,15 @@ def test_the_documented_example_runs_also_where_a_loop_does(front: Deployment, c
     assert f"drift: ['{OREGON}-1-host']" in printed
 
 
+def test_the_drift_workflow_fails_and_names_what_differs(machine: Machine) -> None:
+    found = machine.run(step("drift", "Drift"), EDGE_ENV="front")
+    assert found.returncode == 7, found.stderr
+    assert f"{OREGON}-1-host" in machine.summary.read_text()
+
+
 def test_what_is_protected_is_destroyed_only_after_it_was_unprotected(front: Deployment) -> None:
     with pytest.raises(ProtectedError, match="edge unprotect front --local"):
         front.destroy()
     assert set(front.environment.unprotect(OREGON)) == {f"{OREGON}-1-host", f"{OREGON}-1-address"}
+    front.environment.unprotect(HONOLULU)
     front.destroy()

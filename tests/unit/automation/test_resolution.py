@@ -197,13 +197,20 @@ def test_what_aws_refuses_is_one_text() -> None:
 def edge(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Runs `edge` on given routes; what it printed."""
 
-    return lambda routes, *arguments: _run(monkeypatch, capsys, 0, routes, *arguments)[0]
+    def run(routes: Routes, *arguments: str) -> str:
+        return _run(monkeypatch, capsys, 0, routes, *arguments)[0]
+
+    return run
 
 
 @pytest.fixture
 def edge_fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """The same for a mistake of the user's; what was said of it."""
-    return lambda routes, *arguments: _run(monkeypatch, capsys, 2, routes, *arguments)[1]
+
+    def run(routes: Routes, *arguments: str) -> str:
+        return _run(monkeypatch, capsys, 2, routes, *arguments)[1]
+
+    return run
 
 
 def _run(
