@@ -77,7 +77,7 @@ def _calls(line: str) -> Iterator[list[str]]:
     except ValueError:  # it ends within quotes: part of another command
         return
     for is_joint, group in groupby(words, lambda word: word in _JOINTS):
-        call = [] if is_joint else list(takewhile(lambda word: word != "<", group))
+        call = [] if is_joint else list(takewhile(lambda word: word not in {"<", ">"}, group))
         call = list(dropwhile(lambda word: re.fullmatch(r"[A-Z_]+=.*", word), call))
         if call:
             yield call
