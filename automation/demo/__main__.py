@@ -6,7 +6,7 @@ It ends with what Pulumi.local.yaml says, deployed and running. The old model st
 import sys
 import time
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
@@ -33,9 +33,13 @@ from ttft.schedule import Plan
 from ttft.summary import summarize
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from automation.engine.events import OnEvent
     from automation.engine.results import Changes
     from ttft.results import Difference
+
+    Shown = Callable[[Environment], AbstractContextManager[OnEvent]]
 
 HOMES = {"Portland": "us-west-2a", "Los Angeles": "us-west-2-lax-1a", "Honolulu": "us-west-2-hnl-1a"}
 """The cities where people ask, and the site that is nearest to each."""
@@ -57,15 +61,15 @@ the scripts on the hosts, HTTP and DNS. So no time below is a promise.
 """
 
 
-def main() -> None:
-    """Tells the story; ends with an error where something of it does not happen."""
+def main(shown: "Shown | None" = None) -> None:
+    """Tells the story; ends with an error where something of it does not happen. `shown` shows a run's events."""
     begun = time.monotonic()
     _say(_SIMULATED)
     try:
         cloud = start_cloud(LOCAL_DIRECTORY, _say)
         cloud.request("PUT", "health-checkers", {"speed": _SPEED})
         try:
-            tell(LOCAL_DIRECTORY)
+            _tell(shown or _shown)
         finally:
             cloud.request("PUT", "health-checkers", {"speed": 1})
     except EdgeError as error:
@@ -74,25 +78,24 @@ def main() -> None:
     _say(_how_to_go_on(time.monotonic() - begun))
 
 
-def tell(directory: Path) -> None:
-    """The five parts of it, on the local cloud of a folder. EdgeError where one does not come out."""
-    environment = Environment("local", directory=directory)
+def _tell(shown: "Shown") -> None:
+    """The five parts of it. EdgeError where one does not come out."""
+    environment = Environment("local")
     _say("1  Deploy three sites: one in a parent Region, two in Local Zones.")
-    changes = deploy(
-        Environment("local", directory=directory, stack_files=_with_old_model(directory / "demo"), say=_say), all_at_once=True
-    )
+    old = Environment("local", stack_files=_with_old_model(LOCAL_DIRECTORY / "demo"), say=_say)
+    changes = _deploy(old, shown, all_at_once=True)
     price = hourly_price((zone, site["instance_type"]) for zone, site in changes.outputs["sites"].items())
     _say(f"   The same on AWS: {price}.")
     service = Service(environment, _SPEED)
     _three_cities(service)
     _site_dies(environment, service)
-    _new_model(environment, service)
-    _measure(environment, directory / "reports" / "demo.html")
+    _new_model(environment, service, shown)
+    _measure(environment, LOCAL_DIRECTORY / "reports" / "demo.html")
 
 
-def deploy(environment: Environment, *, all_at_once: bool = False) -> "Changes":
+def _deploy(environment: Environment, shown: "Shown", *, all_at_once: bool = False) -> "Changes":
     """Brings an environment up, and shows it: a live table on a terminal, else a line for each site."""
-    with _shown(environment) as on_event:
+    with shown(environment) as on_event:
         changes = environment.up(on_event, all_at_once=all_at_once)
     _say(f"   {changes.seconds:3.0f} s  {changes.changed} resources changed")
     return changes
@@ -150,7 +153,7 @@ def _site_dies(environment: Environment, service: Service) -> None:
     _say("   by its own name loses none (docs/how-to/send-requests.md).")
 
 
-def _new_model(environment: Environment, service: Service) -> None:
+def _new_model(environment: Environment, service: Service, shown: "Shown") -> None:
     """Another model everywhere, one site after another, while people stream."""
     old, new = (model.rpartition("/")[2] for model in (_OLD_MODEL, _NEW_MODEL))
     _say(f"\n4  A new model while they stream: {old} to")
@@ -158,7 +161,7 @@ def _new_model(environment: Environment, service: Service) -> None:
     with People(service, tuple(HOMES), _PEOPLE_PER_CITY, _TOKENS) as people:
         _warm_up(people)
         begun = time.monotonic()
-        deploy(environment)
+        _deploy(environment, shown)
     asked = people.since(begun)
     lost = [each for each in asked if each.failure]
     away = sum(each.zone != HOMES[each.city] for each in asked)
