@@ -10,4 +10,4 @@ pyright
 python tools/generate_docs.py --check
 mapfile -t scripts < <(git ls-files '*.sh' .ci/run)
 shellcheck -x "${scripts[@]}"
-sphinx-build -q -W --keep-going -j 2 -b html docs .localcloud/site # seconds: only what changed is read anew
+sphinx-build -q -E -W --keep-going -j 2 -b html docs .localcloud/site # -E: navigation is not a page, so read all anew; seconds
