@@ -28,8 +28,10 @@ from automation.commands import (
     overview,
     place,
     plan,
+    rotate,
     routes,
     setup,
+    usage,
 )
 from automation.commands.options import VARIABLE, default_environment, full_zone, is_environment, is_key
 from automation.commands.terminal import say, short_path, show
@@ -169,7 +171,7 @@ _SECTIONS = {
     "set up": (setup.zones, place.place, setup.init, setup.keys, config.config, setup.doctor),
     "deploy": (plan.plan, deployment.up, deployment.outputs),
     "use": (ask.ask,),
-    "look at": (overview.status, logs.logs, overview.ssh, overview.cost),
+    "look at": (overview.status, logs.logs, overview.ssh, overview.cost, usage.usage),
     "routes": (routes.resolve, routes.routes),
     "measure": (bench.bench,),
     "look after": (
@@ -179,6 +181,7 @@ _SECTIONS = {
         deployment.restart,
         routes.drain,
         certificate.certificate,
+        rotate.rotate,
         deployment.cancel,
     ),
     "take down": (deployment.unprotect, deployment.destroy),
@@ -195,7 +198,12 @@ for command in (cloud.start, cloud.stop, cloud.status, cloud.logs):
 secret_app = typer.Typer(
     cls=Group, no_args_is_help=True, rich_markup_mode=None, help="Secrets by name.\n\nExample: edge secret list prod"
 )
-for name, command in (("set", config.secret_set), ("list", config.secret_list), ("unset", config.secret_unset)):
+for name, command in (
+    ("set", config.secret_set),
+    ("get", config.secret_get),
+    ("list", config.secret_list),
+    ("unset", config.secret_unset),
+):
     secret_app.command(name, cls=Command)(command)
 app.add_typer(secret_app, name="secret", rich_help_panel="set up")
 env_app.command("local", cls=Command)(cloud.variables)

@@ -7,7 +7,7 @@ A thin front: what is deployed is told by engine/deployed.py, what runs do by ru
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from automation.sites.certificate import Renewal
     from automation.sites.doctor import Examination
     from automation.sites.resolution import Resolution
+    from automation.sites.rotation import Kind, Rotation
     from automation.sites.status import Status
+    from automation.sites.usage import Usage
     from ttft.samples import Run
     from ttft.schedule import Plan as BenchPlan
 
@@ -150,11 +152,33 @@ class Environment(DeployedSites):
 
         return renew(self, authority, if_expires_in)
 
+    def plan_rotation(
+        self, kind: "Kind", *, key: str | None = None, finish: bool = False, token: str | None = None
+    ) -> "Rotation":
+        """What making a secret anew would replace or reload; changes nothing. `key`, `finish`: of an API key; `token`: Hugging
+        Face's. UsageError where it is not possible.
+        """
+        from automation.sites.rotation import plan_rotation
+
+        return plan_rotation(self, kind, key=key, finish=finish, token=token)
+
+    def store_rotation(self, rotation: "Rotation") -> None:
+        """Stores the secrets of a planned rotation; `up` brings them about."""
+        from automation.sites.rotation import store_rotation
+
+        store_rotation(self, rotation)
+
     def restart(self, zone: str, replica: int | None = None) -> None:
         """Starts a site's servers anew, one replica after another; returns when each has generated a token."""
         from automation.sites.restart import restart
 
         restart(self, zone, replica, self.say)
+
+    def usage(self, since: datetime | None = None) -> "Usage":
+        """Requests, bytes and seconds by the name of the API key, by the proxies' logs. NothingDeployedError without a proxy."""
+        from automation.sites.usage import usage
+
+        return usage(self, since)
 
     def resolve(self, origin: str) -> "Resolution":
         """Which site a client in a city, or at an address, gets at this moment, and why. UsageError for an unknown city."""

@@ -16,7 +16,7 @@ from automation.engine.deployed import Deployed
 from automation.engine.outputs import recorded_outputs, told_outputs
 from automation.engine.results import inventory_of
 from automation.engine.run import Run
-from automation.errors import ProtectedError, UsageError
+from automation.errors import UsageError
 from components.host_changes import OF_A_REGION, replaces
 from components.rollout import MODE_VARIABLE, Mode
 from components.settings import Settings, validate
@@ -177,7 +177,8 @@ class Up:
         return chosen_hosts(self._deployment, self._options.replace_hosts)
 
     def _departures(self, settings: Settings, deployment: Mapping[str, Any] | None = None) -> "Departures":
-        from automation.sites.host_turns import Departures, keys_before
+        from automation.sites.host_keys import keys_before
+        from automation.sites.host_turns import Departures
 
         stack, config, warn = self._run.stack, self._run.config, self._run.watch.warn
         known = deployment or stack.deployment
@@ -223,18 +224,13 @@ class Up:
             raise UsageError(f"not all of {', '.join(missing)} is deployed, so that no site can be brought up alone\n  -> {edge}")
 
     def _refuse_protected(self, settings: Settings) -> None:
-        from automation.sites.host_turns import changed_hosts, removed_hosts
+        from automation.sites.host_turns import changed_hosts, refuse_protected, removed_hosts
 
-        protected = set(inventory_of(self._deployment).protected)
         removed = () if self._options.site else removed_hosts(self._deployment, settings)
         replaced = [key for key, why in changed_hosts(self._deployment, settings).items() if replaces(why)]
         going = dict.fromkeys([*self._asked_for(), *replaced, *removed])
         chosen = [key for key in going if self._options.site in {None, key.rpartition("-")[0]}]
-        if held := [key for key in chosen if f"{key}-host" in protected]:
-            zones = dict.fromkeys(key.rpartition("-")[0] for key in held)
-            lines = "\n".join(f"  -> {self._deployed.commands.edge('unprotect')} {zone}" for zone in zones)
-            gone = "must be replaced or removed, and is protected; nothing was changed"
-            raise ProtectedError(f"{', '.join(held)} {gone}\n{lines}")
+        refuse_protected(self._deployed.commands, self._deployment, chosen)
 
 
 def tell_host_turns(run: Run) -> None:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from automation.account.keys import new_certificate
-from components.proxy import API_KEY_MARK, DIRECTORY, Proxy, caddy_config
+from components.proxy import DIRECTORY, Proxy, caddy_config, key_mark
 from localcloud.hosts.doorway import bound_socket
 from localcloud.model_server.simulation import Simulation, Timing
 from localcloud.model_server.tgi import Tgi
@@ -103,12 +103,12 @@ def both_ways() -> Generator[tuple[Way, Way]]:
     """The server itself, and the server through Caddy as the product configures it."""
     server_port, proxy_port = free_port(), free_port()
     certificate, key = new_certificate([NAME])
-    proxy = Proxy("caddy", NAME, 443, tls=True, asks_for_key=True, health_path="/health")
+    proxy = Proxy("caddy", NAME, 443, tls=True, key_names=("mobile",), health_path="/health")
     with tempfile.TemporaryDirectory(prefix="edge-proxy-") as name:
         folder = Path(name)
         (folder / "certificate.pem").write_text(certificate)
         (folder / "private-key.pem").write_text(key)
-        text = json.dumps(caddy_config(proxy)).replace(API_KEY_MARK, KEY).replace(DIRECTORY, name)
+        text = json.dumps(caddy_config(proxy)).replace(key_mark(1), KEY).replace(DIRECTORY, name)
         text = text.replace('":443"', f'"127.0.0.1:{proxy_port}"').replace(f":{proxy.server_port}", f":{server_port}")
         (folder / "caddy.json").write_text(text)
         server = multiprocessing.Process(target=serve, args=(server_port,))

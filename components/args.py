@@ -79,9 +79,9 @@ class EndpointArgs(TypedDict):
     """TCP port. Default: 443 with `tls`, else 8080."""
     tls: NotRequired[TlsArgs]
     """HTTPS. Default: plain HTTP."""
-    api_keys: NotRequired[list[pulumi.Input[str]]]
-    """What callers send as `Authorization: Bearer KEY`, each as good as any. A secret; the component seals it. Default: nobody is
-    asked."""
+    api_keys: NotRequired[dict[str, pulumi.Input[str]]]
+    """What callers send as `Authorization: Bearer KEY`, by a name (letters, digits, - and _) under which the host's log has them;
+    the name is no secret. A secret; the component seals it. Default: nobody is asked."""
     proxy_image: NotRequired[str]
     """Docker image of the reverse proxy, Caddy 2.6 or newer. Default: `caddy:2.10.2-alpine`."""
 

@@ -13,7 +13,7 @@ from components.args import EndpointArgs, HostArgs, RolloutArgs, ServerArgs, Vol
 from components.dns_plan import site_name
 from components.door import notice_seconds
 from components.engines import Engine, Server, server_process
-from components.host_changes import host_changes, planned_hosts, told_together
+from components.host_changes import HOST_KEYS, host_changes, planned_hosts, told_of_kept_keys, told_together
 from components.listeners import Listener, silent
 from components.models import ModelFacts
 from components.network import RegionNetwork
@@ -73,8 +73,12 @@ def _rollout(config: CheckedConfig) -> Rollout:
     if config.mode is Mode.ALL_AT_ONCE:
         return Rollout([], max_away)
     changed = host_changes(config.before.hosts, planned_hosts(settings))
-    if config.mode is Mode.PLAIN and changed:
-        pulumi.log.warn(told_together(changed, pulumi.get_stack()))
+    if config.mode is Mode.PLAIN:
+        kept = {key: why for key, why in changed.items() if why == HOST_KEYS}
+        changed = {key: why for key, why in changed.items() if key not in kept}
+        for each, told in ((kept, told_of_kept_keys), (changed, told_together)):
+            if each:
+                pulumi.log.warn(told(each, pulumi.get_stack()))
     listeners = _listeners(config) if settings.is_routed else {}
     dead = _silent_twice(listeners)
     drained = {each.key for site in settings.sites if site.zone in settings.drained for each in site.all_replicas}
@@ -225,7 +229,7 @@ def endpoint_args(settings: Settings, zone: Zone) -> EndpointArgs:
             "private_key": secrets.tls_private_key.get_secret_value(),
         }
     if secrets.all_api_keys:
-        args["api_keys"] = list(secrets.all_api_keys.values())
+        args["api_keys"] = {**secrets.all_api_keys}
     return args
 
 

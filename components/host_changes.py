@@ -1,14 +1,15 @@
-"""Which hosts a config stops or replaces, told from the state before anything is touched: by type, AMI, key or subnet.
+"""Which hosts a config stops or replaces, told from the state before anything is touched: by type, AMI, keys or subnet.
 
 Pure. Leaves out what changes in place while the host serves on.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Network
 from typing import Any
 
-from components.host_identity import deployer_public_key
+from components.host_identity import deployer_public_key, derive_host_key
+from components.host_steps import HOST_KEY_LINE
 from components.settings import Settings
 from components.subnets import planned_subnets
 from components.zones import parse_zone
@@ -17,8 +18,13 @@ _INSTANCE, _KEY_PAIR = "aws:ec2/instance:Instance", "aws:ec2/keyPair:KeyPair"
 _SUBNET, _VPC, _ADDRESS = "aws:ec2/subnet:Subnet", "aws:ec2/vpc:Vpc", "aws:ec2/eip:Eip"
 
 
+_COMMAND, _OF_HOST = "command:remote:Command", ("-ready", "-scripts")
+"""Where a host's key stands: its last step, or its first where no run came to the last."""
 _BEFORE = "the one before"
 _RESIZED = "instanceType"
+SSH_KEY = "sshPrivateKey"
+HOST_KEYS = "hostKeySecret"
+"""The reason of a host that shows the key of another secret: the engine replaces it by request alone."""
 OF_A_REGION = "vpcCidr"
 """How the reason begins of what takes all hosts of a Region together: a VPC goes after all that is in it."""
 
@@ -32,6 +38,8 @@ class HostFacts:
     public_key: str | None
     subnet_cidr: str | None
     vpc_cidr: str | None = None
+    host_key: str | None = None
+    """The public SSH key that it shows."""
 
 
 def deployed_hosts(state: Mapping[str, Mapping[str, Any]]) -> dict[str, HostFacts]:
@@ -51,6 +59,7 @@ def deployed_hosts(state: Mapping[str, Mapping[str, Any]]) -> dict[str, HostFact
             _key(_own(outputs, "keyName", pair, "keyName", "publicKey")),
             _own(outputs, "subnetId", subnet, "id", "cidrBlock"),
             _text(vpc, "cidrBlock"),
+            _host_key(*(named.get((_COMMAND, f"{key}{step}"), {}) for step in _OF_HOST)),
         )
     return found
 
@@ -64,13 +73,15 @@ def deployed_addresses(state: Mapping[str, Mapping[str, Any]]) -> dict[str, str]
 def planned_hosts(settings: Settings) -> dict[str, HostFacts]:
     """The hosts of a config, by replica."""
     public_key = _key(deployer_public_key(settings.secrets.ssh_private_key.get_secret_value()))
+    secret = settings.secrets.host_key_secret.get_secret_value().strip()
     found: dict[str, HostFacts] = {}
     for region, sites in settings.regions.items():
         subnets = planned_subnets(IPv4Network(settings.network.vpc_cidr), {site.zone: site.subnet_cidr for site in sites})
         ami = settings.host.amis.get(region)
         for site in sites:
             facts = HostFacts(site.instance_type, ami, public_key, str(subnets[site.zone]), str(settings.network.vpc_cidr))
-            found |= dict.fromkeys((replica.key for replica in site.all_replicas), facts)
+            keys = [replica.key for replica in site.all_replicas]
+            found |= {key: replace(facts, host_key=derive_host_key(secret, key).public) for key in keys}
     return found
 
 
@@ -84,6 +95,14 @@ def host_changes(deployed: Mapping[str, HostFacts], planned: Mapping[str, HostFa
 def replaces(reason: str) -> bool:
     """Whether a change needs another instance; another type alone is taken on by the same one, stopped meanwhile."""
     return not reason.startswith(_RESIZED) or ", " in reason
+
+
+def told_of_kept_keys(changes: Mapping[str, str], stack: str) -> str:
+    """What plain `pulumi up` says of hosts that differ in their SSH host keys alone: it leaves them."""
+    return (
+        f"they show SSH keys of the {HOST_KEYS} before, are reached by them, and stay as they are: {', '.join(changes)}\n"
+        f"  -> edge up {stack}   # replaces them, drained and one after another"
+    )
 
 
 def told_together(changes: Mapping[str, str], stack: str) -> str:
@@ -106,7 +125,9 @@ def _reason(before: HostFacts, wanted: HostFacts) -> str:
     }
     differs = [f"{name} {old} to {new}" for name, (old, new) in named.items() if old and new and old != new]
     if before.public_key and before.public_key != wanted.public_key:
-        differs.append("sshPrivateKey")
+        differs.append(SSH_KEY)
+    if before.host_key and before.host_key != wanted.host_key:
+        differs.append(HOST_KEYS)
     return ", ".join(differs)
 
 
@@ -121,6 +142,12 @@ def _own(host: Mapping[str, Any], reference: str, other: Mapping[str, Any], iden
 def _text(outputs: Mapping[str, Any], name: str) -> str | None:
     value = outputs.get(name)
     return value if isinstance(value, str) else None
+
+
+def _host_key(*steps: Mapping[str, Any]) -> str | None:
+    """The host's key by the texts of its steps; none in those of older releases."""
+    lines = [line for step in steps for line in (_text(step, "create") or "").splitlines()[:2]]
+    return next((line.removeprefix(HOST_KEY_LINE) for line in lines if line.startswith(HOST_KEY_LINE)), None)
 
 
 def _key(public: str | None) -> str | None:

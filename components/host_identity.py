@@ -4,6 +4,7 @@ Leaves out the login keys: the key pair of the instance carries the deployer's p
 """
 
 import hashlib
+import re
 import struct
 from base64 import b64encode
 from dataclasses import dataclass, field
@@ -104,6 +105,12 @@ write_files:
 runcmd:
   - [sh, -c, "systemctl try-restart sshd || systemctl try-restart ssh"]
 """
+
+
+def public_key_in(first_boot: str | None) -> str | None:
+    """The public host key that a host of this user data shows; None where it says none."""
+    found = re.search(r"^  ed25519_public: (ssh-ed25519 \S+)$", first_boot or "", re.MULTILINE)
+    return found[1] if found else None
 
 
 def _string(value: bytes) -> bytes:

@@ -1,7 +1,7 @@
 """The steps that converge a host to "this model is being served", as command texts: pure, so that a diff is predictable.
 
-A text changes exactly when its step must run again: it holds all that the step depends on, and the instance's id, since a new
-instance behind the same address has nothing yet. Secrets never stand in a text; they travel on standard input.
+A text changes exactly when its step must run again: it holds all that the step depends on, and the instance's id and host key,
+since a new instance behind the same address has nothing yet. Secrets never stand in a text; they travel on standard input.
 """
 
 import hashlib
@@ -23,6 +23,8 @@ from components.proxy import SECRETS_MARK, Proxy, caddy_config
 _REMOTE_SCRIPTS = Path(__file__).parent / "remote"
 _HOME = '"${EDGE_HOST_ROOT:-}/opt/edge-inference"'
 """Where the scripts live on a host. EDGE_HOST_ROOT is empty on a real host; see remote/common.sh."""
+HOST_KEY_LINE = "# host key "
+"""Begins the line of a command's text that tells the state by which key its host was known."""
 _FIRST_BACKOFF_SECONDS, _BACKOFF_FACTOR, _LONGEST_BACKOFF_SECONDS = 0.1, 1.5, 5.0
 """pulumi-command's pauses between dials (v1.2.1, retry.go)."""
 _IMAGE_MIB = 10 * 1024
@@ -76,11 +78,11 @@ class Step:
 
     name: str
     text: str
-    """The command, without the instance's id: `on_instance` adds it."""
+    """The command, without what tells one instance from another: `on_instance` adds it."""
 
-    def on_instance(self, instance_id: str, secrets_digest: str = "") -> str:
-        """The whole command text for an instance, whose proxy's secrets have this digest."""
-        return f"# on {instance_id}\n{self.text}".replace(SECRETS_MARK, secrets_digest)
+    def on_instance(self, instance_id: str, secrets_digest: str = "", host_key: str = "") -> str:
+        """The whole command text for an instance with this public SSH host key, whose proxy's secrets have this digest."""
+        return f"# on {instance_id}\n{HOST_KEY_LINE}{host_key}\n{self.text}".replace(SECRETS_MARK, secrets_digest)
 
 
 @cache
@@ -147,6 +149,7 @@ def transaction(spec: ServingSpec) -> dict[str, object]:
             "url": proxy.url,
             "tls": proxy.tls,
             "asks_for_key": proxy.asks_for_key,
+            "key_names": proxy.key_names,
             "secrets": SECRETS_MARK,
         },
         "door": {

@@ -66,7 +66,6 @@ class InferenceServer(pulumi.ComponentResource):
         # its outputs then end the whole run (engine 3.230: "registration isn't pending").
         self._deleted_with, opts.deleted_with = opts.deleted_with, None
         super().__init__("edge-inference:index:InferenceServer", name, None, opts)
-        self._instance_id = pulumi.Output.from_input(args["instance_id"])
         spec, endpoint = serving_spec(args), args.get("endpoint", {})
         self._connection = remote.ConnectionArgs(
             host=args["address"],
@@ -78,11 +77,14 @@ class InferenceServer(pulumi.ComponentResource):
         )
         # The token's line is there also without a token: the script reads one.
         secrets = {"weights": pulumi.Output.secret(pulumi.Output.concat(args.get("hugging_face_token", ""), "\n"))}
-        self._secrets_digest = pulumi.Output.from_input("")
+        digest = pulumi.Output.from_input("")
         if spec.proxy:
             lines = secrets["proxy"] = _proxy_secrets(endpoint)
             known = pulumi.Output.all(args["private_key"], lines)
-            self._secrets_digest = pulumi.Output.unsecret(known.apply(lambda known: secrets_digest(*known)))
+            digest = pulumi.Output.unsecret(known.apply(lambda known: secrets_digest(*known)))
+        # A public key is no secret, whatever it is derived from.
+        host_key = pulumi.Output.unsecret(pulumi.Output.from_input(args["host_key"]))
+        self._of_instance = pulumi.Output.all(args["instance_id"], digest, host_key)
         step, archive = install_scripts()
         command = self._command(name, step, None, archive)
         for step in serving_steps(spec):
@@ -95,7 +97,7 @@ class InferenceServer(pulumi.ComponentResource):
         return remote.Command(
             f"{name}-{step.name}",
             connection=self._connection,
-            create=pulumi.Output.all(self._instance_id, self._secrets_digest).apply(lambda known: step.on_instance(*known)),
+            create=self._of_instance.apply(lambda known: step.on_instance(*known)),
             stdin=stdin,
             add_previous_output_in_env=False,
             opts=pulumi.ResourceOptions(
@@ -129,7 +131,7 @@ def _proxy(endpoint: EndpointArgs, health_path: str) -> Proxy | None:
         name=tls["name"] if tls else "localhost",
         port=endpoint_port(endpoint),
         tls=tls is not None,
-        asks_for_key=bool(endpoint.get("api_keys")),
+        key_names=tuple(endpoint.get("api_keys", {})),
         health_path=health_path,
     )
 
@@ -137,5 +139,5 @@ def _proxy(endpoint: EndpointArgs, health_path: str) -> Proxy | None:
 def _proxy_secrets(endpoint: EndpointArgs) -> pulumi.Output[str]:
     tls = endpoint.get("tls")
     pair = (tls["certificate"], tls["private_key"]) if tls else ("", "")
-    given = pulumi.Output.all(*pair, *endpoint.get("api_keys", []))
+    given = pulumi.Output.all(*pair, *endpoint.get("api_keys", {}).values())
     return pulumi.Output.secret(given.apply(lambda known: secret_lines(*known)))

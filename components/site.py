@@ -13,7 +13,7 @@ from components.args import EndpointArgs, HostArgs, RolloutArgs, ServerArgs, Vol
 from components.defaults import AMI_PARAMETER, INSTANCE_TYPE, VOLUME_GIB, endpoint_url
 from components.dns_plan import Replica
 from components.door import door_port
-from components.host_identity import HostKey, deployer_public_key, derive_host_key, user_data
+from components.host_identity import HostKey, deployer_public_key, derive_host_key, public_key_in, user_data
 from components.order import after
 from components.server import InferenceServer, InferenceServerArgs
 from components.tags import Tags
@@ -262,7 +262,7 @@ class EdgeInferenceSite(pulumi.ComponentResource):
             "instance_id": instance.id,
             "address": reachable,
             "private_key": args["ssh_private_key"],
-            "host_key": host_key.apply(lambda key: key.public),
+            "host_key": _shown_key(instance, host_key),
             "server": args.get("server", {}),
             "host": args.get("host", {}),
             "endpoint": args.get("endpoint", {}),
@@ -356,3 +356,9 @@ class EdgeInferenceSite(pulumi.ComponentResource):
                 ignore_changes=["userData", "ami"] if keeps_ami else ["userData"],
             ),
         )
+
+
+def _shown_key(instance: aws.ec2.Instance, derived: pulumi.Output[HostKey]) -> pulumi.Output[str]:
+    """The key that a host shows is the one that it was made with: `hostKeySecret` may be another by now."""
+    known = pulumi.Output.all(instance.user_data, derived)
+    return pulumi.Output.unsecret(known.apply(lambda known: public_key_in(known[0]) or known[1].public))

@@ -19,6 +19,8 @@ NAVIGATION = {
         "how-to/certificates",
         "how-to/github-actions",
         "how-to/operate",
+        "how-to/rotate",
+        "how-to/usage",
         "how-to/see-routing",
         "how-to/measure",
         "how-to/recover",

@@ -66,7 +66,7 @@ def secret_set(env: EnvironmentName, key: Secret, local: LocalFlag = False) -> N
 
     environment = open_environment(env, local=local)
     secret = parsed_secret(key, environment.arguments)
-    store_secret(environment, secret, _given(str(secret)))
+    store_secret(environment, secret, given(str(secret)))
     where = "for this local cloud" if environment.on_local_cloud else f"in {environment.stack_file.name}, encrypted"
     say(f"{secret} is stored {where}\n  -> edge up {environment.arguments}   # brings it about")
 
@@ -82,6 +82,23 @@ def secret_list(env: EnvironmentName, local: LocalFlag = False) -> None:  # noqa
         show(name)
 
 
+def secret_get(env: EnvironmentName, key: Secret, local: LocalFlag = False) -> None:  # noqa: FBT002
+    """Write a secret into a file or another program.
+
+    Never to a terminal.
+
+    Example: edge secret get prod apiKeys.mobile-next > mobile.key
+    """
+    from automation.engine.secret_change import parsed_secret, secret_value
+
+    environment = open_environment(env, local=local)
+    secret = parsed_secret(key, environment.arguments)
+    if sys.stdout.isatty():
+        line = f"edge secret get {environment.arguments} {secret}"
+        raise UsageError(f"a terminal would show {secret}, and keep it\n  -> ( umask 077; {line} > FILE )   # or into a program")
+    sys.stdout.write(f"{secret_value(environment, secret)}\n")
+
+
 def secret_unset(env: EnvironmentName, key: Secret, local: LocalFlag = False) -> None:  # noqa: FBT002
     """Take a secret away.
 
@@ -95,7 +112,7 @@ def secret_unset(env: EnvironmentName, key: Secret, local: LocalFlag = False) ->
     say(f"{secret} is taken away\n  -> edge up {environment.arguments}   # brings it about")
 
 
-def _given(what: str) -> str:
+def given(what: str) -> str:
     """A secret from standard input, or from a person, who does not see it."""
     if not sys.stdin.isatty():
         return sys.stdin.read()

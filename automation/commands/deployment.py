@@ -60,11 +60,15 @@ def up(  # noqa: PLR0913, PLR0917 - its options
     if not environment.on_local_cloud and not yes:
         price = tell_plan(environment, say).price
         confirm(f"Deploy '{env}' to AWS, at {price.after}?")
+    options = {"site": site, "replace_hosts": replace_host or (), "all_at_once": all_at_once, "fallback": fallback}
+    deploy(environment, as_json=as_json, **options)
+
+
+def deploy(environment: "Environment", *, as_json: bool, **options: Any) -> None:
+    """Runs `up`, and tells it; `options` are its own."""
     try:
         with told("Deploying", environment, as_json=as_json, has_table=True) as on_event:
-            changes = environment.up(
-                on_event, site=site, replace_hosts=replace_host or (), all_at_once=all_at_once, fallback=fallback
-            )
+            changes = environment.up(on_event, **options)
     except DeploymentFailedError as error:
         error.summary = tuple(_sites_after(environment, error)) if error.sites else ()
         raise

@@ -184,7 +184,7 @@ def keys(env: EnvironmentName) -> None:
     if not missing:
         raise UsageError(
             f"'{env}' has both keys already, and new ones would replace its hosts\n"
-            f"  -> edge secret set {env} sshPrivateKey < FILE   # another one, on purpose"
+            f"  -> edge rotate {env} ssh-key   # or host-keys: asks first, and replaces one host after another"
         )
     environment.store_secrets(missing)
     for key in missing:

@@ -48,9 +48,9 @@ def _advice(commands: Commands) -> dict[str, str]:
             "  -> unset SSH_AUTH_SOCK   # then run this again"
         ),
         "host key mismatch": (
-            "A host shows another SSH key than the one derived from edge-inference:hostKeySecret; nothing was sent to it\n"
-            f"  -> hostKeySecret was changed: put the old one back, or replace the hosts: {anew}\n"
-            "  -> nobody changed it: something else answers at this address, and sshPrivateKey opens nothing there"
+            "A host shows another SSH key than the one that it was made with; nothing was sent to it\n"
+            f"  -> somebody changed it on the host: replace the host: {anew}\n"
+            "  -> nobody did: something else answers at this address, and sshPrivateKey opens nothing there"
         ),
         "unable to authenticate": (
             "A host does not let host.loginUser in with edge-inference:sshPrivateKey\n"

@@ -54,6 +54,14 @@ def in_order(outputs: dict[str, Any], zones: Iterable[str]) -> dict[str, Any]:
     return {**outputs, **sorted_ones}
 
 
+def outputs_by_urn(deployment: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The outputs of a deployment's resources with their ids, by URN, but of those that are only still to be deleted."""
+    resources = cast("list[dict[str, Any]]", deployment.get("resources") or [])
+    return {
+        str(each["urn"]): {"id": each.get("id"), **(each.get("outputs") or {})} for each in resources if not each.get("delete")
+    }
+
+
 def _by_type_and_name(deployment: Mapping[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
     """The outputs of a deployment's resources, but of those that are only still to be deleted."""
     resources = cast("list[dict[str, Any]]", deployment.get("resources") or [])

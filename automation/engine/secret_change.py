@@ -6,6 +6,7 @@ ever told. Leaves out plain values: config_change.py.
 
 import json
 import re
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -116,6 +117,41 @@ def remove_secret(deployed: "Deployed", secret: SecretName) -> None:
             set_secrets(stack, stored)
         else:
             unset_secret(stack, secret.path if stored else f"{PROJECT}:{secret.key}")
+
+
+def secret_value(deployed: "Deployed", secret: SecretName) -> str:
+    """A secret in clear; UsageError where it is not set."""
+    config = deployed.config_in_stack(deployed.open(may_start=False))
+    found = config.values.get(secret.path) if secret.name is None else api_keys(config).get(secret.name)
+    if not found:
+        raise UsageError(f"{secret} is not set\n  -> edge secret list {deployed.arguments}")
+    return found.strip()
+
+
+def change_secrets(deployed: "Deployed", stored: Mapping[SecretName, str], gone: Collection[SecretName], doing: str) -> None:
+    """Stores some secrets and takes API keys away, in one: all of it or nothing. UsageError for what the program would refuse."""
+    with only_run(deployed.logs, deployed.name, doing):
+        stack = deployed.open(may_start=False)
+        config = deployed.config_in_stack(stack)
+        named = api_keys(config) | {secret.name: value for secret, value in stored.items() if secret.name}
+        left = {name: value for name, value in named.items() if name not in {secret.name for secret in gone}}
+        whole = {f"{PROJECT}:{_NAMED}": json.dumps(left)}
+        single = {secret.path: value for secret, value in stored.items()}
+        after = with_secrets(config, {secret.path: value for secret, value in stored.items() if not secret.name})
+        after = with_secrets(after, whole) if left else _without(after, _NAMED)
+        before = {(each.path, each.reason) for each in validate(config).problems}
+        if problems := [each for each in validate(after).problems if (each.path, each.reason) not in before]:
+            raise UsageError(f"nothing is changed, since there would be\n{listed(problems, deployed.arguments)}")
+        path = Path(stack.workspace.work_dir) / deployed.stack_file.name
+        text = path.read_bytes()
+        is_sealed = whole.keys() & _sealed_whole(deployed, stack)
+        try:
+            set_secrets(stack, {key: value for key, value in single.items() if "." not in key} | whole if is_sealed else single)
+            for secret in () if is_sealed else gone:
+                unset_secret(stack, secret.path if left else f"{PROJECT}:{_NAMED}")
+        except BaseException:
+            path.write_bytes(text)
+            raise
 
 
 def api_keys(config: StackConfig) -> dict[str, str]:

@@ -16,6 +16,10 @@ _CONNECT_SECONDS = 5.0
 _PORTS = {"http": 80, "https": 443}
 
 
+SUCCESSOR = "-next"
+"""Behind the name of an API key whose rotation is under way: it is what will be left of the two."""
+
+
 class Ports(Protocol):
     """Who knows by which port a host's port is reached: an Environment."""
 
@@ -27,11 +31,13 @@ class Ports(Protocol):
 
 
 def api_key(config_value: "Callable[[str], str | None]") -> str | None:
-    """One of the keys that an environment's endpoint takes, by its config; None where it asks for none."""
-    if key := config_value("edge-inference:apiKey"):
-        return key.strip()
+    """One of the keys that an environment's endpoint takes, by its config; None where it asks for none. Not one that is about to
+    be taken away: whether others still use it shall be seen.
+    """
     named: dict[str, str] = json.loads(config_value("edge-inference:apiKeys") or "{}")
-    return next((key.strip() for key in named.values()), None)
+    successors = [key for name, key in named.items() if name.endswith(SUCCESSOR)]
+    keys = [*successors, config_value("edge-inference:apiKey"), *named.values()]
+    return next((key.strip() for key in keys if key), None)
 
 
 def port_of(environment: Ports, address: str, url: str) -> int:

@@ -10,27 +10,37 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from automation.errors import EdgeError, UsageError
+from automation.engine.advice import Commands
+from automation.engine.outputs import outputs_by_urn
+from automation.engine.results import inventory_of
+from automation.errors import EdgeError, ProtectedError, UsageError
+from automation.sites.host_keys import Keys
 from automation.sites.hosts import Host, run, ssh
 from automation.sites.repairs import deployed_replicas, reservations
 from components.dns_plan import RECORD_TTL_SECONDS
 from components.door import notice_seconds
 from components.engines import BUSY_METRICS
-from components.host_changes import OF_A_REGION, deployed_addresses, deployed_hosts, host_changes, planned_hosts, replaces
-from components.settings import PROJECT, Settings, StackConfig
+from components.host_changes import (
+    HOST_KEYS,
+    OF_A_REGION,
+    deployed_addresses,
+    deployed_hosts,
+    host_changes,
+    planned_hosts,
+    replaces,
+)
+from components.settings import Settings, StackConfig
 
 if TYPE_CHECKING:
-    from automation.engine.command import Stack
     from automation.sites.endpoints import Ports
     from automation.sites.resolution import Routes
 
 _SCRIPT = 'cd "${EDGE_HOST_ROOT:-}/opt/edge-inference/releases" && "./$(ls -t | head -n 1)/leave.sh" "$1"'
 """The newest release's folder; a host of an earlier release has no such script, and is not protected."""
 _MARK = '"${EDGE_HOST_ROOT:-}/run/edge-inference/at-once"'
-_COMMAND = "command:remote:Command"
 _SSH_SECONDS = 60.0
 _POLL_SECONDS = 1.0
 Say = Callable[[str], None]
@@ -45,7 +55,7 @@ class Turn:
     resources: tuple[str, ...]
     """URNs of all that goes with them and that a run for others must leave alone."""
     instances: tuple[str, ...]
-    """URNs of those that are to be replaced though nothing in the config says so."""
+    """URNs of those that the engine would not replace by itself: by request, or for another host key."""
     steps: tuple[str, ...] = ()
     """URNs of the steps on hosts that keep their instance: they run again, since nobody else sees whether the server that starts
     with the host serves.
@@ -90,7 +100,7 @@ def host_turns(
                 # A reservation for another type comes when its host's turn does.
                 for urn in (*replicas[key].resources, *filter(None, [kept.get(key)]), *replicas[key].commands)
             ),
-            tuple(replicas[key].resources[0] for key in batch if key in asked),
+            tuple(replicas[key].resources[0] for key in batch if key in asked or HOST_KEYS in waiting[key]),
             tuple(urn for key in batch if not replaces(waiting[key]) for urn in replicas[key].commands),
         )
         for batch in batches
@@ -99,7 +109,17 @@ def host_turns(
 
 def changed_hosts(deployment: Mapping[str, Any], settings: Settings) -> dict[str, str]:
     """The replicas whose host a config stops or replaces, each with the reason."""
-    return host_changes(deployed_hosts(_state(deployment)), planned_hosts(settings))
+    return host_changes(deployed_hosts(outputs_by_urn(deployment)), planned_hosts(settings))
+
+
+def refuse_protected(commands: Commands, deployment: Mapping[str, Any], going: Iterable[str]) -> None:
+    """ProtectedError where the host of one of these replicas is protected, and could not be replaced or removed."""
+    protected = set(inventory_of(deployment).protected)
+    if held := [key for key in going if f"{key}-host" in protected]:
+        zones = dict.fromkeys(key.rpartition("-")[0] for key in held)
+        lines = "\n".join(f"  -> {commands.edge('unprotect')} {zone}" for zone in zones)
+        gone = "must be replaced or removed, and is protected; nothing was changed"
+        raise ProtectedError(f"{', '.join(held)} {gone}\n{lines}")
 
 
 def chosen_hosts(deployment: Mapping[str, Any], chosen: Iterable[str]) -> list[str]:
@@ -123,30 +143,12 @@ def removed_hosts(deployment: Mapping[str, Any], settings: Settings) -> list[str
 def serving(deployment: Mapping[str, Any]) -> dict[str, str]:
     """The addresses of the replicas that a run has finished; no other serves anybody."""
     finished = {key for key, each in deployed_replicas(deployment).items() if each.digest}
-    return {key: address for key, address in deployed_addresses(_state(deployment)).items() if key in finished}
-
-
-def keys_before(stack: "Stack", settings: Settings) -> dict[str, str]:
-    """By replica, the SSH key that its host knows where that is being changed: the state has it, in the steps on that host."""
-    hosts = [key for key, why in changed_hosts(stack.deployment, settings).items() if "sshPrivateKey" in why]
-    if not hosts:
-        return {}
-    shown: dict[str, Any] = json.loads(stack.ask("stack", "export", "--show-secrets", "--stack", stack.name))["deployment"]
-    steps = {urn.rpartition("::")[2]: outputs for urn, outputs in _state(shown).items() if f"{_COMMAND}::" in urn}
-    connections = {key: _clear(steps[f"{key}-ready"].get("connection")) for key in hosts if f"{key}-ready" in steps}
-    return {key: str(_clear(connection["privateKey"])) for key, connection in connections.items() if connection}
-
-
-def _clear(value: Any) -> Any:
-    """A value of a state shown with its secrets, each of which is wrapped, as JSON."""
-    if isinstance(value, dict) and isinstance(wrapped := cast("dict[str, Any]", value).get("plaintext"), str):
-        return json.loads(wrapped)
-    return cast("Any", value)
+    return {key: address for key, address in deployed_addresses(outputs_by_urn(deployment)).items() if key in finished}
 
 
 class Departures:
-    """Sends hosts away from their users, and back. `deployment`: the state before the run; `keys`: by replica, an SSH key that is
-    not the config's.
+    """Sends hosts away from their users, and back. `deployment`: the state before the run; `keys`: by replica, those that are not
+    the config's.
     """
 
     def __init__(  # noqa: PLR0913 - who is asked, and by what
@@ -157,7 +159,7 @@ class Departures:
         deployment: Mapping[str, Any],
         say: Say,
         *,
-        keys: Mapping[str, str] | None = None,
+        keys: Mapping[str, Keys] | None = None,
     ) -> None:
         self._ports, self._config, self._settings, self._say, self._keys = ports, config, settings, say, keys or {}
         self._addresses = serving(deployment)
@@ -230,11 +232,10 @@ class Departures:
 
     def _on_host(self, key: str, script: str, argument: str, seconds: float) -> str | None:
         zone, _, number = key.rpartition("-")
-        own = {f"{PROJECT}:sshPrivateKey": self._keys[key]} if key in self._keys else {}
-        config = replace(self._config, values={**self._config.values, **own})
         words = f"sudo bash -c {shlex.quote(script)} edge {shlex.quote(argument)}"
+        host = Host(zone, int(number), address=self._addresses[key], keys=self._keys.get(key, Keys()))
         try:
-            with ssh(self._ports, Host(zone, int(number), address=self._addresses[key]), config) as command:
+            with ssh(self._ports, host, self._config) as command:
                 return run(command, words, seconds=seconds)
         except EdgeError:
             return None
@@ -242,17 +243,3 @@ class Departures:
 
 def _healthy(routes: "Routes") -> set[str | None]:
     return {each.address for site in routes.sites for each in site.replicas if each.health and each.health.healthy}
-
-
-def _state(deployment: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """By URN, the outputs of what is not about to be deleted, with its id."""
-    living = [each for each in _resources(deployment) if not each.get("delete")]
-    return {str(each["urn"]): {"id": each.get("id"), **_outputs(each)} for each in living}
-
-
-def _resources(deployment: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return cast("list[dict[str, Any]]", deployment.get("resources") or [])
-
-
-def _outputs(resource: Mapping[str, Any]) -> dict[str, Any]:
-    return cast("dict[str, Any]", resource.get("outputs") or {})

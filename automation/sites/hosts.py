@@ -8,7 +8,7 @@ import os
 import subprocess
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,9 @@ from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[re
 from automation.account.questions import instances
 from automation.errors import EdgeError, NothingDeployedError, UsageError
 from automation.sites.endpoints import Ports
+from automation.sites.host_keys import Keys, keys_before
 from components.host_identity import derive_host_key
-from components.settings import PROJECT, StackConfig
+from components.settings import PROJECT, StackConfig, validate
 from components.tags import REPLICA_TAG, STACK_TAG
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Host:
     instance_type: str | None = None
     address: str | None = None
     launched: datetime | None = None
+    keys: Keys = field(default=Keys())
 
     @property
     def key(self) -> str:
@@ -108,15 +110,29 @@ def find_host(environment: "Deployed", zone: str, number: int = 1) -> Host:
     if host.address is None or host.state not in {"running", None}:
         what = f"is {host.state}" if host.state != "running" else "has no address"
         raise NothingDeployedError(f"the host {host.key} {what}\n  -> edge status {environment.arguments}")
-    return host
+    return with_keys(environment, [host], environment.stack_config())[0]
+
+
+def with_keys(environment: "Deployed", found: Sequence[Host], config: StackConfig) -> list[Host]:
+    """The same hosts, each with the keys that it knows."""
+    keys = other_keys(environment, config)
+    return [replace(host, keys=keys.get(host.key, host.keys)) for host in found]
+
+
+def other_keys(environment: "Deployed", config: StackConfig) -> dict[str, Keys]:
+    """By replica, the keys of hosts that are still to be replaced since the config has others."""
+    settings = validate(config).settings
+    return keys_before(environment.open(may_start=False), settings) if settings else {}
 
 
 @contextmanager
 def ssh(environment: Ports, host: Host, config: StackConfig, *, options: Sequence[str] = ()) -> Generator[list[str]]:
-    """The `ssh` command line to a host, good within the context: the deployer's key, and no host key but the derived one."""
+    """The `ssh` command line to a host, good within the context: the deployer's key, and no host key but the derived one; those
+    before where the host is still to be replaced.
+    """
     port = environment.port_of(str(host.address), _SSH_PORT)
-    private = _secret(config, "sshPrivateKey")
-    public = derive_host_key(_secret(config, "hostKeySecret").strip(), host.key).public
+    private = host.keys.private or _secret(config, "sshPrivateKey")
+    public = host.keys.host or derive_host_key(_secret(config, "hostKeySecret").strip(), host.key).public
     with ExitStack() as kept:
         identity = kept.enter_context(_in_memory("identity", private.rstrip() + "\n"))
         known_hosts = kept.enter_context(_in_memory("known_hosts", f"{host.key} {public}\n"))
@@ -145,8 +161,6 @@ def run(command: Sequence[str], remote: str, *, seconds: float, sent: str = "") 
 
 def login_user(config: StackConfig) -> str:
     """The login user of the config's AMIs."""
-    from components.settings import validate
-
     host = validate(config).host
     return host.login_user if host else "ec2-user"
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from automation.errors import UsageError
 from automation.sites.endpoints import api_key
-from automation.sites.hosts import Host, hosts, of_zone, ssh
+from automation.sites.hosts import Host, hosts, of_zone, ssh, with_keys
 from components.settings import StackConfig, validate
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def chosen(environment: "Deployed", zone: str | None, number: int | None) -> tup
     if zone is None:
         if number is not None:
             raise UsageError(f"--replica needs a zone\n  -> edge logs {environment.arguments} {found[0].zone} --replica {number}")
-        return found, config
-    return of_zone(environment, found, zone, number), config
+        return with_keys(environment, found, config), config
+    return with_keys(environment, of_zone(environment, found, zone, number), config), config
 
 
 def require_proxy(environment: "Deployed", config: StackConfig) -> None:

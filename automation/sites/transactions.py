@@ -88,9 +88,11 @@ def _proxy_changes(old: Transaction | None, new: Transaction | None, *ports: str
         return (False, ()) if old == new else (True, (word,))
     anew = [*_differing("endpoint.proxyImage", str(old["image"]), str(new["image"])), *_differing("endpoint.port", *ports)]
     config = [called for name, called in _OF_PROXY.items() if old[name] != new[name] and not anew]
+    logs = [] if "key_names" in old else ["the log of requests"]
     kinds = [name for name, has in (("API keys", new["asks_for_key"]), ("certificate", new["tls"])) if has]
     secrets = [" or ".join(kinds)] if old["secrets"] != new["secrets"] and kinds else []
-    return bool(anew), (*anew, *config, *secrets)
+    names = [] if logs or secrets or config or old["key_names"] == new["key_names"] else ["names of API keys"]
+    return bool(anew), (*anew, *config, *secrets, *names, *logs)
 
 
 def _differing(name: str, old: str, new: str) -> list[str]:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from common import HOME, StepError, docker, say, try_docker, wait_until
+from common import HOME, StepError, docker, try_docker, wait_until
 from listener import PROXY, SERVER, public_address, public_status
 
 PREVIOUS, FAILED = f"{SERVER}-previous", f"{SERVER}-failed"
@@ -111,11 +111,7 @@ def proxy_change(wanted: Spec | None) -> str:
     if running != f"{wanted['image']} running" or not (FILES / "caddy.json").exists():
         return "restart"
     old, new = ((folder / "caddy.json").read_text(encoding="utf-8") for folder in (FILES, STAGED))
-    if _differs(old, new) == "admin" and all(_same(name) for name in _SECRET_FILES[1:]):
-        say("the proxy of the release before serves on; with its next change it gets what lets it reload")
-        shutil.rmtree(STAGED)
-        return ""
-    if _differs(old, new) == "" and all(_same(name) for name in _SECRET_FILES[1:]):
+    if json.loads(old) == json.loads(new) and all(_same(name) for name in _SECRET_FILES[1:]):
         shutil.rmtree(STAGED)
         return ""
     can_reload = _ADMIN in old and _listens(old) == _listens(new)
@@ -124,14 +120,6 @@ def proxy_change(wanted: Spec | None) -> str:
 
 def _same(name: str) -> bool:
     return (FILES / name).exists() and (FILES / name).read_bytes() == (STAGED / name).read_bytes()
-
-
-def _differs(old: str, new: str) -> str:
-    """Which of two configs' parts is another: none, how it is administered, or what it serves."""
-    before, after = json.loads(old), json.loads(new)
-    if before == after:
-        return ""
-    return "admin" if before["apps"] == after["apps"] else "apps"
 
 
 def _listens(config: str) -> list[Any]:

@@ -15,15 +15,19 @@ fi
 image=$1 budget=$2 config=$3
 IFS= read -r certificate
 IFS= read -r private_key
-IFS= read -r api_keys
+IFS=' ' read -ra api_keys
 
 trap 'rm -rf "$fresh"' EXIT
 umask 077
 mkdir -p "$fresh"
-# Bash's own commands only: the arguments of any other could be seen. Each key stands where the mark does, in a list.
+# Bash's own commands only: the arguments of any other could be seen. Each key stands where its mark does, counted from 1.
 printf '%s' "$certificate" | base64 --decode >"$fresh/certificate.pem"
 printf '%s' "$private_key" | base64 --decode >"$fresh/private-key.pem"
-printf '%s\n' "${config//@API_KEY@/"${api_keys// /'","Bearer '}"}" >"$fresh/caddy.json"
+for number in "${!api_keys[@]}"; do
+  config=${config//@API_KEY_$((number + 1))@/"${api_keys[number]}"}
+done
+[[ $config != *@API_KEY_* ]] || fail "a key has no value" "deploy again"
+printf '%s\n' "$config" >"$fresh/caddy.json"
 
 if ! docker image inspect "$image" >/dev/null 2>&1; then
   within "$budget" "pulling $image" docker pull -q "$image" >/dev/null ||

@@ -1,4 +1,5 @@
-"""Caddy, as far as this project configures it: ends TLS, looks at path and Authorization, hands on to a server, unbuffered.
+"""Caddy, as far as this project configures it: ends TLS, looks at path and Authorization, hands on to a server, unbuffered, and
+writes down who was let in.
 
 A config with anything else in it is refused as an error, so that what runs here and what the product renders cannot drift apart.
 Left out on purpose: HTTP/2, and every word of Caddy's config that components/proxy.py does not write.
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -25,9 +27,11 @@ if TYPE_CHECKING:
     import socket
     from pathlib import Path
 
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import Message, Receive, Scope, Send
 
 _READ_BYTES = 65536
+_NAME, _IS_LOGGED = "caddy.name", "caddy.is_logged"
+"""Of a request, in its scope."""
 _HOP_BY_HOP = {b"connection", b"keep-alive", b"transfer-encoding", b"te", b"trailer", b"upgrade"}
 
 
@@ -69,6 +73,21 @@ class _Rewrite(_Part):
     uri: str
 
 
+class _Named(_Part):
+    """Has the request named so in the log."""
+
+    handler: Literal["map"]
+    source: Literal[""]
+    destinations: tuple[Literal["{http.auth.user.id}"]]
+    defaults: tuple[str]
+
+
+class _NotLogged(_Part):
+    handler: Literal["vars"]
+    skip_log: Literal[True]
+    log_skip: Literal[True]
+
+
 class _StaticResponse(_Part):
     handler: Literal["static_response"]
     status_code: int
@@ -90,7 +109,7 @@ class _Match(_Part):
 
 class _Route(_Part):
     match: list[_Match] | None = None
-    handle: list[Annotated[_ReverseProxy | _Rewrite | _StaticResponse, Field(discriminator="handler")]]
+    handle: list[Annotated[_ReverseProxy | _Rewrite | _StaticResponse | _Named | _NotLogged, Field(discriminator="handler")]]
     terminal: bool = False
 
 
@@ -108,6 +127,7 @@ class _HttpServer(_Part):
     automatic_https: _NoHttps
     read_header_timeout: str
     idle_timeout: str
+    logs: _EmptyPolicy
     tls_connection_policies: Annotated[list[_EmptyPolicy], Field(min_length=1, max_length=1)] | None = None
     routes: list[_Route]
 
@@ -148,8 +168,49 @@ class _Admin(_Part):
     config: _NoCopy
 
 
+class _Deleted(_Part):
+    filter: Literal["delete"]
+
+
+class _Line(_Part):
+    format: Literal["json"]
+    level_key: Literal[""]
+    name_key: Literal[""]
+    message_key: Literal[""]
+
+
+class _Filter(_Part):
+    format: Literal["filter"]
+    wrap: _Line
+    fields: dict[Literal["request", "resp_headers", "bytes_read"], _Deleted]
+
+
+class _ToStdout(_Part):
+    output: Literal["stdout"]
+
+
+class _AccessLog(_Part):
+    writer: _ToStdout
+    encoder: _Filter
+    include: tuple[Literal["http.log.access"]]
+
+
+class _OtherLog(_Part):
+    exclude: tuple[Literal["http.log.access"]]
+
+
+class _Logs(_Part):
+    default: _OtherLog
+    access: _AccessLog
+
+
+class _Logging(_Part):
+    logs: _Logs
+
+
 class _Config(_Part):
     admin: _NoAdmin | _Admin
+    logging: _Logging
     apps: _Apps
 
 
@@ -159,11 +220,16 @@ def is_caddy(image: str) -> bool:
 
 
 class Caddy:
-    """`caddy run --config FILE` in a container; `outside` finds a container's path on this machine."""
+    """`caddy run --config FILE` in a container; `outside` finds a container's path on this machine, `say` writes to its log."""
 
     def __init__(
-        self, arguments: list[str], outside: Callable[[str], Path | None], upstream: Callable[[int], int | None]
+        self,
+        arguments: list[str],
+        outside: Callable[[str], Path | None],
+        upstream: Callable[[int], int | None],
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
+        self._say = say
         match arguments:
             case ["caddy", "run", "--config", path]:
                 self._outside, self._upstream = outside, upstream
@@ -218,8 +284,22 @@ class Caddy:
             yield
 
     async def _application(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await self._answer(Request(scope, receive))
-        await response(scope, receive, send)
+        began, size, status = time.monotonic(), 0, 0
+
+        async def counted(message: Message) -> None:
+            nonlocal size, status
+            size += len(message.get("body", b""))
+            status = message.get("status", status)
+            await send(message)
+
+        request = Request(scope, receive)
+        try:
+            response = await self._answer(request)
+            await response(scope, receive, counted)
+        finally:
+            if scope.get(_IS_LOGGED, True):
+                facts = {"duration": round(time.monotonic() - began, 9), "size": size, "status": status}
+                self._say(json.dumps({"ts": time.time(), "user_id": scope.get(_NAME, ""), **facts}))
 
     def _tls_context(self) -> ssl.SSLContext | None:
         if self._server.tls_connection_policies is None or self._config.apps.tls is None:
@@ -249,6 +329,10 @@ class Caddy:
         for handler in route.handle:
             if isinstance(handler, _Rewrite):
                 path = handler.uri
+            elif isinstance(handler, _Named):
+                request.scope[_NAME] = handler.defaults[0]
+            elif isinstance(handler, _NotLogged):
+                request.scope[_IS_LOGGED] = False
             elif isinstance(handler, _StaticResponse):
                 return Response(handler.body, handler.status_code, {name: values[0] for name, values in handler.headers.items()})
             else:

@@ -375,7 +375,7 @@ class DockerEngine:
             found = container.spec.outside(path)
             return self.root.__class__(found) if found else None
 
-        proxy = container.caddy = Caddy(container.spec.arguments, outside, self._published_inside)
+        proxy = container.caddy = Caddy(container.spec.arguments, outside, self._published_inside, container.say)
         async with proxy.running(container.listener(proxy.port).dup()):
             container.listening.add(proxy.port)
             self._changed(container)

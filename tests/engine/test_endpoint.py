@@ -22,9 +22,11 @@ from workflows import Machine, edge_on, step
 
 from automation.account.acme_client import Authority
 from automation.account.keys import new_certificate
-from automation.errors import DeploymentFailedError
+from automation.engine.secret_change import SecretName, secret_value
+from automation.errors import DeploymentFailedError, UsageError
 from automation.sites.ask import Question
 from automation.sites.hosts import find_host, run, ssh
+from automation.sites.usage import KeyUsage
 from geography.cities import CITIES
 from geography.latency import round_trip_ms
 
@@ -217,16 +219,29 @@ def test_a_certificate_by_acme_is_served_after_the_next_up_which_cuts_no_stream(
     assert "PRIVATE KEY" not in "".join(guarded.said)
 
 
-def test_nobody_whose_key_stays_notices_another_certificate_and_a_second_key(guarded: Guarded) -> None:
-    trusted, new = guarded.certificate, secrets.token_hex(20)
+def test_a_key_is_rotated_and_nobody_notices_that_nor_another_certificate(guarded: Guarded) -> None:
+    environment, old, trusted = guarded.environment, guarded.key, guarded.certificate
     guarded.certificate, guarded.private_key = new_certificate([DOMAIN, f"*.sites.{DOMAIN}"])
-    with streaming([lambda: guarded.ask(PATH, guarded.key, question(20), trusted)] * 30):
+    with streaming([lambda: guarded.ask(PATH, old, question(20), trusted)] * 30) as streams:
         guarded.store()
-        guarded.pulumi("config", "set", "--secret", "--path", "edge-inference:apiKeys.next", new, "--cwd", str(guarded.project))
+        environment.store_rotation(environment.plan_rotation("api-key"))
         assert guarded.deploy().touched == CHANGED_PROXY
-    for key in (guarded.key, new):
+    new = secret_value(environment, SecretName("apiKeys", "apiKey-next"))
+    for key in (old, new):
         assert guarded.ask("/info", key).status == 200
-    guarded.pulumi("config", "rm", "edge-inference:apiKeys", "--cwd", str(guarded.project))
+    with pytest.raises(UsageError, match="has a successor already"):
+        environment.plan_rotation("api-key")
+    with streaming([lambda: guarded.ask(PATH, new, question(20))] * 30):
+        environment.store_rotation(environment.plan_rotation("api-key", finish=True))
+        assert guarded.deploy().touched == CHANGED_PROXY
+    guarded.key = new
+    assert guarded.ask("/info", old).status == 401
+    used = environment.usage()
+    assert (used.silent, used.key_names, used.simulated) == ((), ("apiKey",), True)
+    assert used.keys["apiKey"].requests >= streams.whole
+    assert used.keys["apiKey-next"].requests >= 30
+    assert used.keys["apiKey-next"].bytes > 30 * 20
+    assert environment.usage(datetime.now(UTC)).keys == {"apiKey": KeyUsage()}
 
 
 def test_a_proxy_that_does_not_start_is_told_without_its_secrets(guarded: Guarded) -> None:

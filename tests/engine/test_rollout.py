@@ -23,7 +23,8 @@ import requests
 from streams import PATH, Ask, Streams, question, streaming
 from support import CLOCK, HONOLULU, LOS_ANGELES, OREGON, READY_SECONDS, Deployment, Recording, World, instances, wait_for
 
-from automation.errors import DeploymentFailedError
+from automation.account.keys import new_deployer_key
+from automation.errors import DeploymentFailedError, UsageError
 from automation.sites.hosts import find_host, run, ssh
 from geography.cities import CITIES, local_network
 
@@ -285,6 +286,31 @@ def test_hosts_are_resized_and_replaced_one_after_another(changing: Changing) ->
     after = changing.instances()
     assert [zone for zone in ZONES if after[zone] != before[zone]] == [LOS_ANGELES]
     assert {each["InstanceId"]: each["InstanceType"] for each in instances(ec2)}[after[OREGON]] == "g4dn.4xlarge"
+
+
+def test_hosts_with_other_keys_are_reached_by_their_own_until_they_are_replaced_one_after_another(changing: Changing) -> None:
+    """The first of two rotations is stored, and its run has yet to come; plain `pulumi up` leaves such hosts alone."""
+    environment, before = changing.environment, changing.instances()
+    rotation = environment.plan_rotation("host-keys")
+    assert rotation.turns == tuple((f"{zone}-1",) for zone in ZONES)
+    environment.store_rotation(rotation)
+    status, said = changing.plain_up()
+    assert status == 0, said
+    assert "show SSH keys of the hostKeySecret before" in said, said
+    assert changing.instances() == before
+    with pytest.raises(UsageError, match="an earlier change of keys is not finished"):
+        environment.plan_rotation("ssh-key")
+    environment.store_secrets({"edge-inference:sshPrivateKey": new_deployer_key()})
+    changing.look()
+    assert all(changing.container(zone) for zone in ZONES), "known by the keys that the state has"
+    with changing.streams():
+        said_before = len(changing.said)
+        changing.up()
+        assert "not protected" not in " ".join(changing.said[said_before:])
+    after = changing.instances()
+    assert all(after[zone] != before[zone] for zone in ZONES)
+    changing.look()
+    assert all(changing.container(zone) for zone in ZONES)
 
 
 def test_a_zone_that_is_removed_is_drained_first(changing: Changing) -> None:

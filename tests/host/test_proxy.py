@@ -13,7 +13,7 @@ import tarfile
 from base64 import b64encode
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -38,7 +38,7 @@ NAME = "us-west-2-lax-1a.sites.llm.acme.dev"
 CERTIFICATE, PRIVATE_KEY = new_certificate([NAME])
 SECRETS = f"{b64encode(CERTIFICATE.encode()).decode()}\n{b64encode(PRIVATE_KEY.encode()).decode()}\n{KEY}\n"
 BODY = """-H 'Content-Type: application/json' -d '{"inputs": "What is the edge?"}'"""
-PROXY = Proxy("caddy:2.10.2-alpine", NAME, port=443, tls=True, asks_for_key=True, health_path="/health")
+PROXY = Proxy("caddy:2.10.2-alpine", NAME, port=443, tls=True, key_names=("mobile",), health_path="/health")
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +74,11 @@ def call(machine: Host, path: str, *options: str) -> str:
     return machine.console(f"curl -s {patient} {trusted} https://{NAME}{path} {' '.join(options)}")
 
 
+def both_keys(spec: ServingSpec) -> ServingSpec:
+    """The same for two callers."""
+    return replace(spec, proxy=replace(PROXY, key_names=("mobile", "web")))
+
+
 def start(deployer: Deployer, spec: ServingSpec, secrets: str = SECRETS) -> str:
     """Output of the step that starts, reloads or removes the proxy, after the one that lays its files ready."""
     deployer.step(spec, "proxy", stdin=secrets)
@@ -98,7 +103,7 @@ def test_other_keys_and_another_certificate_are_a_reload(deployer: Deployer, spe
     before = deployer.inspect("{{.Id}} {{.State.StartedAt}}", "edge-inference-proxy")
     certificate, private_key = new_certificate([NAME])
     pair = [b64encode(pem.encode()).decode() for pem in (certificate, private_key)]
-    assert "no connection was cut" in start(deployer, spec, "\n".join([*pair, f"{KEY} {KEY[::-1]}", ""]))
+    assert "no connection was cut" in start(deployer, both_keys(spec), "\n".join([*pair, f"{KEY} {KEY[::-1]}", ""]))
     for key in (KEY, KEY[::-1]):
         assert '"token"' in call(machine, "/generate_stream", BODY, f"-H 'Authorization: Bearer {key}'")
     assert "no connection was cut" in start(deployer, spec)
@@ -122,6 +127,37 @@ def test_the_login_user_cannot_read_them(deployer: Deployer, spec: ServingSpec) 
     assert spec.proxy
     with pytest.raises(Exception, match="ermission denied"):
         deployer.output(f"cat {deployer.machine.home}/proxy/caddy.json")
+
+
+@pytest.mark.usefixtures("spec")
+def test_its_log_is_summed_up_by_the_names_of_the_keys(deployer: Deployer, spec: ServingSpec, machine: Host) -> None:
+    """As `edge usage` asks, with what this release has brought to the host; the log holds nothing that was sent."""
+    other = KEY[::-1]
+    start(deployer, both_keys(spec), SECRETS.replace(KEY, f"{KEY} {other}"))
+    before = usage(machine)
+    for key, count in ((KEY, 2), (other, 1), (KEY[1:], 3)):
+        for _ in range(count):
+            call(machine, "/generate?planted-in-a-path", BODY, f"-H 'Authorization: Bearer {key}'")
+    call(machine, "/health")
+    after = usage(machine)
+    more = {name: after[name]["requests"] - before.get(name, {"requests": 0})["requests"] for name in after}
+    assert more == {"mobile": 2, "web": 1}
+    assert all(each["bytes"] > 0 and each["seconds"] > 0 for each in after.values())
+    shown = machine.console("docker logs edge-inference-proxy 2>&1")
+    assert not [secret for secret in (KEY, other, "planted-in-a-path") if secret in shown]
+
+
+@pytest.mark.real_only("the local cloud keeps the last lines of a log")
+@pytest.mark.usefixtures("spec")
+def test_its_log_is_bounded(deployer: Deployer) -> None:
+    options = json.loads(deployer.inspect("{{json .HostConfig.LogConfig.Config}}", "edge-inference-proxy"))
+    assert options == {"max-file": "3", "max-size": "10m"}
+
+
+def usage(machine: Host) -> dict[str, Any]:
+    """By key, what the host makes of its proxy's log."""
+    said = machine.console(f"cd {machine.home}/releases && python3 -B ./$(ls -t | head -n 1)/usage.py 0")
+    return json.loads(said)["keys"]
 
 
 def test_it_comes_back_after_a_power_cut(deployer: Deployer, spec: ServingSpec, machine: Host) -> None:

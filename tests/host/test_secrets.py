@@ -29,7 +29,7 @@ API_KEY = "0123456789abcdef.marked-key"
 NAME = "us-west-2-lax-1a.sites.llm.acme.dev"
 CERTIFICATE, PRIVATE_KEY = new_certificate([NAME])
 OTHER_CERTIFICATE, _ = new_certificate([NAME])
-PROXY = Proxy("caddy:2.10.2-alpine", NAME, port=443, tls=True, asks_for_key=True, health_path="/health")
+PROXY = Proxy("caddy:2.10.2-alpine", NAME, port=443, tls=True, key_names=("mobile",), health_path="/health")
 BEFORE = ("scripts", "prepare", "image", "weights")
 
 

@@ -24,9 +24,8 @@ def stack_config(*zones: str, **sections: Any) -> StackConfig:
         "hostKeySecret": "0123456789abcdef" * 4,
         "huggingFaceToken": "hf_" + "secret" * 5,
     } | sections
-    secret = frozenset(
-        f"{PROJECT}:{name}" for name in ("sshPrivateKey", "hostKeySecret", "huggingFaceToken", "apiKeys") if name in values
-    )
+    names = ("sshPrivateKey", "hostKeySecret", "huggingFaceToken", "apiKey", "apiKeys")
+    secret = frozenset(f"{PROJECT}:{name}" for name in names if name in values)
     texts = {f"{PROJECT}:{key}": each if isinstance(each, str) else json.dumps(each) for key, each in values.items()}
     return StackConfig("dev", {"aws:region": "us-west-2", **texts}, secret)
 

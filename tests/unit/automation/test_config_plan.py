@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 OREGON, LAX, HONOLULU, DENVER = "us-west-2a", "us-west-2-lax-1a", "us-west-2-hnl-1a", "us-west-2-den-1a"
 MODEL = "meta-llama/Llama-3.2-3B-Instruct"
 INSTANCE, RULE = "aws:ec2/instance:Instance", "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"
-PROXY = Proxy("caddy:2", "llm.acme.dev", 443, tls=True, asks_for_key=True, health_path="/health")
+PROXY = Proxy("caddy:2", "llm.acme.dev", 443, tls=True, key_names=("mobile",), health_path="/health")
 
 
 def urn(kind: str, name: str) -> str:

@@ -8,7 +8,7 @@ from automation.engine.causes import by_cause
 ON_AWS, REHEARSAL = Commands("prod", is_rehearsal=False), Commands("prod", is_rehearsal=True)
 HANDSHAKE = "after 129 failed attempts: ssh: handshake failed: "
 CAUSES = {
-    f"{HANDSHAKE}ssh: host key mismatch": "hostKeySecret was changed",
+    f"{HANDSHAKE}ssh: host key mismatch": "somebody changed it on the host",
     f"{HANDSHAKE}ssh: unable to authenticate, attempted methods [none publickey], no supported methods remain": "host.loginUser",
     f"{HANDSHAKE}EOF": "edge up prod   # once more",
     f"{HANDSHAKE}read tcp 10.0.0.1:42510->100.64.0.1:22: read: connection reset by peer": "edge up prod   # once more",

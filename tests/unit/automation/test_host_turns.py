@@ -11,8 +11,10 @@ from checked_settings import settings, stack_config
 
 from automation.errors import UsageError
 from automation.sites import host_turns
-from automation.sites.host_turns import Departures, chosen_hosts, keys_before, removed_hosts
+from automation.sites.host_keys import Keys, keys_before
+from automation.sites.host_turns import Departures, chosen_hosts, removed_hosts
 from components.host_changes import planned_hosts
+from components.host_steps import Step
 from components.settings import Settings
 
 OREGON, LAX = "us-west-2a", "us-west-2-lax-1a"
@@ -27,11 +29,12 @@ def state(**other: str) -> dict[str, Any]:
     resources: list[dict[str, Any]] = []
     for key, facts in planned_hosts(config()).items():
         zone = key.rpartition("-")[0]
+        step, host_key = Step("ready", "sudo true"), other.get("host_key", facts.host_key or "")
         host = {"instanceType": other.get("instance_type", facts.instance_type), "ami": "ami-1"}
         for kind, name, outputs in (
             ("aws:ec2/instance:Instance", f"{key}-host", host),
             ("aws:ec2/eipAssociation:EipAssociation", f"{key}-association", {}),
-            ("command:remote:Command", f"{key}-ready", {}),
+            ("command:remote:Command", f"{key}-ready", {"create": step.on_instance("i-1", "", host_key)}),
             ("aws:ec2/keyPair:KeyPair", f"{zone}-key", {"publicKey": facts.public_key}),
             ("aws:ec2/subnet:Subnet", f"{zone}-subnet", {"cidrBlock": other.get("subnet", facts.subnet_cidr)}),
         ):
@@ -189,4 +192,17 @@ def test_while_the_ssh_key_changes_hosts_are_reached_by_the_one_before() -> None
     for each in other["resources"]:
         if "publicKey" in each["outputs"] and OREGON in each["urn"]:
             each["outputs"]["publicKey"] = "ssh-ed25519 AAAA"
-    assert keys_before(stack(other), config()) == {f"{OREGON}-1": "the one before"}
+    assert keys_before(stack(other), config()) == {f"{OREGON}-1": Keys("the one before", None)}
+
+
+def test_another_host_key_secret_replaces_hosts_in_turns_which_are_known_by_their_own_keys_until_then() -> None:
+    def never(*_: str) -> str:
+        raise AssertionError("a public key is no secret")
+
+    deployed = state(host_key="ssh-ed25519 AAAA")
+    found = host_turns.host_turns(deployed, config())
+    assert [list(turn.hosts.values()) for turn in found] == [["hostKeySecret"]] * 4
+    replaced = [urn.rpartition("::")[2] for turn in found for urn in turn.instances]
+    assert replaced == [f"{key}-host" for key in planned_hosts(config())]
+    known = keys_before(cast("Any", SimpleNamespace(name="dev", deployment=deployed, ask=never)), config())
+    assert known == dict.fromkeys(planned_hosts(config()), Keys(None, "ssh-ed25519 AAAA"))

@@ -173,7 +173,11 @@ def test_cost_by_hour_and_month_with_the_unknown_named(tmp_path: Path) -> None:
         cost(real(environment))
 
 
-def test_a_zone_that_has_no_site_is_refused_with_those_that_have() -> None:
+def test_a_zone_that_has_no_site_is_refused_with_those_that_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    def all_hosts(*_: object) -> list[Host]:
+        return [Host(OREGON, 1), Host(HONOLULU, 1)]
+
+    monkeypatch.setattr(hosts, "hosts", all_hosts)
     with pytest.raises(UsageError, match=f"its zones are {OREGON}, {HONOLULU}"):
         hosts.find_host(real(FakeEnvironment()), "us-west-2b")
 

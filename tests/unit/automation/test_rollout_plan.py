@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 OREGON, LAX, HONOLULU, ATLANTA = "us-west-2a", "us-west-2-lax-1a", "us-west-2-hnl-1a", "us-east-1-atl-1a"
 SPEC = ServingSpec(Server())
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
-PROXY = Proxy("docker.io/library/caddy:2.10", "us-west-2a.sites.llm.acme.dev", 443, True, True, "/health")
+PROXY = Proxy("docker.io/library/caddy:2.10", "us-west-2a.sites.llm.acme.dev", 443, True, ("mobile",), "/health")
 
 
 def text(spec: ServingSpec = SPEC, *, instance: str = "i-1", secrets: str = "") -> str:
@@ -153,7 +153,8 @@ PROXIED, NEW_PROXY = replace(SPEC, port=443, proxy=PROXY), replace(PROXY, image=
         (SPEC, replace(SPEC, port=9000), "restart", ["endpoint.port"]),
         (SPEC, replace(SPEC, proxy=replace(PROXY, port=8080)), "restart", ["a proxy (endpoint.tls, apiKey)"]),
         (PROXIED, replace(PROXIED, proxy=NEW_PROXY), "restart", [f"endpoint.proxyImage {PROXY.image} to r/caddy:3"]),
-        (PROXIED, replace(PROXIED, proxy=replace(PROXY, asks_for_key=False)), "reload", ["apiKey"]),
+        (PROXIED, replace(PROXIED, proxy=replace(PROXY, key_names=())), "reload", ["apiKey"]),
+        (PROXIED, replace(PROXIED, proxy=replace(PROXY, key_names=("web",))), "reload", ["names of API keys"]),
         (SPEC, replace(SPEC, rollout=Rollout(drain_seconds=1)), "none", ["the steps of this release"]),
     ],
 )  # fmt: skip

@@ -176,7 +176,7 @@ def run_mocked(program: Callable[[], object], stack: str = "dev", answers: Answe
     return monitor.registered
 
 
-def deploy(config: CheckedConfig) -> Deployed:
+def deploy(config: CheckedConfig, answers: Answers | None = None) -> Deployed:
     """What `__main__.py` makes of a checked config."""
     outputs: dict[str, Any] = {}
 
@@ -188,7 +188,7 @@ def deploy(config: CheckedConfig) -> Deployed:
         exported = pulumi.Output.from_input(stack_outputs(config.settings, sites, routing))
         return exported.apply(outputs.update)
 
-    registered = run_mocked(program, config.settings.stack)
+    registered = run_mocked(program, config.settings.stack, answers)
     return Deployed(registered, outputs)
 
 

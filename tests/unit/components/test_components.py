@@ -18,7 +18,7 @@ import yaml
 from component_helpers import HOST_KEY_SECRET, TOKEN, checked_config, deployer_key, sites
 from recorded_program import Answers, Deployed, RecordingMonitor, Registered, address_of, deploy, run_mocked
 
-from components.host_identity import deployer_public_key, derive_host_key
+from components.host_identity import deployer_public_key, derive_host_key, user_data
 from components.host_steps import dial_attempts
 from components.settings import OUR_TAGS
 
@@ -835,3 +835,30 @@ def test_vllm_is_served_too() -> None:
 def test_monitor_is_a_mock() -> None:
     """Nothing here talks to an engine."""
     assert isinstance(pulumi.runtime.settings.get_monitor(), RecordingMonitor)
+
+
+class MadeBefore(Answers):
+    """Hosts that stay have the user data that they were made with; or a provider tells only its hash, as before AWS's 6."""
+
+    def __init__(self, secret: str, *, tells: bool = True) -> None:
+        super().__init__()
+        self._secret, self._tells = secret, tells
+
+    def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
+        identity, outputs = super().new_resource(args)
+        if args.typ == "aws:ec2/instance:Instance":
+            first_boot = user_data(derive_host_key(self._secret, args.name.removesuffix("-host")))
+            outputs["userData"] = first_boot if self._tells else "da39a3ee5e6b4b0d3255bfef95601890afd80709"
+        return identity, outputs
+
+
+@pytest.mark.parametrize(("tells", "secret"), [(True, "f" * 64), (False, HOST_KEY_SECRET)])
+def test_a_host_is_known_by_the_key_that_it_was_made_with_whatever_the_secret_is_now(tells: bool, secret: str) -> None:
+    deployed = deploy(checked_config(sites=sites(LAX)), MadeBefore("f" * 64, tells=tells))
+    shown = derive_host_key(secret, f"{LAX}-1").public
+    steps = deployed.of_kind("Command")
+    assert len(steps) == 6
+    for step in steps:
+        assert step.inputs["connection"]["hostKey"] == shown
+        assert str(step.inputs["create"]).splitlines()[1] == f"# host key {shown}"
+        assert "create" not in step.secret_inputs, "the state's next reader has no key to it"

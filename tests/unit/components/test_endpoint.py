@@ -19,7 +19,7 @@ from automation.account.keys import new_certificate
 from components.certificates import covers
 from components.host_steps import ServingSpec, serving_steps
 from components.preflight import warnings
-from components.proxy import API_KEY_MARK, SECRETS_MARK, caddy_config, secret_lines
+from components.proxy import SECRETS_MARK, caddy_config, key_mark, secret_lines
 
 DOMAIN = "llm.edge.acme.dev"
 KEY = "c2VjcmV0.c2VjcmV0~c2Vj-cmV0"
@@ -261,12 +261,21 @@ def test_several_keys_are_valid_at_once() -> None:
     keys = {"alice": KEY[::-1], "bob": KEY.replace("a", "b")}
     assert settings(apiKeys=keys, apiKey=f"{KEY}\n").secrets.all_api_keys == {"apiKey": KEY, **keys}
     assert secret_lines("", "", KEY, *keys.values()) == f"\n\n{KEY} {keys['alice']} {keys['bob']}\n"
-    assert serving_spec(apiKeys=keys).proxy
+    proxy = serving_spec(apiKeys=keys).proxy
+    assert proxy
+    assert proxy.key_names == ("alice", "bob")
+    shown = json.dumps(caddy_config(proxy))
+    assert [shown.count(key_mark(number)) for number in (1, 2, 3)] == [1, 1, 0]
+
+
+def test_another_name_of_a_key_reaches_the_proxy_too() -> None:
+    """Its values, which the last step's digest is of, are the same."""
+    assert ready(apiKeys={"alice": KEY}) != ready(apiKeys={"bob": KEY})
 
 
 def test_config_has_a_mark_for_the_key_once_and_asks_only_where_there_is_one() -> None:
     with_key, without = serving_spec(**with_tls(), apiKey=KEY).proxy, serving_spec(**with_tls()).proxy
     assert with_key
     assert without
-    assert json.dumps(caddy_config(with_key)).count(API_KEY_MARK) == 1
-    assert API_KEY_MARK not in json.dumps(caddy_config(without))
+    assert json.dumps(caddy_config(with_key)).count(key_mark(1)) == 1
+    assert key_mark(1) not in json.dumps(caddy_config(without))

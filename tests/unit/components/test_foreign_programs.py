@@ -95,7 +95,7 @@ def test_outputs() -> None:
 
 def test_secrets_that_are_given_in_clear_are_sealed() -> None:
     tls = {"name": "llm.theirs.dev", "certificate": "chain-of-theirs", "private_key": "private-of-theirs"}
-    deployed = deploy(endpoint={"tls": tls, "api_keys": [API_KEY]})
+    deployed = deploy(endpoint={"tls": tls, "api_keys": {"theirs": API_KEY}})
     proxy = deployed.one("Command", "los-angeles-1-proxy")
     assert proxy.inputs["stdin"].endswith(f"\n{API_KEY}\n")
     sealed = {"Instance": "userData", "Command": "connection"}

@@ -7,8 +7,17 @@ from typing import Any
 import pytest
 from component_helpers import deployer_key, settings
 
-from components.host_changes import HostFacts, deployed_hosts, host_changes, planned_hosts, replaces, told_together
+from components.host_changes import (
+    HostFacts,
+    deployed_hosts,
+    host_changes,
+    planned_hosts,
+    replaces,
+    told_of_kept_keys,
+    told_together,
+)
 from components.host_identity import deployer_public_key
+from components.host_steps import Step
 
 KEY = "us-west-2a-1"
 
@@ -27,9 +36,13 @@ def state(**other: Any) -> dict[str, Mapping[str, Any]]:
         "pairName": "key-1",
         "id": "subnet-1",
         "vpc": "10.64.0.0/16",
+        "hostKey": planned.host_key,
+        "step": "ready",
         **other,
     }
+    text = Step("any", "sudo true").on_instance("i-1", "", known["hostKey"]) if known["hostKey"] else "# on i-1\nsudo true"
     return {
+        f"{site}InferenceServer$command:remote:Command::{KEY}-{known['step']}": {"create": text},
         f"{site}instance:Instance::{KEY}-host": {name: known[name] for name in ("instanceType", "ami", "keyName", "subnetId")},
         f"{site}keyPair:KeyPair::us-west-2a-key": {"publicKey": known["publicKey"], "keyName": known["pairName"]},
         "urn:pulumi:dev::edge-inference::edge-inference:index:RegionNetwork$aws:ec2/vpc:Vpc::us-west-2-vpc": {
@@ -53,6 +66,8 @@ def test_what_is_as_the_config_says_stays() -> None:
     [
         ({"instanceType": "g4dn.xlarge"}, "instanceType g4dn.xlarge to g4dn.2xlarge"),
         ({"publicKey": "ssh-ed25519 AAAA"}, "sshPrivateKey"),
+        ({"hostKey": "ssh-ed25519 AAAA"}, "hostKeySecret"),
+        ({"hostKey": "ssh-ed25519 AAAA", "step": "scripts"}, "hostKeySecret"),
         ({"cidrBlock": "10.9.0.0/24"}, "subnet 10.9.0.0/24 to "),
         ({"cidrBlock": "10.9.0.0/24", "vpc": "10.9.0.0/16"}, "vpcCidr 10.9.0.0/16 to 10.64.0.0/16"),
     ],
@@ -61,6 +76,15 @@ def test_what_differs_is_told_by_replica(other: dict[str, str], reason: str) -> 
     told = changed(**other)
     assert told.keys() == {KEY}
     assert told[KEY].startswith(reason)
+
+
+def test_a_state_of_an_older_release_does_not_say_which_host_keys_there_are() -> None:
+    assert changed(hostKey=None) == {}
+
+
+def test_every_host_has_a_key_of_its_own() -> None:
+    keys = [facts.host_key for facts in planned_hosts(settings(sites=[{"zone": "us-west-2a", "replicas": 2}])).values()]
+    assert len(set(keys)) == 2
 
 
 @pytest.mark.parametrize(("other", "reason"), [({"pairName": "key-2"}, "sshPrivateKey"), ({"id": "subnet-2"}, "subnet ")])
@@ -90,4 +114,10 @@ def test_another_type_alone_keeps_the_instance() -> None:
 def test_plain_pulumi_says_how_many_go_at_once_and_what_does_better() -> None:
     told = told_together({"a-1": "AMI x to y", "b-1": "AMI x to y"}, "prod")
     assert told.startswith("2 hosts are stopped or replaced at once (AMI x to y): a-1, b-1.")
+    assert "-> edge up prod" in told
+
+
+def test_plain_pulumi_says_which_hosts_keep_their_keys() -> None:
+    told = told_of_kept_keys({"a-1": "hostKeySecret"}, "prod")
+    assert "stay as they are: a-1" in told
     assert "-> edge up prod" in told

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.host_identity import deployer_public_key, derive_host_key, user_data
+from components.host_identity import deployer_public_key, derive_host_key, public_key_in, user_data
 
 OTHER_SECRET = "f" * 64
 secrets = st.binary(min_size=32, max_size=32).map(bytes.hex)
@@ -83,6 +83,19 @@ def test_user_data_is_cloud_config_that_installs_the_key(secret: str, host: str)
     assert "HostKey /etc/ssh/ssh_host_ed25519_key" in sshd["content"].splitlines()
     for setting in ("PasswordAuthentication no", "KbdInteractiveAuthentication no", "PermitRootLogin no"):
         assert setting in sshd["content"].splitlines()
+
+
+@given(secrets, hosts)
+def test_the_key_that_a_host_shows_is_read_from_its_user_data(secret: str, host: str) -> None:
+    key = derive_host_key(secret, host)
+    assert public_key_in(user_data(key)) == key.public
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "da39a3ee5e6b4b0d3255bfef95601890afd80709", "#cloud-config\n# ed25519_public: ssh-ed25519 A"]
+)
+def test_user_data_of_others_says_no_key(text: str | None) -> None:
+    assert public_key_in(text) is None
 
 
 def test_user_data_fits_what_ec2_takes() -> None:

@@ -98,7 +98,8 @@ def test_instance_is_in_every_text() -> None:
 
 def test_instance_is_only_a_comment() -> None:
     for step in serving_steps(serving_spec()):
-        assert step.on_instance(INSTANCE).splitlines()[0] == f"# on {INSTANCE}"
+        text = step.on_instance(INSTANCE, "", "ssh-ed25519 AAAA")
+        assert text.splitlines()[:2] == [f"# on {INSTANCE}", "# host key ssh-ed25519 AAAA"]
 
 
 def test_no_secret_in_any_text() -> None:

@@ -22,19 +22,21 @@ from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from queue import Queue
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
 
 from automation.account.keys import new_certificate
-from components.proxy import ADMIN_SOCKET, API_KEY_MARK, DIRECTORY, Proxy, caddy_config
+from components.proxy import ADMIN_SOCKET, DIRECTORY, Proxy, caddy_config, key_mark
+from components.remote.usage import summed
 from localcloud.hosts.caddy import Caddy
 from localcloud.hosts.doorway import bound_socket
 from localcloud.model_server.launcher import StartError
 
 NAME = "us-west-2-lax-1a.sites.llm.acme.dev"
 KEY = "c2VjcmV0.c2VjcmV0~c2Vj-cmV0"
-PROXY = Proxy("caddy:2", NAME, port=443, tls=True, asks_for_key=True, health_path="/health")
+PROXY = Proxy("caddy:2", NAME, port=443, tls=True, key_names=("mobile", "web"), health_path="/health")
 ALLOWED = {"Authorization": f"Bearer {KEY}"}
 WAIT_SECONDS = 20
 
@@ -148,8 +150,10 @@ def written(folder: Path, proxy: Proxy, pair: Pair, edit: Callable[[str], str] =
     """What stage-proxy.sh leaves on a host."""
     (folder / "certificate.pem").write_text(pair.certificate)
     (folder / "private-key.pem").write_text(pair.key)
-    path = folder / "caddy.json"
-    path.write_text(edit(json.dumps(caddy_config(proxy)).replace(API_KEY_MARK, keys)))
+    path, text = folder / "caddy.json", json.dumps(caddy_config(proxy))
+    for number, key in enumerate(keys.split(), 1):
+        text = text.replace(key_mark(number), key)
+    path.write_text(edit(text))
     return path
 
 
@@ -162,11 +166,12 @@ RELOAD = ["caddy", "reload", "--force", "--config", f"{DIRECTORY}/caddy.json", "
 @contextmanager
 def stand_in(folder: Path, proxy: Proxy, pair: Pair, server_port: int) -> Generator[tuple[int, Callable[[], str], Reload]]:
     written(folder, proxy, pair)
-    ports = {proxy.server_port: server_port}
+    ports, said = {proxy.server_port: server_port}, list[str]()
     caddy = Caddy(
         ["caddy", "run", "--config", f"{DIRECTORY}/caddy.json"],
         lambda path: folder / path.removeprefix(f"{DIRECTORY}/"),
         ports.get,
+        said.append,
     )
     listener = bound_socket("127.0.0.1", 0)
 
@@ -185,7 +190,7 @@ def stand_in(folder: Path, proxy: Proxy, pair: Pair, server_port: int) -> Genera
     thread.start()
     try:
         assert ready.wait(WAIT_SECONDS)
-        yield listener.getsockname()[1], str, reload
+        yield listener.getsockname()[1], lambda: "\n".join(said), reload
     finally:
         loop.call_soon_threadsafe(over.set)
         thread.join()
@@ -360,7 +365,7 @@ def test_a_key_without_tls(engine: str, tmp_path: Path) -> None:
 
 
 def test_tls_without_a_key(engine: str, tmp_path: Path) -> None:
-    with started(engine, tmp_path, replace(PROXY, asks_for_key=False)) as running:
+    with started(engine, tmp_path, replace(PROXY, key_names=())) as running:
         assert running.ask("/info")[::2] == (200, b"/info")
 
 
@@ -377,6 +382,41 @@ def test_a_server_that_is_down_is_a_502_and_no_log_has_the_key(engine: str, tmp_
     assert holders == ["caddy.json"], "Caddy keeps no copy of its own"
 
 
+def in_log(running: Running, requests: int) -> dict[str, Any]:
+    """By key, what the log has of so many requests; a line is written after the answer has gone."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while True:
+        keys: dict[str, Any] = summed(running.log().splitlines(), 0.0)["keys"]
+        if sum(each["requests"] for each in keys.values()) >= requests:
+            return keys
+        assert time.monotonic() < deadline, running.log()
+        time.sleep(0.02)
+
+
+def test_the_log_has_the_name_of_a_key_sizes_and_times_and_nothing_that_a_client_sent(running: Running) -> None:
+    """Nor the door's questions, nor those of whoever is refused: they could fill it."""
+    running.reload(running.pair, f"{KEY} {KEY[::-1]}")
+    secret = "planted-in-a-path"  # noqa: S105 - opens nothing
+    for key, count in ((KEY, 2), (KEY[::-1], 1), (KEY[1:], 3)):
+        for _ in range(count):
+            running.ask(f"/{secret}?key={secret}", {"Authorization": f"Bearer {key}", "X-Api-Key": secret, "Cookie": secret})
+    running.ask("/health")
+    keys = in_log(running, 3)
+    sent = len(f"/{secret}?key={secret}")
+    assert {name: (each["requests"], each["bytes"]) for name, each in keys.items()} == {"mobile": (2, 2 * sent), "web": (1, sent)}
+    assert all(0 < each["seconds"] < WAIT_SECONDS for each in keys.values())
+    assert not [each for each in (secret, KEY, KEY[::-1]) if each in running.log()]
+    lines = [json.loads(line) for line in running.log().splitlines() if "user_id" in line]
+    assert all(line.keys() == {"ts", "user_id", "duration", "size", "status"} for line in lines)
+
+
+def test_without_keys_the_log_has_no_names(engine: str, tmp_path: Path) -> None:
+    with started(engine, tmp_path, replace(PROXY, key_names=())) as running:
+        running.ask("/info")
+        running.ask("/health")
+        assert {name: each["requests"] for name, each in in_log(running, 1).items()} == {"": 1}
+
+
 def test_a_reload_shows_another_certificate_takes_other_keys_and_cuts_nothing(running: Running) -> None:
     connection = running.connect()
     connection.request("GET", "/stream", headers=ALLOWED)
@@ -384,7 +424,7 @@ def test_a_reload_shows_another_certificate_takes_other_keys_and_cuts_nothing(ru
     answer = connection.getresponse()
     assert answer.read(3) == b"one"
     before, other = running.pair, Pair(*new_certificate([NAME]))
-    running.reload(other, f'{KEY[::-1]}","Bearer {KEY[1:]}')
+    running.reload(other, f"{KEY[::-1]} {KEY[1:]}")
     running.pair = other
     for key, status in ((KEY[::-1], 200), (KEY[1:], 200), (KEY, 401)):
         assert running.ask("/info", {"Authorization": f"Bearer {key}"})[0] == status

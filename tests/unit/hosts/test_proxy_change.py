@@ -16,7 +16,7 @@ from components.host_steps import Rollout, ServingSpec, install_scripts, serving
 from components.proxy import Proxy
 from tests.unit.hosts.test_caddy import KEY, NAME, b64
 
-PROXY = Proxy("caddy:2.10.2-alpine", NAME, port=8443, tls=True, asks_for_key=True, health_path="/health")
+PROXY = Proxy("caddy:2.10.2-alpine", NAME, port=8443, tls=True, key_names=("mobile",), health_path="/health")
 CERTIFICATE, PRIVATE_KEY = new_certificate([NAME])
 INSPECT = "docker inspect edge-inference-proxy"
 
@@ -86,10 +86,12 @@ def test_it_starts_once_and_reloads_for_what_changed(tmp_path: Path) -> None:
         assert "no connection was cut" in said
         assert await host.is_open_to(KEY[::-1])
         assert not await host.is_open_to(KEY)
-        await host.converge(given=secrets(f"{KEY} {KEY[::-1]}", *new_certificate([NAME])))
+        both = replace(PROXY, key_names=("mobile", "web"))
+        await host.converge(both, secrets(f"{KEY} {KEY[::-1]}", *new_certificate([NAME])))
         assert await host.is_open_to(KEY)
         assert await host.is_open_to(KEY[::-1])
         assert await host.identity() == first
+        assert "a key has no value" in await host.fail(both, secrets(KEY))
         await host.converge(replace(PROXY, image="caddy:2.8.4-alpine"))
         assert await host.identity() != first
 
