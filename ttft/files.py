@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, TextIO, cast
 
 from ttft.errors import TtftError
@@ -57,12 +56,6 @@ def read_raw(lines: Iterable[str], name: str) -> Run:
         server_views=found["server_view"],
         cpu_ms_per_request={name: cpu for each in found["cpu_ms_per_request"] for name, cpu in each.items()},
     )
-
-
-def open_raw(path: Path) -> Run:
-    """The run in a raw file."""
-    with path.open(encoding="utf-8") as file:
-        return read_raw(file, str(path))
 
 
 def merge(runs: list[Run]) -> Run:

@@ -89,11 +89,6 @@ class SiteStatus:
         """Whether one of its replicas is healthy."""
         return any(replica.health == "healthy" for replica in self.replicas)
 
-    @property
-    def other_models(self) -> tuple[str, ...]:
-        """What its replicas serve, where that is not what was deployed."""
-        return tuple(dict.fromkeys(each.model for each in self.replicas if each.model not in {None, self.model}))  # pyright: ignore[reportReturnType]
-
 
 @dataclass(frozen=True)
 class Status:

@@ -130,7 +130,7 @@ def test_a_site_that_serves_beside_a_dead_one(server: str) -> None:
     replica = serving.replicas[0]
     assert (replica.queue, replica.running, replica.tokens_per_second) == (3, 2, 0.0)
     assert replica.uptime_seconds is not None
-    assert serving.other_models == ("another/model",)
+    assert (serving.model, replica.model) == ("a/model", "another/model")
     assert (dead.replicas[0].instance, dead.replicas[0].health, dead.replicas[0].dollars_per_hour) == (
         "terminated",
         "unreachable",
