@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from automation.engine.deployed import Deployed
     from components.settings import StackConfig
 
-_SCRIPT = (
+SCRIPT = (
     """sudo bash -c 'cd "${EDGE_HOST_ROOT:-}/opt/edge-inference/releases" && """
     """exec python3 -B "./$(ls -t | head -n 1)/usage.py" "$1"' edge """
 )
@@ -123,7 +123,7 @@ def _ask(
     host = Host(replica.zone, replica.number, address=replica.address, keys=keys)
     try:
         with ssh(environment, host, config) as command:
-            said = run(command, f"{_SCRIPT}{since.timestamp() if since else 0}", seconds=_SSH_SECONDS)
+            said = run(command, f"{SCRIPT}{since.timestamp() if since else 0}", seconds=_SSH_SECONDS)
     except EdgeError:
         return None
     return parsed(said or "")

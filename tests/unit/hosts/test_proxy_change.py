@@ -6,11 +6,13 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from host_rig import IMAGE, Instance, Rig, rig, write_model
 
 from automation.account.keys import new_certificate
+from automation.sites.usage import SCRIPT, parsed
 from components.engines import Server
 from components.host_steps import Rollout, ServingSpec, install_scripts, serving_steps
 from components.proxy import Proxy
@@ -94,6 +96,22 @@ def test_it_starts_once_and_reloads_for_what_changed(tmp_path: Path) -> None:
         assert "a key has no value" in await host.fail(both, secrets(KEY))
         await host.converge(replace(PROXY, image="caddy:2.8.4-alpine"))
         assert await host.identity() != first
+
+    on_a_host(tmp_path, scenario)
+
+
+def test_edge_usage_is_told_who_called_and_not_who_was_refused(tmp_path: Path) -> None:
+    async def scenario(host: Host) -> None:
+        await host.converge()
+        await host.r.opened(host.instance, 8443)
+        assert await host.is_open_to(KEY)
+        assert not await host.is_open_to(KEY[::-1])
+        found = parsed(await host.r.good(host.instance, f"{SCRIPT}0"))
+        assert found
+        assert {name: each.requests for name, each in found.keys.items()} == {"mobile": 1}
+        later = parsed(await host.r.good(host.instance, f"{SCRIPT}{datetime.now(UTC).timestamp()}"))
+        assert later
+        assert (later.begins, later.keys) == (found.begins, {})
 
     on_a_host(tmp_path, scenario)
 
