@@ -38,7 +38,9 @@ pytestmark = pytest.mark.engine
 ZONES = (OREGON, LOS_ANGELES, HONOLULU)
 CITY_OF = {OREGON: "Seattle", LOS_ANGELES: "Los Angeles", HONOLULU: "Honolulu"}
 PEOPLE_OF_A_CITY = 10
-TOKENS, LONG_TOKENS = 20, 200
+TOKENS, LONG_TOKENS = 20, 100
+SLOW_TOKEN_MS = 50.0
+"""Twice as long as usual: so many people's tokens are most of what the machine has to do."""
 SMALL = "Qwen/Qwen2.5-0.5B-Instruct"
 OTHER_ENGINE: dict[str, Any] = {"engine": "vllm", "maxInputTokens": 1000, "maxTotalTokens": 3500}
 OTHER_IMAGE = "docker.io/vllm/vllm-openai:v0.11.1"
@@ -160,7 +162,10 @@ def changing(world: World, stack_files: Path) -> Iterator[Changing]:
     deployed = Changing("change", world, stack_files)
     deployed.up()
     deployed.look()
+    usual = world.status.request("GET", "model")
+    world.status.request("PUT", "model", {"token_ms": SLOW_TOKEN_MS})
     yield deployed
+    world.status.request("PUT", "model", usual)
     deployed.destroy()
 
 
@@ -322,9 +327,6 @@ def test_a_zone_that_is_removed_is_drained_first(changing: Changing) -> None:
 def test_beside_the_only_other_which_changes_a_zone_is_removed_last(changing: Changing) -> None:
     with changing.streams():
         changing.set_up(ZONES[:1], {OREGON: "g4dn.4xlarge"})
-        planned = changing.environment.plan().rollout
-        assert planned
-        assert [(each.unprotected, [taker.zone for taker in each.takers]) for each in planned.changes] == [(None, [LOS_ANGELES])]
         touched = changing.up().touched
     assert {f"Command {OREGON}-1-ready", f"Instance {LOS_ANGELES}-1-host"} <= touched.keys()
     assert changing.preview().touched == {}
