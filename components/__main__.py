@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import pulumi
-from pulumi.provider import main
+from pulumi.errors import InputPropertiesError
+from pulumi.provider import ConstructResult, main
 from pulumi.provider.experimental.component import ComponentProvider
+from pulumi.provider.server import ComponentInitError
 
 if not __package__:
     # The engine runs the folder, whose modules know themselves as those of a package.
@@ -32,6 +34,16 @@ class Package(ComponentProvider):
     def __init__(self) -> None:
         super().__init__(COMPONENTS, PROJECT, version=__version__)
         self.schema = json.dumps(_flush_left(json.loads(str(self.schema))))
+
+    def construct(self, *args: Any, **keywords: Any) -> ConstructResult:
+        """As the SDK's, but what a component refuses is told by its words alone, without a traceback."""
+        try:
+            return super().construct(*args, **keywords)
+        except ComponentInitError as error:
+            if isinstance(error.inner, ValueError):
+                # Without a list of properties, the SDK fails at telling it.
+                raise InputPropertiesError(str(error.inner), []) from error
+            raise
 
     def map_inputs(self, inputs: Any, component_def: Any) -> Any:
         """As the SDK's, but whole numbers are ints: between engine and provider all are floats."""

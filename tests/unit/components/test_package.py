@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from pulumi.errors import InputPropertiesError
 
 from components.__main__ import COMPONENTS, Package
 from components.routing import ServiceRoutingArgs
@@ -54,3 +55,12 @@ def test_whole_numbers_reach_a_component_as_integers(package: Package) -> None:
     mapped = package.map_inputs(given, package._component_defs["EdgeInferenceSite"])  # pyright: ignore[reportPrivateUsage]
     assert (repr(mapped["replicas"]), repr(mapped["server"])) == ("2", "{'max_input_tokens': 3072}")
     assert mapped["rollout"] == {"max_slowdown": 1.5}
+
+
+def test_what_a_component_refuses_is_told_by_its_words(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise ValueError("a: give subnet_id")
+
+    monkeypatch.setitem(package._components, "RegionNetwork", refuse)  # pyright: ignore[reportPrivateUsage]
+    with pytest.raises(InputPropertiesError, match=r"^a: give subnet_id$"):
+        package.construct("a", "edge-inference:index:RegionNetwork", {"region": "us-west-2"})
