@@ -45,6 +45,7 @@ NAVIGATION = {
         "explanation/held-to",
         "explanation/placement",
         "explanation/voice",
+        "explanation/beside-others",
         "decisions/README",
     ],
 }

@@ -48,4 +48,4 @@ def _sites(each: "Listed") -> str:
     if each.zones is None:
         return f"no sound file: edge doctor {each.name}"
     more = len(each.zones) - _SHOWN_ZONES
-    return ", ".join(each.zones[:_SHOWN_ZONES]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(each.zones[:_SHOWN_ZONES]) + (f", +{more}" if more > 0 else "")

@@ -8,22 +8,16 @@ The tests run in this order: each finds what the one before has left.
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from support import HONOLULU, LOS_ANGELES, OREGON, ROOMY, Deployment, World, assert_contract, tokens
 
 from automation.errors import CapacityError, DeploymentFailedError, UsageError
-from automation.paths import PROJECT_ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from automation.sites.doctor import Check
+    from pathlib import Path
 
 pytestmark = pytest.mark.engine
 
@@ -106,47 +100,6 @@ def test_what_aws_would_refuse_is_told_before_anything_is_made(refused: Deployme
     assert "need 64 vCPUs; the account uses 4 otherwise" in told
     assert "need 3 Elastic IP addresses; the account uses 1 otherwise" in told
     _assert_nothing_was_made(refused, offset)
-
-
-AWS = """#!{python}
-# As AWS's own command line: an operation and its options.
-import boto3, sys
-_, service, operation, *words = sys.argv
-options = {{"".join(map(str.title, name[2:].split("-"))): value for name, value in zip(words[::2], words[1::2], strict=True)}}
-client = boto3.client(service, region_name=options.pop("Region"))
-getattr(client, operation.replace("-", "_"))(**options)
-"""
-
-
-@pytest.fixture
-def fresh_shell(refused: Deployment, stack_files: Path, tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
-    """What a new shell in the project's folder makes of a line; it has `edge` and a stand-in for `aws`."""
-    shutil.copy(PROJECT_ROOT / "Pulumi.yaml", stack_files)
-    if not (stack_files / ".localcloud").exists():
-        (stack_files / ".localcloud").symlink_to(refused.world.directory)
-    aws = tmp_path / "aws"
-    aws.write_text(AWS.format(python=sys.executable))
-    aws.chmod(0o755)
-    variables = {"PATH": f"{tmp_path}:{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(tmp_path), "LANG": "C.UTF-8"}
-    return lambda line: subprocess.run(
-        ["bash", "-c", line], cwd=stack_files, env=variables, input="", capture_output=True, text=True, check=False
-    )
-
-
-def test_the_opt_in_that_doctor_prints_is_pasted_and_the_problem_is_gone(
-    refused: Deployment, fresh_shell: Callable[[str], subprocess.CompletedProcess[str]]
-) -> None:
-    refused.configure([OREGON, "us-east-1-chi-1a"])
-
-    def zone() -> Check:
-        return next(check for check in refused.environment.doctor().checks if check.subject == "zone us-east-1-chi-1a")
-
-    assert zone().state == "failed"
-    line = (zone().fix or "").splitlines()[0]
-    assert "aws ec2 modify-availability-zone-group" in line
-    done = fresh_shell(line)
-    assert done.returncode == 0, f"$ {line}\n{done.stdout}{done.stderr}"
-    assert zone().state == "ok"
 
 
 def test_an_unknown_hosted_zone_is_told_by_plain_pulumi_too(refused: Deployment) -> None:

@@ -186,7 +186,7 @@ NOT_PASTED = {
     "aws service-quotas request-service-quota-increase": "AWS decides about it, within hours or days",
     "aws sts get-caller-identity": "shows who asks; the permission is given by whoever may",
     "aws ec2 describe-instance-type-offerings": "lists what is offered; the line above it changes the type",
-    "aws ec2 modify-availability-zone-group": "tests/engine/test_refusals.py pastes it, on the local cloud",
+    "aws ec2 modify-availability-zone-group": "for good in an account; its form is held below",
 }
 """Lines of preflight that do not mend by themselves what they stand below, or not here."""
 
