@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.engine
 
 RUN = [fence for fence in fences() if not fence.reason]
-SECONDS = 300.0
+SECONDS = 600.0
 
 
 class Newcomer:
