@@ -98,7 +98,8 @@ class Command(TyperCommand):
         if is_environment(first):
             return False
         needed = [each.name for each in arguments[1:] if each.required]
-        return any(not given.get(name) for name in needed) or (arguments[1:2] and arguments[1].name == "key" and is_key(first))
+        takes_key = [each.name for each in arguments[1:2]] == ["key"]
+        return any(not given.get(name) for name in needed) or (takes_key and is_key(first))
 
 
 class Group(TyperGroup):
