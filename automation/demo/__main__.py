@@ -225,7 +225,7 @@ def _are_served(people: People, city: str, since: float, *, is_home: bool) -> bo
 def _how_to_go_on(seconds: float) -> str:
     return f"""
 Done in {seconds:.0f} s. The three sites go on running, by AWS's own clock. Next:
-  .venv/bin/edge status local                       what runs, how busy, for how much
+  .venv/bin/edge status local                       what runs, how busy
   .venv/bin/edge ask local --from Denver "Hello?"   as somebody there
   .venv/bin/edge place --countries US --ttft 150    where your sites should be
 Stop: .venv/bin/edge cloud stop. Remove everything: make clean."""
