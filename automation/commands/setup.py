@@ -79,7 +79,7 @@ def init(  # noqa: PLR0913, PLR0917 - an option for each question
     client_cidr: Annotated[list[str] | None, typer.Option(metavar="CIDR", help="Callers; may be repeated.")] = None,
     ssh_cidr: Annotated[list[str] | None, typer.Option(metavar="CIDR", help="Who deploys; may be repeated.")] = None,
     model: Annotated[str | None, typer.Option(metavar="ID", help="Model on the Hugging Face Hub.")] = None,
-    hugging_face_token_env: Annotated[str | None, typer.Option(metavar="VARIABLE", help="Variable that holds the token.")] = None,
+    hugging_face_token_env: Annotated[str | None, typer.Option(metavar="NAME", help="Variable that holds the token.")] = None,
     local: Annotated[bool, typer.Option("--local", help="Only the file, to be rehearsed: no secrets.")] = False,  # noqa: FBT002
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")] = False,  # noqa: FBT002
 ) -> None:

@@ -39,8 +39,7 @@ class FakeEnvironment:
         }
 
     def config_value(self, key: str) -> str | None:
-        assert key == "edge-inference:apiKey"
-        return "an-api-key-of-the-stack"
+        return {"edge-inference:apiKey": "an-api-key-of-the-stack", "edge-inference:apiKeys": None}[key]
 
     def port_of(self, address: str, port: int) -> int:
         assert address == "127.9.0.1"

@@ -60,6 +60,7 @@ def test_first_token_waits_for_prompt_and_queue() -> None:
         first, second = Work(10, 3), Work(0, 1)
         await asyncio.gather(simulation.run(first), simulation.run(second))
         assert first.first_token - first.started >= 0.015
-        assert second.started - second.queued >= 0.015 + 2 * 0.002
+        # It is queued a little after the first has started.
+        assert second.started - first.started >= 0.015 + 2 * 0.002
 
     asyncio.run(run())

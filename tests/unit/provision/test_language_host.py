@@ -183,7 +183,7 @@ def test_what_is_installed_is_told_without_what_others_need_unless_asked(tmp_pat
         return {each.name for each in served.GetProgramDependencies(request, cast("Any", Context())).dependencies}
 
     assert "pulumi" in names(transitive=True)
-    assert "pulumi_aws" in {name.replace("-", "_") for name in names(transitive=False)}
+    assert "edge_inference" in {name.replace("-", "_") for name in names(transitive=False)}
     assert "pulumi" not in names(transitive=False), "pulumi_aws needs it"
 
 
