@@ -359,6 +359,14 @@ class EdgeInferenceSite(pulumi.ComponentResource):
 
 
 def _shown_key(instance: aws.ec2.Instance, derived: pulumi.Output[HostKey]) -> pulumi.Output[str]:
-    """The key that a host shows is the one that it was made with: `hostKeySecret` may be another by now."""
-    known = pulumi.Output.all(instance.user_data, derived)
-    return pulumi.Output.unsecret(known.apply(lambda known: public_key_in(known[0]) or known[1].public))
+    """The key that a host shows is the one that it was made with: `hostKeySecret` may be another by now.
+
+    Known also where the host could not be made: its steps are skipped then, but the engine refuses an unknown within a secret, as
+    a connection is, and the run would end without outputs (engine 3.230).
+    """
+
+    def made_with(data: object) -> str | None:
+        return public_key_in(data) if isinstance(data, str) else None
+
+    known = pulumi.Output.all(instance.user_data.apply(made_with, run_with_unknowns=True), derived)
+    return pulumi.Output.unsecret(known.apply(lambda known: known[0] or known[1].public))
