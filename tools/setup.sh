@@ -13,7 +13,7 @@ if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 fi
 
 stamp=".venv/.installed-$(basename "$requirements")"
-wanted=$(cat requirements*.txt */requirements.txt pyproject.toml | cksum)
+wanted=$(cat ./requirements*.txt ./*/requirements.txt pyproject.toml | cksum)
 if [ -e "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
   exit 0
 fi
