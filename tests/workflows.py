@@ -3,7 +3,6 @@
 import os
 import shlex
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -15,19 +14,6 @@ import yaml
 from automation.paths import PROJECT_ROOT
 
 FOLDER = PROJECT_ROOT / "docs" / "examples" / "github-actions"
-EDGE = """
-import sys
-from pathlib import Path
-from automation.commands import options
-from automation.environment import Environment
-directory, stack_files = Path(sys.argv.pop(1)), Path(sys.argv.pop(1))
-def opened(name, *, local):
-    return Environment(name, on_local_cloud=local, directory=directory, stack_files=stack_files, say=options.say)
-options.open_environment = opened
-from automation import cli
-cli.main()
-"""
-"""`edge`, with the local cloud's folder and that of the stack files as further first arguments."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +94,3 @@ class Machine:
     def told_github(self) -> list[str]:
         """What `gh` was called with."""
         return self._asked.read_text().splitlines() if self._asked.exists() else []
-
-
-def edge_on(directory: Path, stack_files: Path) -> list[str]:
-    """`edge` for the local cloud below a directory."""
-    return [sys.executable, "-c", EDGE, str(directory), str(stack_files)]

@@ -60,8 +60,7 @@ def up(  # noqa: PLR0913, PLR0917 - its options
     if not environment.on_local_cloud and not yes:
         price = tell_plan(environment, say).price
         confirm(f"Deploy '{env}' to AWS, at {price.after}?")
-    options = {"site": site, "replace_hosts": replace_host or (), "all_at_once": all_at_once, "fallback": fallback}
-    deploy(environment, as_json=as_json, **options)
+    deploy(environment, as_json=as_json, site=site, replace_hosts=replace_host or (), all_at_once=all_at_once, fallback=fallback)
 
 
 def deploy(environment: "Environment", *, as_json: bool, **options: Any) -> None:

@@ -40,12 +40,12 @@ def logs(  # noqa: PLR0913, PLR0917 - each has its default
     from automation.sites.logs import Wanted, chosen, read, require_proxy
 
     environment = open_environment(env, local=local)
-    wanted = Wanted(proxy=proxy, follow=follow, lines=lines, since=since)
     hosts, config = chosen(environment, zone, replica)
     if proxy:
         require_proxy(environment, config)
     if lines is None and since is None:
-        wanted = Wanted(proxy=proxy, follow=follow, lines=_LINES if len(hosts) == 1 else _LINES_OF_EACH)
+        lines = _LINES if len(hosts) == 1 else _LINES_OF_EACH
+    wanted = Wanted(proxy=proxy, follow=follow, lines=lines, since=since)
     try:
         failures = read(
             environment, hosts, config, wanted, lambda key, line: show_now(f"{key} | {line}" if len(hosts) > 1 else line)

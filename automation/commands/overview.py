@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import textwrap
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from automation.commands.options import EnvironmentName, JsonFlag, LocalFlag, ZoneName, open_environment
-from automation.commands.terminal import show, show_json, show_json_line
+from automation.commands.terminal import show, show_json, show_json_line, wrapped
 from automation.errors import EdgeError
 
 if TYPE_CHECKING:
@@ -135,7 +134,7 @@ def _cost(found: "Cost", *, simulated: bool) -> Iterator[str]:
         rows.append(["known", "", "", "", *_amounts(total.dollars)])
     yield from table(["zone", "type", "hosts", "$/h each", "$/hour", "$/month"], rows, right=(2, 3, 4, 5))
     source = f"A month is {HOURS_PER_MONTH} h. On-demand Linux list prices of {DATED}: {SOURCE}. Not in it: {NOT_INCLUDED}."
-    yield from textwrap.wrap(source, _COLUMNS, break_long_words=False, break_on_hyphens=False)
+    yield from wrapped(source, _COLUMNS)
 
 
 def _amounts(dollars: float) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from automation.commands.rollout_words import rollout_lines
+from automation.commands.terminal import wrapped
 
 if TYPE_CHECKING:
     from automation.engine.config_plan import ConfigChange
@@ -55,7 +56,7 @@ def resource_lines(resources: "Sequence[ResourceChange]", counts: Mapping[str, i
 
 def paragraph(title: str, text: str) -> list[str]:
     """A text beside its title, broken between words."""
-    lines = textwrap.wrap(text, _WIDTH - _INDENT, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
+    lines = wrapped(text, _WIDTH - _INDENT, "  ")
     return [f"{title if number == 0 else '':<{_INDENT}}{line}" for number, line in enumerate(lines)]
 
 

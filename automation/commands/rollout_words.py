@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from automation.commands.terminal import counted
 from automation.engine.rollout import same_changes
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def duration(seconds: float | None) -> str:
 
 def _changes(plan: "RolloutPlan") -> Iterator[str]:
     for what, turns in same_changes(plan):
-        yield f"{', '.join(what)} on {_replicas(len(turns))}{_MEANING[turns[0].effect]}"
+        yield f"{', '.join(what)} on {counted(len(turns), 'replica')}{_MEANING[turns[0].effect]}"
 
 
 _MEANING = {
@@ -108,13 +109,9 @@ def _doubts(plan: "RolloutPlan") -> Iterator[str]:
         if each.unprotected:
             reasons.setdefault(each.unprotected, []).append(each.key)
     for reason, keys in reasons.items():
-        who = ", ".join(keys) if len(keys) <= 2 else _replicas(len(keys))  # noqa: PLR2004
+        who = ", ".join(keys) if len(keys) <= 2 else counted(len(keys), "replica")  # noqa: PLR2004
         yield f"NOT PROTECTED, requests fail meanwhile: {who}: {reason}"
 
 
 def _away(plan: "RolloutPlan") -> list["ReplicaChange"]:
     return [each for each in plan.changes if each.effect == "restart"]
-
-
-def _replicas(count: int) -> str:
-    return "1 replica" if count == 1 else f"{count} replicas"

@@ -1,8 +1,8 @@
 """`edge rotate`: a secret made anew, and brought about. First it says what that restarts or replaces, and asks."""
 
-import textwrap
 from collections.abc import Iterator
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +11,7 @@ from automation.commands.config import given
 from automation.commands.deployment import deploy
 from automation.commands.options import EnvironmentName, EventsFlag, LocalFlag, YesFlag, open_environment
 from automation.commands.telling import where
-from automation.commands.terminal import confirm, say, show_json_line
+from automation.commands.terminal import confirm, counted, say, show_json_line, wrapped
 from automation.errors import EdgeError, UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from automation.sites.rotation import Rotation
 
 
-_COLUMNS = 79
+_wrapped = partial(wrapped, width=79)
 _RELOADS = "Nothing is restarted or replaced: each host's proxy reloads its keys, one after another, and no stream is cut."
 
 
@@ -73,9 +73,9 @@ def before(rotation: "Rotation", environment: "Environment") -> Iterator[str]:
     if rotation.turns:
         yield f"{name}: {'new host keys' if rotation.kind == 'host-keys' else 'a new SSH key'}."
         count = sum(map(len, rotation.turns))
-        yield f"{'The host is' if count == 1 else f'All {count} hosts are'} replaced, in {_times(len(rotation.turns), 'turn')}:"
+        yield f"{'The host is' if count == 1 else f'All {count} hosts are'} replaced, in {counted(len(rotation.turns), 'turn')}:"
         for number, turn in enumerate(rotation.turns, 1):
-            yield from _wrapped(f"{number:>5}  {', '.join(turn)}", indent=7)
+            yield from _wrapped(f"{number:>5}  {', '.join(turn)}", indent=" " * 7)
         yield from _wrapped(
             "In its turn a host leads its users elsewhere, is replaced, fetches image and weights, and must serve before the "
             "next one goes. Until then it is reached by the key before."
@@ -114,10 +114,6 @@ def after(rotation: "Rotation", environment: "Environment") -> Iterator[str]:
         yield "The key before opens no host any more."
 
 
-def _wrapped(text: str, indent: int = 0) -> list[str]:
-    return textwrap.wrap(text, _COLUMNS, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
-
-
 def _use(rotation: "Rotation", environment: "Environment") -> Iterator[str]:
     """How both keys are used, so that a person sees whether the old one still is."""
     from automation.commands.usage import usage_lines
@@ -126,7 +122,3 @@ def _use(rotation: "Rotation", environment: "Environment") -> Iterator[str]:
         yield from (f"  {line}" for line in usage_lines(environment.usage()))
     except EdgeError as error:
         yield from _wrapped(f"How '{rotation.key}' is used is not known: {error}")
-
-
-def _times(count: int, what: str) -> str:
-    return f"1 {what}" if count == 1 else f"{count} {what}s"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from automation.commands.options import EnvironmentName, JsonFlag, LocalFlag, open_environment
-from automation.commands.terminal import say, show, show_json
+from automation.commands.terminal import say, show, show_json, wrapped
 from automation.errors import UsageError
 from automation.paths import LOCAL_DIRECTORY, PROJECT_ROOT, is_project
 
@@ -366,18 +366,15 @@ def _sources(more: int, total: int) -> Iterator[str]:
 def _examination(found: "Examination", *, in_full: bool) -> Iterator[str]:
     """What is wrong, a warning or unknown, each with its line to run; what is well by its subjects alone, unless asked for."""
     import shutil
-    import textwrap
-    from functools import partial
 
     from automation.tables import coloured
 
     width = shutil.get_terminal_size().columns
-    wrapped = partial(textwrap.wrap, width=width - 9, break_long_words=False, break_on_hyphens=False)
     for check in sorted(found.checks, key=lambda each: _ORDER.index(each.state)):
         if check.state == "ok" and not in_full:
             continue
         state = coloured(f"{check.state:<8}", _COLOURS[check.state])
-        lines = wrapped(f"{check.subject}: {check.finding}")
+        lines = wrapped(f"{check.subject}: {check.finding}", width - 9)
         yield f"{state} {lines[0]}"
         yield from (f"{'':<9}  {line}" for line in lines[1:])
         for number, line in enumerate((check.fix or "").splitlines()):

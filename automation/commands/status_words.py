@@ -3,10 +3,10 @@
 Fits 80 columns. Leaves out asking: sites/status.py does.
 """
 
-import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from automation.commands.terminal import wrapped
 from automation.tables import coloured, table
 from components.zones import parse_zone
 from geography.places import city_of, short_name
@@ -83,7 +83,7 @@ def _wrong(found: "Status", arguments: str) -> Iterator[str]:
                 causes.setdefault(cause, []).append(replica.name)
     for (what, remedy), names in causes.items():
         line = f"{', '.join(names)} {what}"
-        yield from textwrap.wrap(line, 80, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
+        yield from wrapped(line, indent="  ")
         yield f"  -> {remedy}"
 
 

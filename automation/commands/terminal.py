@@ -29,7 +29,17 @@ def _broken(line: str, width: int) -> list[str]:
     if len(line) <= width or "-> " in line:
         return [line]
     indent = " " * (len(line) - len(line.lstrip()) + 2)
-    return textwrap.wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return wrapped(line, width, indent)
+
+
+def wrapped(text: str, width: int = 80, indent: str = "") -> list[str]:
+    """A text in lines that are broken between words alone, the later ones indented: what is copied from them stays whole."""
+    return textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
+def counted(count: int, what: str) -> str:
+    """`1 replica`, `2 replicas`."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def show(text: str) -> None:

@@ -3,6 +3,7 @@
 Pure. Knows of a replica that nothing changes there only when its turn comes.
 """
 
+from automation.commands.terminal import counted
 from automation.engine.events import Event, ResourceDone, ResourceFailed, ResourceStarted, RolloutOrder
 
 _LAST_STEP, _COMMAND = "-ready", "Command"
@@ -43,24 +44,22 @@ class Waves:
         self._done += 1
         if self._at_work:
             return self._line()
-        return f"all waves are over: {_replicas(self._done)} changed" if self._done == sum(map(len, self._waves)) else None
+        return (
+            f"all waves are over: {counted(self._done, 'replica')} changed" if self._done == sum(map(len, self._waves)) else None
+        )
 
     def _fail(self, key: str) -> str:
         number, later = self._number(key), sum(map(len, self._waves[self._number(key) :]))
         self._at_work = [each for each in self._at_work if each != key]
-        untouched = f"; the {_replicas(later)} of the waves after it stay as they are" if later else ""
+        untouched = f"; the {counted(later, 'replica')} of the waves after it stay as they are" if later else ""
         return f"wave {number} of {len(self._waves)}: {key} failed{untouched}"
 
     def _line(self) -> str:
         names, more = ", ".join(self._at_work[:_MOST_NAMES]), len(self._at_work) - _MOST_NAMES
         are = "is" if len(self._at_work) == 1 else "are"
         who = f"{names}{f' and {more} more' if more > 0 else ''} {are} being changed"
-        share = f"{len(self._at_work)} of {_replicas(self._replicas)}"
+        share = f"{len(self._at_work)} of {counted(self._replicas, 'replica')}"
         return f"wave {self._number(self._at_work[0])} of {len(self._waves)}: {who} ({share}), {self._done} done"
 
     def _number(self, key: str) -> int:
         return next(number for number, wave in enumerate(self._waves, 1) if key in wave)
-
-
-def _replicas(count: int) -> str:
-    return "1 replica" if count == 1 else f"{count} replicas"

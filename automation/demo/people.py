@@ -117,12 +117,11 @@ class People:
         there = [each for each in self.outcomes if each.city == city]
         return there[-count:] if len(there) >= count else []
 
-    def wait(self, what: str, is_so: Callable[[], bool], seconds: float) -> float:
-        """Returns when it is so, with that moment; EdgeError where it does not come to it in that time."""
+    def wait(self, what: str, is_so: Callable[[], bool], seconds: float) -> None:
+        """Returns when it is so; EdgeError where it does not come to it in that time."""
         with self._news:
             if not self._news.wait_for(is_so, seconds):
                 raise EdgeError(f"{what} did not happen within {seconds:g} s\n  -> edge status local   # shows why")
-        return time.monotonic()
 
     def _go_on(self, city: str, source: str) -> None:
         address, until = "", 0.0

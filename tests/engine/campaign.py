@@ -30,8 +30,9 @@ from typing import TYPE_CHECKING, Any
 
 if __name__ == "__main__":
     # Run by itself; pytest finds these by its own.
-    sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parent)]
+    sys.path[:0] = [str(folder) for folder in (Path(__file__).parents[2], Path(__file__).parents[1], Path(__file__).parent)]
 
+from edge_command import edge_on
 from support import CLOCK, LOS_ANGELES, OREGON, ROOMY, Deployment, World, process_files, tokens
 
 from automation.errors import CloudNotRunningError, EdgeError, NothingDeployedError
@@ -54,22 +55,7 @@ MOST_COMMANDS = 12
 _CALLERS_GO = {"engine", "edge", "aws plugin"}
 """With these, whoever made the held call is gone too."""
 
-EDGE = """
-import sys
-from pathlib import Path
-from automation.sites import drain
-from automation.commands import options
-from automation.environment import Environment
-from automation.commands.terminal import say
-directory, stack_files = Path(sys.argv.pop(1)), Path(sys.argv.pop(1))
-def opened(name, *, local):
-    return Environment(name, on_local_cloud=local, directory=directory, stack_files=stack_files, say=say)
-options.open_environment = opened
-drain.wait_until_unused = lambda *_: None  # for the records' TTL, a minute
-from automation import cli
-cli.main()
-"""
-"""`edge`, with the local cloud's folder and that of the stack files as further first arguments."""
+_NO_PATIENCE = "from automation.sites import drain\ndrain.wait_until_unused = lambda *_: None  # for the records' TTL, a minute"
 
 _COMMAND = re.compile(rf"^ +(?:-> )?(edge (?:cloud start|[a-z]+ {NAME} --local)\S*(?: --?\S+)*)", re.MULTILINE)
 _ROLES = {
@@ -308,7 +294,7 @@ class Campaign:
         return {role: pid for pid, line in lines.items() for part, role in _ROLES.items() if part in line}
 
     def _command(self, *words: str) -> list[str]:
-        return [sys.executable, "-c", EDGE, str(self.world.directory), str(self._stack_files), *words]
+        return [*edge_on(self.world.directory, self._stack_files, _NO_PATIENCE), *words]
 
     def _edge(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
+from edge_command import edge_on
 from pebble import running
 from streams import PATH, question, streaming
 from support import LOS_ANGELES, Deployment, Recording, World, process_files, tokens, wait_for
-from workflows import Machine, edge_on, step
+from workflows import Machine, step
 
 from automation.account.acme_client import Authority
 from automation.account.keys import new_certificate

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
+from edge_command import edge_on
 from support import HONOLULU, OREGON, READY_SECONDS, Deployment, World, instances
 from terminals import COLOURS, CTRL_C, in_a_terminal
 from typer.testing import CliRunner
-from workflows import Machine, edge_on, step
+from workflows import Machine, step
 
 from automation.cli import app
 from automation.commands import place
