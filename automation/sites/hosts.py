@@ -105,12 +105,12 @@ def of_zone(environment: "Deployed", found: Sequence[Host], zone: str, number: i
 
 def find_host(environment: "Deployed", zone: str, number: int = 1) -> Host:
     """A replica's host, with an address; UsageError for a zone that has none, NothingDeployedError where it cannot be reached."""
-    outputs = environment.outputs()
+    outputs, config = environment.outputs_and_config()
     (host,) = of_zone(environment, hosts(environment, outputs), zone, number)
     if host.address is None or host.state not in {"running", None}:
         what = f"is {host.state}" if host.state != "running" else "has no address"
         raise NothingDeployedError(f"the host {host.key} {what}\n  -> edge status {environment.arguments}")
-    return with_keys(environment, [host], environment.stack_config())[0]
+    return with_keys(environment, [host], config)[0]
 
 
 def with_keys(environment: "Deployed", found: Sequence[Host], config: StackConfig) -> list[Host]:
